@@ -1,0 +1,29 @@
+//! What every layer shares: names, instants, exit reasons, and the seams to the world.
+
+mod exit;
+#[cfg(feature = "cluster")]
+mod id;
+mod seam;
+mod time;
+#[cfg(feature = "cluster")]
+mod net;
+#[cfg(feature = "cluster")]
+mod watch;
+#[cfg(feature = "cluster")]
+mod worker;
+
+pub use exit::ExitReason;
+#[cfg(feature = "cluster")]
+pub use id::{
+    Boot, ClusterId, Epoch, NAME_BYTES_MAX, NameError, NodeId, ShardId, StoreId, Version, VoterId,
+};
+#[cfg(feature = "cluster")]
+pub use net::{Io, Listener, Net, Stream, TokioNet};
+#[cfg(feature = "cluster")]
+pub use seam::{BootClock, Seams, Spawner};
+pub use seam::{Clock, Elapsed, Rng, SeededRng, TokioClock, within};
+pub use time::Instant;
+#[cfg(feature = "cluster")]
+pub use watch::{Publisher, Watch, Watched};
+#[cfg(feature = "cluster")]
+pub use worker::{Worker, WorkerGone};

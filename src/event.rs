@@ -1,0 +1,1 @@
+//! What happens to actors, supervisors and nodes, as events.

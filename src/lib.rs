@@ -1,0 +1,44 @@
+//! Erlang-style supervision trees for ractor actors, and entities with replicated state.
+//!
+//! The crate has two halves. The *local half* (`default-features = false`) puts plain ractor actors
+//! under OTP supervision trees. The *cluster half* (feature `cluster`, on by default) places
+//! entities on nodes by a SHA-1 consistent-hash ring and moves them, with their acknowledged state,
+//! off failed nodes.
+//!
+//! The order of the `mod` lines below is the layer table: a module may only import modules above
+//! it. `tests/tidy.rs` holds that.
+
+// layer 0
+pub mod base;
+pub mod event;
+// layer 1: pure
+pub mod restart;
+#[cfg(feature = "cluster")]
+pub mod ring;
+#[cfg(feature = "cluster")]
+pub mod detector;
+#[cfg(feature = "cluster")]
+pub mod placement;
+// layer 2
+#[cfg(feature = "cluster")]
+pub mod wire;
+#[cfg(feature = "cluster")]
+pub mod transport;
+#[cfg(feature = "cluster")]
+pub mod storage;
+// layer 3
+pub mod supervisor;
+#[cfg(feature = "cluster")]
+pub mod membership;
+#[cfg(feature = "cluster")]
+pub mod authority;
+#[cfg(feature = "cluster")]
+pub mod replica;
+// layer 4
+#[cfg(feature = "cluster")]
+pub mod entity;
+#[cfg(feature = "cluster")]
+pub mod node;
+// simulation
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -1,0 +1,199 @@
+//! What can be agreed about the view.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Constants, DiskMark, Owner};
+use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, VoterId};
+
+/// Names one proposed change, so that repeating it is harmless. Random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChangeId(pub u128);
+
+/// Why a change was proposed, in words, for the log and for people.
+pub type Cause = String;
+
+/// One shard's next owner and holders, planned by the proposer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assign {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The epoch the plan was made under: if the shard has another by now, it is left alone.
+    pub expected_epoch: Epoch,
+    /// The `in_sync` generation the plan was made under; likewise.
+    pub expected_generation: u64,
+    /// The new owner, which gets a new epoch; `None` leaves the shard ownerless.
+    pub owner: Option<Owner>,
+    /// The new `in_sync`, sorted.
+    pub in_sync: Vec<StoreId>,
+    /// No store that held its acknowledged writes is left.
+    pub lost: bool,
+}
+
+/// What must still be so when an owner's change of one shard is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precondition {
+    /// The owner that proposes.
+    pub owner: Owner,
+    /// Its epoch of the shard.
+    pub epoch: Epoch,
+    /// The `in_sync` generation it saw.
+    pub in_sync_generation: u64,
+}
+
+/// A node as it presents itself when it forms, joins or rejoins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Its name.
+    pub node: NodeId,
+    /// The life it begins; fsynced in its directory.
+    pub boot: Boot,
+    /// The last boots recorded in its directory, newest last, this one excluded.
+    pub earlier_boots: Vec<Boot>,
+    /// Its store.
+    pub store: StoreId,
+    /// Its raft id, if it votes.
+    pub voter: Option<VoterId>,
+    /// Where others reach it.
+    pub addr: String,
+    /// Failure zone, or empty.
+    pub zone: String,
+    /// Units of 128 virtual nodes.
+    pub weight: u16,
+    /// Marks of its data directory.
+    pub disk: DiskMark,
+}
+
+/// A change of the view. The leader alone proposes [`Change::Evict`] and [`Change::Assign`]; an
+/// owner proposes [`Change::HasRecords`], [`Change::Add`] and [`Change::Shrink`] for its own
+/// (boot, epoch); a node proposes [`Change::Join`] and [`Change::Rejoin`] for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// The first view.
+    Form {
+        /// The agreed id.
+        cluster: ClusterId,
+        /// The constants.
+        constants: Constants,
+        /// The first members, with how each presented itself.
+        members: Vec<Claim>,
+        /// Owner and holders of every shard.
+        assign: Vec<Assign>,
+    },
+    /// A node that is no member becomes one.
+    Join {
+        /// How it presents itself.
+        claim: Claim,
+        /// Shards planned for it at once (ownerless ones only).
+        assign: Vec<Assign>,
+    },
+    /// A member's process was restarted: one entry replaces its boot and gives its shards new
+    /// epochs.
+    Rejoin {
+        /// The boot it replaces.
+        replaces: Boot,
+        /// How it presents itself.
+        claim: Claim,
+        /// Under another store: where its shards go.
+        assign: Vec<Assign>,
+    },
+    /// A boot's membership ends, and its shards go on. The boot's end is unconditional.
+    Evict {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        boot: Boot,
+        /// Why.
+        cause: Cause,
+        /// Where its shards go; what is left out becomes ownerless.
+        assign: Vec<Assign>,
+    },
+    /// The leader plans ownerless shards.
+    Assign {
+        /// Why.
+        cause: Cause,
+        /// The plan.
+        assign: Vec<Assign>,
+    },
+    /// A shard's owner is about to number its first write.
+    HasRecords {
+        /// Which shard.
+        shard: ShardId,
+        /// The stores that will hold it, at least `write_min`.
+        in_sync: Vec<StoreId>,
+        /// What the owner saw.
+        when: Precondition,
+    },
+    /// A store that holds everything joins `in_sync`.
+    Add {
+        /// Which shard.
+        shard: ShardId,
+        /// Which store.
+        store: StoreId,
+        /// What the owner saw.
+        when: Precondition,
+    },
+    /// A silent store leaves `in_sync`, never below `write_min`.
+    Shrink {
+        /// Which shard.
+        shard: ShardId,
+        /// Which store.
+        store: StoreId,
+        /// What the owner saw.
+        when: Precondition,
+    },
+}
+
+/// A change with its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Its id.
+    pub id: ChangeId,
+    /// What is to change.
+    pub change: Change,
+}
+
+/// What became of a change, decided when it was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is part of the view.
+    Accepted,
+    /// It changed nothing.
+    Refused(Refusal),
+}
+
+/// Why a change was refused. Nothing of it was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The cluster is not formed yet, or formed already.
+    #[error("the cluster is {0}formed")]
+    Formation(String),
+    /// The boot is not the node's present one, or does not go past it.
+    #[error("{node}: {boot} is not the life the view knows")]
+    Boot {
+        /// The node.
+        node: NodeId,
+        /// The boot that was named.
+        boot: Boot,
+    },
+    /// The name is taken by a live member.
+    #[error("{0} is a member already")]
+    NameTaken(NodeId),
+    /// The directory is a copy or an old backup; it must join empty under a new store id.
+    #[error("{0} looks like a copy or an old backup: it must join with a new, empty store")]
+    Copy(StoreId),
+    /// Owner, epoch or `in_sync` generation are not what the proposer saw.
+    #[error("{0} has moved on")]
+    Stale(ShardId),
+    /// `in_sync` would become smaller than `write_min`, or hold a store that is no member's.
+    #[error("{shard}: {why}")]
+    InSync {
+        /// The shard.
+        shard: ShardId,
+        /// What is wrong.
+        why: String,
+    },
+    /// The change is malformed.
+    #[error("malformed: {0}")]
+    Malformed(String),
+}

@@ -1,0 +1,157 @@
+//! The view itself: plain values, ordered maps, no behaviour but look-ups.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ChangeId, Outcome, Profile};
+use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, Version, VoterId};
+
+/// Set at formation, changed only by an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constants {
+    /// How many shards there are: a power of two, 1 to 32,768.
+    pub shards: u16,
+    /// Stores that hold each shard (R).
+    pub copies: u8,
+    /// Stores that must hold a write before it is acknowledged.
+    pub write_min: u8,
+    /// Lease D, drift r, guard, and the timing of raft and gossip.
+    pub profile: Profile,
+    /// While D changes: the D that was in force before, until the leader commits that it settled.
+    pub lease_before: Option<std::time::Duration>,
+}
+
+/// Agreed state of a member. An evicted node is no member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Status {
+    /// Known, holds nothing yet.
+    Joining,
+    /// Owns and holds shards.
+    Up,
+    /// Hands its shards over.
+    Leaving,
+}
+
+/// What tells a directory from a copy of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskMark {
+    /// Id of the file system.
+    pub filesystem: u64,
+    /// Inode of the lock file.
+    pub lock_inode: u64,
+    /// The host's boot id.
+    pub host_boot: String,
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its present life.
+    pub boot: Boot,
+    /// The store it runs on.
+    pub store: StoreId,
+    /// Where others reach it, `host:port`.
+    pub addr: String,
+    /// Failure zone; empty if none was set.
+    pub zone: String,
+    /// Units of 128 virtual nodes.
+    pub weight: u16,
+    /// Agreed status.
+    pub status: Status,
+    /// Its raft id; every node of a small cluster votes.
+    pub voter: Option<VoterId>,
+    /// Marks of its data directory.
+    pub disk: DiskMark,
+}
+
+/// The one node life that serves a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The node.
+    pub node: NodeId,
+    /// Its life.
+    pub boot: Boot,
+}
+
+/// Who owns and holds one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Of the present ownership; new whenever `owner` is assigned.
+    pub epoch: Epoch,
+    /// `None`: ownerless; the leader plans it at once.
+    pub owner: Option<Owner>,
+    /// The stores that hold every acknowledged write. Sorted, distinct.
+    pub in_sync: Vec<StoreId>,
+    /// Grows with each change of `in_sync` and with `has_records`.
+    pub in_sync_generation: u64,
+    /// A first write may have been numbered; never goes back.
+    pub has_records: bool,
+    /// Every store that held acknowledged writes was destroyed.
+    pub lost: bool,
+}
+
+/// What the view knows of a store: of every member's, and of every one in some `in_sync`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreMark {
+    /// The node that owns the directory.
+    pub node: NodeId,
+    /// The last boot that ran on it.
+    pub last_boot: Boot,
+}
+
+/// A numbered picture of the cluster, the same at every node that has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Grows with every entry that changed something.
+    pub version: Version,
+    /// Upper bits of new epochs; raised only by quorum recovery.
+    pub quorum_generation: u16,
+    /// All zero before formation.
+    pub cluster: ClusterId,
+    /// `None` before formation.
+    pub constants: Option<Constants>,
+    /// By name.
+    pub members: BTreeMap<NodeId, Member>,
+    /// By number. Behind pointers: a new view shares the shards that did not change.
+    pub shards: Vec<Arc<Shard>>,
+    /// By id.
+    pub stores: BTreeMap<StoreId, StoreMark>,
+    /// The last changes with what became of them, oldest first, so that a repeat is harmless.
+    pub recent: VecDeque<(ChangeId, Outcome)>,
+}
+
+impl View {
+    /// Whether a cluster was formed.
+    #[must_use]
+    pub fn is_formed(&self) -> bool {
+        self.constants.is_some()
+    }
+
+    /// The shard numbered `shard`, if there is one.
+    #[must_use]
+    pub fn shard(&self, shard: ShardId) -> Option<&Shard> {
+        self.shards.get(usize::from(shard.0)).map(|shard| &**shard)
+    }
+
+    /// Whether `boot` is the present life of `node`.
+    #[must_use]
+    pub fn has_boot(&self, node: &NodeId, boot: Boot) -> bool {
+        self.members.get(node).is_some_and(|member| member.boot == boot)
+    }
+
+    /// The member that runs on `store` at present.
+    #[must_use]
+    pub fn member_of_store(&self, store: StoreId) -> Option<(&NodeId, &Member)> {
+        let mark = self.stores.get(&store)?;
+        let (name, member) = self.members.get_key_value(&mark.node)?;
+        (member.store == store).then_some((name, member))
+    }
+
+    /// The numbers of all shards with their state.
+    pub fn numbered(&self) -> impl Iterator<Item = (ShardId, &Shard)> {
+        // The shard count is at most 32,768: the numbers do not run out.
+        (0..).map(ShardId).zip(self.shards.iter().map(|shard| &**shard))
+    }
+}
