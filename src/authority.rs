@@ -1,1 +1,5 @@
-//! See the design: layer `authority`.
+//! Who decides what the view is, and the leases that bound how long a node may act on it.
+
+mod api;
+
+pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
