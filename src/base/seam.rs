@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
-use rand::{RngCore as _, SeedableRng as _};
+use rand::{Rng as _, SeedableRng as _};
 
 use super::Instant;
 #[cfg(feature = "cluster")]
@@ -100,7 +100,7 @@ impl SeededRng {
     /// If the operating system has no randomness to give.
     #[must_use]
     pub fn from_os() -> Self {
-        Self(Mutex::new(SmallRng::from_os_rng()))
+        Self(Mutex::new(rand::make_rng()))
     }
 }
 
