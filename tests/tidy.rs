@@ -177,8 +177,19 @@ fn lines_with(words: &[&str], wanted: impl Fn(&str) -> bool) -> Vec<String> {
 #[test]
 fn pure_modules_know_no_clock_no_task_no_socket_and_no_hash_order() {
     let forbidden = [
-        "tokio", "std::time::Instant", "SystemTime", "HashMap", "HashSet", "DashMap", "f32",
-        "std::net", "std::fs", "std::thread", "rand::", "async fn", "tracing",
+        "tokio",
+        "std::time::Instant",
+        "SystemTime",
+        "HashMap",
+        "HashSet",
+        "DashMap",
+        "f32",
+        "std::net",
+        "std::fs",
+        "std::thread",
+        "rand::",
+        "async fn",
+        "tracing",
     ];
     let pure = |name: &str| PURE.contains(&module_of(name));
     report("impure", &lines_with(&forbidden, pure));
@@ -188,9 +199,19 @@ fn pure_modules_know_no_clock_no_task_no_socket_and_no_hash_order() {
 fn simulated_code_keeps_to_the_seams() {
     let seams = |name: &str| !name.starts_with("src/base") && !name.starts_with("src/sim");
     let forbidden = [
-        "tokio::net", "tokio::time", "std::net::Tcp", "thread::spawn", "spawn_blocking",
-        "Instant::now()", "SystemTime::now", "futures::select!", "rand::rng", "sync::watch",
-        "unbounded_channel", "thread::sleep", "time::sleep",
+        "tokio::net",
+        "tokio::time",
+        "std::net::Tcp",
+        "thread::spawn",
+        "spawn_blocking",
+        "Instant::now()",
+        "SystemTime::now",
+        "futures::select!",
+        "rand::rng",
+        "sync::watch",
+        "unbounded_channel",
+        "thread::sleep",
+        "time::sleep",
     ];
     let allowed = |line: &String| {
         // The runtime of raft delegates to tokio's, and is the seam for openraft.
@@ -263,8 +284,7 @@ fn the_local_half_stays_small() {
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
-    let crates: BTreeSet<&str> =
-        text.lines().filter_map(|line| line.split(" (").next()).collect();
+    let crates: BTreeSet<&str> = text.lines().filter_map(|line| line.split(" (").next()).collect();
     assert!(crates.len() > 10, "cargo tree said little:\n{text}");
     assert!(crates.len() <= LOCAL_CRATES_MAX, "{} crates:\n{text}", crates.len());
 }

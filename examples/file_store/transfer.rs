@@ -84,8 +84,7 @@ pub async fn put(
     .await?;
     let chunks = chunks.into_inner();
     let sha1 = chunks.whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let manifest =
-        Manifest { name: name.into(), size: chunks.size, sha1, chunks: chunks.hashes };
+    let manifest = Manifest { name: name.into(), size: chunks.size, sha1, chunks: chunks.hashes };
     let id = new_id();
     let file = Request::PutFile { id: id.clone(), manifest: manifest.clone() };
     let line = Line { id: id.clone(), size: manifest.size };

@@ -1,0 +1,79 @@
+//! One node's clock in the simulated world, with an offset and a rate of its own.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::base::{Clock, Instant};
+
+const MILLION: u64 = 1_000_000;
+
+/// A clock that runs at `rate` parts in a million of the world's time.
+#[derive(Debug)]
+pub struct SimClock {
+    offset: Duration,
+    rate_ppm: u64,
+    last: AtomicU64,
+}
+
+impl SimClock {
+    /// A clock that shows `offset` at the world's start and runs at `rate_ppm` millionths of the
+    /// world's rate: 1,000,000 is exact.
+    #[must_use]
+    pub fn new(offset: Duration, rate_ppm: u64) -> Self {
+        Self { offset, rate_ppm: rate_ppm.max(1), last: AtomicU64::new(0) }
+    }
+
+    fn to_local(&self, world: Duration) -> Instant {
+        let local = world.as_nanos() * u128::from(self.rate_ppm) / u128::from(MILLION);
+        let local = Duration::from_nanos(u64::try_from(local).unwrap_or(u64::MAX));
+        Instant::ZERO + self.offset + local
+    }
+
+    /// The world's time that passes while this clock shows `local` more; rounded up.
+    fn to_world(&self, local: Duration) -> Duration {
+        let world = (local.as_nanos() * u128::from(MILLION)).div_ceil(u128::from(self.rate_ppm));
+        Duration::from_nanos(u64::try_from(world).unwrap_or(u64::MAX))
+    }
+}
+
+impl Default for SimClock {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(1), MILLION)
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Instant {
+        // Asked from outside its host, as when a crash drops what a task held, it shows what it
+        // showed last.
+        let shown = turmoil::sim_elapsed().map_or(0, |world| self.to_local(world).as_nanos());
+        Instant::from_nanos(self.last.fetch_max(shown, Relaxed).max(shown))
+    }
+
+    fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(self.to_world(at.since(self.now()))).boxed()
+    }
+
+    fn unix(&self) -> Duration {
+        // 2026-01-01, so that certificates made for the world are valid from its start.
+        Duration::from_secs(1_767_225_600) + self.now().since(Instant::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fast_clock_sleeps_shorter_and_shows_more() {
+        let fast = SimClock::new(Duration::ZERO, 1_020_000);
+        assert_eq!(
+            fast.to_local(Duration::from_secs(100)),
+            Instant::ZERO + Duration::from_secs(102)
+        );
+        assert_eq!(fast.to_world(Duration::from_secs(102)), Duration::from_secs(100));
+    }
+}
