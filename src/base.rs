@@ -1,5 +1,7 @@
 //! What every layer shares: names, instants, exit reasons, and the seams to the world.
 
+#[cfg(feature = "cluster")]
+mod control;
 mod exit;
 #[cfg(feature = "cluster")]
 mod id;
@@ -12,6 +14,8 @@ mod watch;
 #[cfg(feature = "cluster")]
 mod worker;
 
+#[cfg(feature = "cluster")]
+pub use control::ControlRuntime;
 pub use exit::ExitReason;
 #[cfg(feature = "cluster")]
 pub use id::{

@@ -1,0 +1,188 @@
+//! What a node is told before it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::base::NodeId;
+use crate::placement::Profile;
+use crate::storage::Durability;
+
+/// How links are secured.
+#[derive(Clone)]
+pub enum Security {
+    /// Mutual TLS 1.3.
+    Tls {
+        /// PEM of the authorities that may sign peers.
+        authorities: Vec<u8>,
+        /// PEM of this node's certificate, with exactly one URI SAN
+        /// `spiffe://<cluster>/node/<name>`.
+        certificate: Vec<u8>,
+        /// PEM of its key.
+        key: Vec<u8>,
+    },
+    /// Plain TCP for tests and development. Refuses to listen on anything but loopback.
+    Insecure,
+}
+
+impl std::fmt::Debug for Security {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tls { .. } => "Tls",
+            Self::Insecure => "Insecure",
+        })
+    }
+}
+
+/// Configuration of a node. Start from [`NodeConfig::new`].
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Unique in the cluster.
+    pub name: NodeId,
+    /// The cluster's name in certificates.
+    pub cluster: String,
+    /// Where it listens; port 0 picks one.
+    pub listen: SocketAddr,
+    /// Where others reach it, `host:port`; the address it listens on if absent.
+    pub advertise: Option<String>,
+    /// Where the first nodes listen, `host:port` each: the same list for all. Its own address may
+    /// stand in it.
+    pub seeds: Vec<String>,
+    /// How many empty nodes form the cluster together. 1 forms one alone, without asking anybody.
+    pub expect: usize,
+    /// Its data directory, made if absent.
+    pub data: PathBuf,
+    /// Timing.
+    pub profile: Profile,
+    /// How links are secured.
+    pub security: Security,
+    /// Number of shards, a power of two from 1 to 32,768; set at formation.
+    pub shards: u16,
+    /// Stores that hold each shard; `None` picks by `expect`: 1, 2, and 3 from three nodes on.
+    pub copies: Option<u8>,
+    /// Stores that must hold a write; `None` picks by `expect`: 1, and 2 from two nodes on.
+    pub write_min: Option<u8>,
+    /// Failure zone; empty for none.
+    pub zone: String,
+    /// Units of 128 virtual nodes.
+    pub weight: u16,
+    /// Whether records survive the process.
+    pub durability: Durability,
+}
+
+/// Two settings do not fit each other, or one is out of range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("config: {first} = {value} does not fit {second}: {why}")]
+pub struct ConfigError {
+    /// The setting that must change.
+    pub first: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it does not fit.
+    pub second: &'static str,
+    /// The rule, and what to do.
+    pub why: &'static str,
+}
+
+impl NodeConfig {
+    /// A node of its own on a free loopback port, profile `dev`, without TLS, data in
+    /// `target/<name>`.
+    #[must_use]
+    pub fn new(name: NodeId) -> Self {
+        Self {
+            data: PathBuf::from("target").join(name.as_str()),
+            name,
+            cluster: "evertree".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            seeds: Vec::new(),
+            expect: 1,
+            profile: Profile::dev(),
+            security: Security::Insecure,
+            shards: 4096,
+            copies: None,
+            write_min: None,
+            zone: String::new(),
+            weight: 1,
+            durability: Durability::Disk,
+        }
+    }
+
+    /// Copies and least copies of a write, as set or by the number of first nodes.
+    #[must_use]
+    pub fn redundancy(&self) -> (u8, u8) {
+        let (copies, write_min) = match self.expect {
+            0 | 1 => (1, 1),
+            2 => (2, 2),
+            _ => (3, 2),
+        };
+        (self.copies.unwrap_or(copies), self.write_min.unwrap_or(write_min))
+    }
+
+    /// Checks every rule between the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names both settings.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let error = |first, value: String, second, why| {
+            Err(ConfigError { first, value, second, why })
+        };
+        let (copies, write_min) = self.redundancy();
+        if !self.shards.is_power_of_two() || self.shards > 1 << 15 {
+            let why = "must be a power of two from 1 to 32768";
+            return error("shards", self.shards.to_string(), "its range", why);
+        }
+        if copies == 0 || usize::from(copies) > self.expect.max(1) {
+            let why = "more copies than first nodes: raise `expect` or lower `copies`";
+            return error("copies", copies.to_string(), "expect", why);
+        }
+        if write_min == 0 || write_min > copies {
+            let why = "must be from 1 to `copies`";
+            return error("write_min", write_min.to_string(), "copies", why);
+        }
+        if self.expect > 1 && self.seeds.len() < self.expect {
+            let why = "to form a cluster, all first nodes must stand in `seeds`";
+            return error("expect", self.expect.to_string(), "seeds", why);
+        }
+        if self.weight == 0 {
+            return error("weight", "0".into(), "its range", "must be at least 1");
+        }
+        if matches!(self.security, Security::Insecure) && !self.listen.ip().is_loopback() {
+            let why = "plain TCP listens on loopback only: give certificates";
+            return error("listen", self.listen.to_string(), "security", why);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> NodeConfig {
+        NodeConfig::new("n1".parse().expect("a name"))
+    }
+
+    #[test]
+    fn each_broken_rule_names_both_settings() {
+        assert_eq!(config().validate(), Ok(()));
+        let listen = SocketAddr::from(([0, 0, 0, 0], 7000));
+        let faults = [
+            (NodeConfig { shards: 1000, ..config() }, ("shards", "its range")),
+            (NodeConfig { copies: Some(3), ..config() }, ("copies", "expect")),
+            (NodeConfig { write_min: Some(2), ..config() }, ("write_min", "copies")),
+            (NodeConfig { expect: 3, ..config() }, ("expect", "seeds")),
+            (NodeConfig { weight: 0, ..config() }, ("weight", "its range")),
+            (NodeConfig { listen, ..config() }, ("listen", "security")),
+        ];
+        for (config, (first, second)) in faults {
+            let error = config.validate().expect_err(first);
+            assert_eq!((error.first, error.second), (first, second), "{error}");
+        }
+    }
+
+    #[test]
+    fn redundancy_follows_the_number_of_first_nodes() {
+        let of = |expect| NodeConfig { expect, ..config() }.redundancy();
+        assert_eq!([of(1), of(2), of(3), of(9)], [(1, 1), (2, 2), (3, 2), (3, 2)]);
+    }
+}
