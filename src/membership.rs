@@ -7,5 +7,5 @@
 mod driver;
 mod gossip;
 
-pub use driver::{Membership, MembershipParts};
+pub use driver::{Membership, MembershipParts, Observations};
 pub use gossip::{Gossip, GossipConfig, GossipId, Input, Output, Reachability};

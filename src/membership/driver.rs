@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::gossip::{
     Gossip, GossipConfig, GossipId, Input, Output, PACKET_BYTES_MAX, Reachability,
 };
-use crate::base::{Boot, Instant, NodeId, Publisher, Rng as _, Seams, Watch, Watched};
+use crate::base::{Boot, Instant, NodeId, Publisher, Seams, Watch, Watched};
 use crate::placement::{Profile, View};
 use crate::transport::{Class, Head, Inbound, Links, Peer, ReplyTo, Service};
 

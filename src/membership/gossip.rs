@@ -18,7 +18,7 @@ use crate::base::{Boot, Instant, NodeId};
 use crate::placement::Profile;
 
 /// Largest gossip packet.
-pub const PACKET_BYTES_MAX: usize = 1_200;
+pub(super) const PACKET_BYTES_MAX: usize = 1_200;
 /// How often members that are down are asked again, so that two halves find each other.
 const ASK_DOWN_EVERY: Duration = Duration::from_secs(5);
 /// Times an update is passed on.
