@@ -271,7 +271,11 @@ impl Restarts {
             self.deadlines.insert((at, child));
         }
         let put = |set: &mut BTreeSet<usize>, is: bool| {
-            if is { set.insert(child) } else { set.remove(&child) };
+            if is {
+                set.insert(child)
+            } else {
+                set.remove(&child)
+            };
         };
         put(&mut self.live, status.live());
         put(&mut self.due, status == Status::Due);
@@ -511,9 +515,7 @@ impl Restarts {
                 let stuck = self.children.iter().any(|child| child.status == Status::Stuck);
                 out.push(Output::End(if stuck { End::Stuck } else { end }));
             }
-            Phase::New
-            | Phase::Running(None | Some(Walk::Stopping { .. }))
-            | Phase::Ended => {}
+            Phase::New | Phase::Running(None | Some(Walk::Stopping { .. })) | Phase::Ended => {}
         }
     }
 

@@ -130,25 +130,31 @@ fn an_intensity_of_zero_gives_up_at_the_first() {
 fn groups_stop_right_to_left_and_start_left_to_right() {
     let children = [Restart::Permanent, Restart::Permanent, Restart::Temporary, Restart::Transient];
     let mut all = Bench::up(config(Strategy::OneForAll, 9, &children));
-    assert_eq!(all.settle(Input::Exited(1, crash())), [
-        Output::Restarting(1, 1),
-        Output::Stop(3),
-        Output::Stop(2),
-        Output::Forget(2),
-        Output::Stop(0),
-        Output::Start(0),
-        Output::Start(1),
-        Output::Start(3),
-    ]);
+    assert_eq!(
+        all.settle(Input::Exited(1, crash())),
+        [
+            Output::Restarting(1, 1),
+            Output::Stop(3),
+            Output::Stop(2),
+            Output::Forget(2),
+            Output::Stop(0),
+            Output::Start(0),
+            Output::Start(1),
+            Output::Start(3),
+        ]
+    );
     let mut rest = Bench::up(config(Strategy::RestForOne, 9, &children));
-    assert_eq!(rest.settle(Input::Exited(1, crash())), [
-        Output::Restarting(1, 1),
-        Output::Stop(3),
-        Output::Stop(2),
-        Output::Forget(2),
-        Output::Start(1),
-        Output::Start(3),
-    ]);
+    assert_eq!(
+        rest.settle(Input::Exited(1, crash())),
+        [
+            Output::Restarting(1, 1),
+            Output::Stop(3),
+            Output::Stop(2),
+            Output::Forget(2),
+            Output::Start(1),
+            Output::Start(3),
+        ]
+    );
 }
 
 #[test]
@@ -341,21 +347,12 @@ impl Naive {
 }
 
 fn strategies() -> impl Strategy_<Value = Strategy> {
-    prop_oneof![
-        Just(Strategy::OneForOne),
-        Just(Strategy::OneForAll),
-        Just(Strategy::RestForOne)
-    ]
+    prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)]
 }
 
-
-
 fn configs() -> impl Strategy_<Value = Config> {
-    let restart = prop_oneof![
-        Just(Restart::Permanent),
-        Just(Restart::Transient),
-        Just(Restart::Temporary)
-    ];
+    let restart =
+        prop_oneof![Just(Restart::Permanent), Just(Restart::Transient), Just(Restart::Temporary)];
     (strategies(), 0_u32..6, proptest::collection::vec(restart, 1..7))
         .prop_map(|(strategy, restarts, children)| config(strategy, restarts, &children))
 }

@@ -150,8 +150,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    const FIRST: Self =
-        Self { status: Some(ChildStatus::Waiting), incarnation: 0, restarts: 0 };
+    const FIRST: Self = Self { status: Some(ChildStatus::Waiting), incarnation: 0, restarts: 0 };
 }
 
 /// How a supervisor said that it ended.

@@ -55,7 +55,7 @@ impl SupervisorActor {
         match note {
             Note::Begin(up) => {
                 driver.up = Some(up);
-                driver.feed(Input::Begin, None);
+                driver.feed(Input::Begin, driver.post.cause);
             }
             Note::Shutdown(cause) => driver.feed(Input::Shutdown, cause),
             Note::Report(report) => driver.hear(report),
@@ -236,6 +236,7 @@ impl Driver {
             parent: Some(self.me.get_cell()),
             path: plan.path.clone(),
             incarnation: self.blueprint.board.row(child).incarnation,
+            cause,
             setting: self.post.setting.clone(),
         };
         let desk = Desk::Supervisor(self.me.clone());

@@ -12,6 +12,10 @@ pub(super) const SHUTDOWN: &str = "shutdown";
 /// What ractor gives as reason when an actor has worked off its mailbox and ends.
 const DRAINED: &str = "Drained";
 
+/// What ractor gives as reason when an actor was killed. A stop for which someone gave this very
+/// text as reason cannot be told apart, and counts as a kill.
+const KILLED: &str = "killed";
+
 /// What ractor said when an actor ended.
 #[derive(Debug)]
 pub(super) enum Word {
@@ -30,14 +34,12 @@ pub(super) enum Word {
 pub(super) fn word(event: SupervisionEvent) -> Option<(ActorId, Word)> {
     match event {
         SupervisionEvent::ActorTerminated(cell, state, said) => {
-            // A stop keeps the state, a kill loses it: that tells them apart. The text does not,
-            // since anyone may stop an actor with the reason "killed".
-            let kept = state.is_some();
-            let dropped = quietly(move || drop(state));
-            let word = match (kept, dropped) {
-                (_, Err(panic)) => Word::Failed(format!("its state panicked in drop: {panic}")),
-                (true, Ok(())) => Word::Stopped(said),
-                (false, Ok(())) => Word::Killed,
+            // A cancelled task has no state to give; one killed between messages has.
+            let killed = state.is_none() || said.as_deref() == Some(KILLED);
+            let word = match quietly(move || drop(state)) {
+                Err(panic) => Word::Failed(format!("its state panicked in drop: {panic}")),
+                Ok(()) if killed => Word::Killed,
+                Ok(()) => Word::Stopped(said),
             };
             Some((cell.get_id(), word))
         }

@@ -158,11 +158,7 @@ pub(super) async fn keep(launch: std::sync::Arc<dyn Launch>, watch: Watch) {
 }
 
 /// Starts the incarnation; an order to stop or to kill undoes that.
-async fn start(
-    launch: &dyn Launch,
-    post: Post,
-    leash: &mut Leash,
-) -> Result<Running, ExitReason> {
+async fn start(launch: &dyn Launch, post: Post, leash: &mut Leash) -> Result<Running, ExitReason> {
     let start = AssertUnwindSafe(launch.launch(post)).catch_unwind();
     tokio::select! {
         biased;

@@ -35,6 +35,8 @@ pub(super) struct Post {
     pub(super) parent: Option<ActorCell>,
     pub(super) path: Path,
     pub(super) incarnation: u64,
+    /// The event that led to the start.
+    pub(super) cause: Option<EventId>,
     pub(super) setting: Arc<Setting>,
 }
 

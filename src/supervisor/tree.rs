@@ -97,7 +97,9 @@ impl Tree {
         let (desk, reports) = mpsc::channel(REPORTS_MAX);
         let (hand, leash) = Hand::new();
         let path = blueprint.path.clone();
-        let post = Post { parent: None, path, incarnation: 1, setting: setting.clone() };
+        let setting_of_root = setting.clone();
+        let post =
+            Post { parent: None, path, incarnation: 1, cause: None, setting: setting_of_root };
         let desk = Desk::Tree(desk);
         let watch = Watch { desk, child: 0, post, leash, alive: None };
         tokio::spawn(keep(Arc::new(blueprint.clone()), watch));
