@@ -1,0 +1,136 @@
+//! A tree of plain ractor actors under restart policies, one crash, the restart, an ordered stop.
+//!
+//! `cargo run --example supervise` prints:
+//! ```text
+//! shop: RestForOne
+//!   ledger: Running, incarnation 1, restarts 0
+//!   rates: Running, incarnation 1, restarts 0
+//!   night: Running, incarnation 1, restarts 0, OneForOne
+//!     sweep: Running, incarnation 1, restarts 0
+//! balance 12
+//! the ledger fails
+//!   #6 shop/ledger.1 exited: crashed: the books do not balance
+//!   #7 shop/ledger.1 restarting, 1 within the period (by #6)
+//!   #8 shop/night.1 stopping (by #7)
+//!   #9 shop/night/sweep.1 stopping (by #8)
+//!   #10 shop/night/sweep.1 exited: shutdown (by #9)
+//!   #11 shop/night.1 exited: shutdown (by #10)
+//!   #12 shop/rates.1 stopping (by #11)
+//!   #13 shop/rates.1 exited: shutdown (by #12)
+//!   #14 shop/ledger.2 started (by #13)
+//!   #15 shop/rates.2 started (by #14)
+//!   #16 shop/night/sweep.2 started (by #15)
+//!   #17 shop/night.2 started (by #15)
+//! balance 12
+//! the shop closes
+//!   #18 shop/night.2 stopping
+//!   #19 shop/night/sweep.2 stopping (by #18)
+//!   #20 shop/night/sweep.2 exited: shutdown (by #19)
+//!   #21 shop/night.2 exited: shutdown (by #20)
+//!   #22 shop/rates.2 stopping (by #21)
+//!   #23 shop/rates.2 exited: shutdown (by #22)
+//!   #24 shop/ledger.2 stopping (by #23)
+//!   #25 shop/ledger.2 exited: shutdown (by #24)
+//!   #26 shop.1 exited: shutdown (by #25)
+//! ```
+
+use std::time::Duration;
+
+use evertree::event::{EventKind, Subscription};
+use evertree::restart::Restart;
+use evertree::supervisor::{ChildRef, Setting, Stop, SupervisorSpec, task, worker};
+use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+
+/// Keeps a balance. A plain ractor actor: nothing in it knows of supervision.
+struct Ledger;
+
+enum LedgerMsg {
+    Book(i64, RpcReplyPort<i64>),
+    Audit,
+}
+
+#[ractor::actor(message = LedgerMsg, state = i64, arguments = i64)]
+impl Ledger {
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<LedgerMsg>,
+        opening: i64,
+    ) -> Result<i64, ActorProcessingErr> {
+        Ok(opening)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<LedgerMsg>,
+        message: LedgerMsg,
+        balance: &mut i64,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LedgerMsg::Book(amount, answer) => {
+                *balance += amount;
+                answer.send(*balance)?;
+            }
+            LedgerMsg::Audit => return Err("the books do not balance".into()),
+        }
+        Ok(())
+    }
+}
+
+/// Holds a ref to the ledger, which outlives the ledger's restarts.
+struct Rates;
+
+#[ractor::actor(message = (), state = ChildRef<LedgerMsg>, arguments = ChildRef<LedgerMsg>)]
+impl Rates {
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<()>,
+        ledger: ChildRef<LedgerMsg>,
+    ) -> Result<ChildRef<LedgerMsg>, ActorProcessingErr> {
+        Ok(ledger)
+    }
+}
+
+async fn sweep(stop: Stop) {
+    stop.requested().await;
+}
+
+/// A dead ledger takes those after it with it; a dead sweeper takes nobody.
+fn shop(ledger: &ChildRef<LedgerMsg>) -> SupervisorSpec {
+    let to_ledger = ledger.clone();
+    let night = SupervisorSpec::one_for_one("night").child(task("sweep", sweep));
+    SupervisorSpec::rest_for_one("shop")
+        .intensity(5, Duration::from_secs(30)) // the 6th restart within 30 s escalates
+        .child(worker("ledger", || (Ledger, 10)).bind(ledger))
+        .child(worker("rates", move || (Rates, to_ledger.clone())).restart(Restart::Transient))
+        .child(night)
+}
+
+/// Prints the events up to the wanted one.
+async fn print(events: &mut Subscription, until: &str, wanted: EventKind) {
+    while let Some(event) = events.recv().await {
+        println!("  {event}");
+        if event.path.as_str() == until && event.kind == wanted {
+            break;
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let ledger = ChildRef::unbound();
+    let tree = shop(&ledger).start_in(Setting::default()).await?;
+    println!("{}", tree.snapshot());
+    println!("balance {}", ledger.call(|answer| LedgerMsg::Book(2, answer)).await?);
+
+    println!("the ledger fails");
+    let mut events = tree.events().subscribe(100);
+    ledger.cast(LedgerMsg::Audit).map_err(|undelivered| undelivered.why)?;
+    print(&mut events, "shop/night", EventKind::Started).await;
+    println!("balance {}", ledger.call(|answer| LedgerMsg::Book(2, answer)).await?);
+
+    println!("the shop closes");
+    let ended = tree.stop().await;
+    drop(tree);
+    print(&mut events, "shop", EventKind::Exited(ended.reason)).await;
+    Ok(())
+}
