@@ -40,8 +40,9 @@ pub(super) fn perform(tables: &mut Tables<'_>, op: Op) -> Result<OpResult, Store
         }
         Op::Fill { epoch, run, after, records, last, complete, .. } => {
             let part = Part { run, after, last, complete };
-            step.sealed(epoch).and_then(|()| step.fill(part, &records))
+            step.sealed(epoch).and_then(|()| step.fill(&part, &records))
         }
+        Op::Repair { epoch, record, .. } => step.sealed(epoch).and_then(|()| step.repair(&record)),
         Op::Acked { epoch, acked, .. } => step.sealed(epoch).and_then(|()| Ok(step.acked(acked)?)),
     };
     let head = step.head;
@@ -50,9 +51,9 @@ pub(super) fn perform(tables: &mut Tables<'_>, op: Op) -> Result<OpResult, Store
             if head != before {
                 tables.set_head(shard, &head)?;
             }
-            Ok(OpResult::Done(head.head))
+            Ok(OpResult::Done(head.shown))
         }
-        Err(Stop::Refused(why)) => Ok(OpResult::Refused { head: before.head, why }),
+        Err(Stop::Refused(why)) => Ok(OpResult::Refused { head: before.shown, why }),
         Err(Stop::Failed(error)) => Err(error),
     }
 }
@@ -74,15 +75,15 @@ struct Step<'s, 't> {
 
 impl Step<'_, '_> {
     fn seal(&mut self, epoch: Epoch) -> Result<(), Stop> {
-        if epoch < self.head.head.sealed {
+        if epoch < self.head.shown.sealed {
             return Err(Stop::Refused("sealed to a higher epoch"));
         }
-        self.head.head.sealed = epoch;
+        self.head.shown.sealed = epoch;
         Ok(())
     }
 
     fn sealed(&self, epoch: Epoch) -> Result<(), Stop> {
-        let sealed = self.head.head.sealed;
+        let sealed = self.head.shown.sealed;
         if epoch == Epoch::NONE {
             return Err(Stop::Refused("no epoch"));
         }
@@ -100,14 +101,14 @@ impl Step<'_, '_> {
         if !rises || !inside {
             return Err(Stop::Refused("the records are not in order"));
         }
-        if last.epoch > self.head.head.sealed {
+        if last.epoch > self.head.shown.sealed {
             return Err(Stop::Refused("a number of a later epoch"));
         }
         Ok(())
     }
 
     fn append(&mut self, prev: Number, acked: Number, records: &[Record]) -> Result<(), Stop> {
-        if self.head.head.filling {
+        if self.head.shown.filling {
             return Err(Stop::Refused("filling"));
         }
         let end = records.last().map_or(prev, |record| record.number);
@@ -119,7 +120,7 @@ impl Step<'_, '_> {
             }
             before = record.number;
         }
-        let last = self.head.head.last;
+        let last = self.head.shown.last;
         let known = records.partition_point(|record| record.number <= last);
         let (there, new) = records.split_at(known);
         // Where the new ones would be put: right after our last write, or not at all.
@@ -139,13 +140,13 @@ impl Step<'_, '_> {
         self.verify_replaced(new)?;
         for record in new {
             self.tables.put(self.shard, record, true)?;
-            self.head.head.last = record.number;
+            self.head.shown.last = record.number;
         }
         Ok(self.acked(acked)?)
     }
 
     fn adopt(&mut self, after: Number, records: &[Record], last: Number) -> Result<(), Stop> {
-        let head = self.head.head;
+        let head = self.head.shown;
         if head.filling {
             return Err(Stop::Refused("filling"));
         }
@@ -169,33 +170,33 @@ impl Step<'_, '_> {
         for record in records {
             self.tables.put(self.shard, record, true)?;
         }
-        self.head.head.last = last;
+        self.head.shown.last = last;
         self.head.solid = last;
         Ok(())
     }
 
     fn begin(&mut self, run: u64, keep: Vec<(Number, u32)>) -> Result<(), Stop> {
-        let this = (self.head.head.sealed, run);
-        let empty = self.head.head.filling && self.head.head.last == Number::ZERO;
+        let this = (self.head.shown.sealed, run);
+        let empty = self.head.shown.filling && self.head.shown.last == Number::ZERO;
         if this < self.head.run || this == self.head.run && !empty {
             return Err(Stop::Refused("this catch-up has begun before"));
         }
         self.tables.drop_others(self.shard, &keep.into_iter().collect())?;
         self.head.run = this;
         self.head.solid = Number::ZERO;
-        self.head.head.last = Number::ZERO;
-        self.head.head.acked = Number::ZERO;
-        self.head.head.filling = true;
+        self.head.shown.last = Number::ZERO;
+        self.head.shown.acked = Number::ZERO;
+        self.head.shown.filling = true;
         Ok(())
     }
 
-    fn fill(&mut self, part: Part, records: &[Record]) -> Result<(), Stop> {
-        if self.head.run != (self.head.head.sealed, part.run) {
+    fn fill(&mut self, part: &Part, records: &[Record]) -> Result<(), Stop> {
+        if self.head.run != (self.head.shown.sealed, part.run) {
             return Err(Stop::Refused("another catch-up has begun"));
         }
         self.in_order(part.after, records, part.last)?;
-        let last = self.head.head.last;
-        if !self.head.head.filling {
+        let last = self.head.shown.last;
+        if !self.head.shown.filling {
             // The answer to the last part was lost: it is asked again.
             let again = part.last <= last;
             return if again { Ok(()) } else { Err(Stop::Refused("not filling")) };
@@ -207,20 +208,39 @@ impl Step<'_, '_> {
         let (_, new) = records.split_at(known);
         self.verify_replaced(new)?;
         for record in new {
+            if self.tables.key_of(self.shard, record.number)?.is_some_and(|key| key != record.key) {
+                return Err(Stop::Refused("another write has this number here"));
+            }
+        }
+        for record in new {
             self.tables.put(self.shard, record, false)?;
         }
-        self.head.head.last = last.max(part.last);
+        self.head.shown.last = last.max(part.last);
         if part.complete {
             // What was kept at the beginning and lies above the end came from elsewhere.
-            self.tables.undo(self.shard, self.head.head.last)?;
-            self.head.solid = self.head.head.last;
-            self.head.head.filling = false;
+            self.tables.undo(self.shard, self.head.shown.last)?;
+            self.head.solid = self.head.shown.last;
+            self.head.shown.filling = false;
         }
         Ok(())
     }
 
+    fn repair(&mut self, record: &Record) -> Result<(), Stop> {
+        if self.tables.key_of(self.shard, record.number)?.as_ref() != Some(&record.key) {
+            return Err(Stop::Refused("another write is the latest of this key"));
+        }
+        match self.tables.record(self.shard, &record.key) {
+            Ok(Some(found)) if found == *record => Ok(()),
+            Ok(Some(_)) => Err(Stop::Refused("the record here can be read")),
+            Ok(None) | Err(StoreError::Corrupt { .. }) => {
+                Ok(self.tables.overwrite(self.shard, record)?)
+            }
+            Err(error) => Err(Stop::Failed(error)),
+        }
+    }
+
     fn acked(&mut self, acked: Number) -> Result<(), StoreError> {
-        let head = &mut self.head.head;
+        let head = &mut self.head.shown;
         let acked = acked.min(head.last);
         if head.filling || acked <= head.acked || acked < self.head.solid {
             return Ok(());

@@ -133,12 +133,9 @@ impl Store {
         let (answer, result) = oneshot::channel();
         let bytes = ops.iter().map(bytes_of).sum();
         if self.0.enqueue(Call { ops, bytes, answer })? {
-            let inner = Arc::clone(&self.0);
-            if let Err(gone) = self.0.worker.submit(move || inner.drain()) {
-                // Nothing was executed, but writes that depend on each other may have been lost
-                // out of the middle: no further one is taken.
-                self.0.fail(StoreError::failed(gone), VecDeque::new());
-            }
+            let duty = Duty(Some(Arc::clone(&self.0)));
+            // One that is refused is dropped, which fails the store.
+            let _ = self.0.worker.submit(move || duty.fulfil());
         }
         let gone = |_| StoreError::Failed("the worker has ended".into());
         result.await.map_err(gone)?
@@ -149,7 +146,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Failed`].
     pub fn head(&self, shard: ShardId) -> Result<ShardHead, StoreError> {
-        Ok(read_head(&self.read()?.open_table(HEADS)?, shard)?.head)
+        Ok(read_head(&self.read()?.open_table(HEADS)?, shard)?.shown)
     }
 
     /// The latest record of `key`, deleted or not.
@@ -269,6 +266,26 @@ impl Store {
     }
 }
 
+/// The worker's duty to empty the queue. If the worker ends first, nobody would answer those who
+/// wait, and writes would be missing out of the middle: then the store fails.
+struct Duty(Option<Arc<Inner>>);
+
+impl Duty {
+    fn fulfil(mut self) {
+        if let Some(inner) = self.0.take() {
+            inner.drain();
+        }
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take() {
+            inner.fail(&StoreError::Failed("its worker has ended".into()), VecDeque::new());
+        }
+    }
+}
+
 impl Inner {
     /// Lets `call` wait; says whether the worker must be asked.
     fn enqueue(&self, call: Call) -> Result<bool, StoreError> {
@@ -302,7 +319,7 @@ impl Inner {
                         let _ = call.answer.send(Ok(results));
                     }
                 }
-                Err(error) => return self.fail(error, calls),
+                Err(error) => return self.fail(&error, calls),
             }
         }
     }
@@ -339,7 +356,7 @@ impl Inner {
     }
 
     /// Answers `calls` and everything that waits with `error`, and everything after.
-    fn fail(&self, error: StoreError, calls: VecDeque<Call>) {
+    fn fail(&self, error: &StoreError, calls: VecDeque<Call>) {
         let waiting = {
             let mut queue = self.queue.lock();
             queue.failed.get_or_insert_with(|| error.clone());
@@ -399,6 +416,7 @@ fn bytes_of(op: &Op) -> usize {
         Op::Append { records, .. } | Op::Adopt { records, .. } | Op::Fill { records, .. } => {
             records.iter().map(|record| record.key.len() + record.value.len()).sum()
         }
+        Op::Repair { record, .. } => record.key.len() + record.value.len(),
         Op::Begin { keep, .. } => keep.len() * size_of::<(Number, u32)>(),
         Op::Seal { .. } | Op::Acked { .. } => 0,
     }

@@ -28,7 +28,8 @@ pub(super) const KEPT: TableDefinition<NumberKey, Raw> = TableDefinition::new("k
 /// A head with what only the store itself needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Head {
-    pub(super) head: ShardHead,
+    /// What everyone may see.
+    pub(super) shown: ShardHead,
     /// End of the last adopted or filled stretch: states between `acked` and here are unknown, as
     /// such a stretch has only the last write of each key.
     pub(super) solid: Number,
@@ -56,11 +57,11 @@ pub(super) fn place(shard: ShardId, number: Number) -> (u16, u64, u64) {
     (shard.0, number.epoch.0, number.seq)
 }
 
+/// Places from one to another.
+type Stretch = (Bound<(u16, u64, u64)>, Bound<(u16, u64, u64)>);
+
 /// Numbers of `shard` above `after`.
-pub(super) fn above(
-    shard: ShardId,
-    after: Number,
-) -> (Bound<(u16, u64, u64)>, Bound<(u16, u64, u64)>) {
+pub(super) fn above(shard: ShardId, after: Number) -> Stretch {
     (Bound::Excluded(place(shard, after)), Bound::Included((shard.0, u64::MAX, u64::MAX)))
 }
 
@@ -167,6 +168,12 @@ impl<'t> Tables<'t> {
         Ok(read_record(&self.records, shard, key)?.map(|(record, _)| record))
     }
 
+    /// The key whose latest record is numbered `at`.
+    pub(super) fn key_of(&self, shard: ShardId, at: Number) -> Result<Option<Bytes>, StoreError> {
+        let found = self.numbers.get(place(shard, at))?;
+        Ok(found.map(|key| Bytes::copy_from_slice(key.value())))
+    }
+
     /// Puts a record in place of the one of its key, if there is one, which must have been
     /// verified. With `keep` that one can be restored.
     pub(super) fn put(
@@ -188,6 +195,13 @@ impl<'t> Tables<'t> {
             let kept = Kept::encode(shard, record.number, key, replaced);
             self.kept.insert(at, kept.as_slice())?;
         }
+        Ok(())
+    }
+
+    /// Puts a record in place of the one of its key, which has the same number.
+    pub(super) fn overwrite(&mut self, shard: ShardId, record: &Record) -> Result<(), StoreError> {
+        let bytes = record.encode(shard);
+        self.records.insert((shard.0, record.key.as_ref()), bytes.as_slice())?;
         Ok(())
     }
 

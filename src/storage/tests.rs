@@ -253,6 +253,7 @@ fn facts_survive_power_loss_at_any_moment() {
         let rng = SeededRng::new(seed);
         let mut last = Boot(0);
         for life in 0..5 {
+            // Half of the directories lose power while they are made.
             if life > 0 || seed % 2 == 0 {
                 disk.fail_write_after(crate::base::Rng::next_u64(&rng) % 60);
             }
@@ -261,7 +262,7 @@ fn facts_survive_power_loss_at_any_moment() {
                 while let Ok(boot) = facts.begin_boot() {
                     assert!(boot > last, "a boot was given twice, seed {seed}");
                     last = boot;
-                    if boot.0 > last.0 + 8 || boot.0 % 8 == 0 {
+                    if boot.0 % 8 == 0 {
                         break;
                     }
                 }

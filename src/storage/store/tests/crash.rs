@@ -24,7 +24,7 @@ fn a_crash_loses_nothing_acknowledged_and_tears_nothing() {
                 _ => {}
             };
             // Opening fails as well, sometimes.
-            if life > 0 && rng.next_u64() % 4 == 0 {
+            if life > 0 && rng.next_u64().is_multiple_of(4) {
                 arm(&disk);
                 drop(open(&disk));
                 disk.power_loss(&rng);
@@ -56,7 +56,7 @@ fn a_crash_loses_nothing_acknowledged_and_tears_nothing() {
                     }
                 }
             }
-            if rng.next_u64() % 4 == 0 {
+            if rng.next_u64().is_multiple_of(4) {
                 disk.kill();
             } else {
                 disk.power_loss(&rng);
