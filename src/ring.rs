@@ -8,7 +8,7 @@
 //! Nothing here depends on the order in which nodes were added: two nodes that know the same members
 //! rank alike. The hashes are part of what is on disk and on the wire: they never change.
 //!
-//! Source: Karger et al., STOC 1997; preference list: DeCandia et al. (Dynamo), SOSP 2007, 4.3;
+//! Source: Karger et al., STOC 1997; preference list: `DeCandia` et al. (Dynamo), SOSP 2007, 4.3;
 //! fixed shards on the ring: the same, 6.2, strategy 3.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,28 @@ pub fn shard_of(kind: &str, id: &[u8], shards: u16) -> ShardId {
     // Shifting by 64 is not defined: one shard needs no bits.
     let top = hash.checked_shr(u64::BITS - bits).unwrap_or(0);
     ShardId(u16::try_from(top).unwrap_or(u16::MAX))
+}
+
+/// The first `count` of a walk, where each of a zone not met yet goes before all that stand in a zone
+/// met already. Who has no zone is a zone of its own.
+pub(crate) fn other_zones_first<'a, T>(
+    walk: impl Iterator<Item = T>,
+    zone_of: impl Fn(&T) -> &'a str,
+    count: usize,
+) -> Vec<T> {
+    let mut zones = BTreeSet::new();
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    for item in walk {
+        if first.len() == count {
+            break;
+        }
+        let zone = zone_of(&item);
+        let elsewhere = zone.is_empty() || zones.insert(zone);
+        if elsewhere { first.push(item) } else { later.push(item) }
+    }
+    first.extend(later);
+    first.truncate(count);
+    first
 }
 
 /// A node on the ring.
@@ -148,19 +170,8 @@ impl Ring {
     /// token at most once.
     #[must_use]
     pub fn preference_list(&self, point: u64, copies: usize) -> Vec<&NodeId> {
-        let mut zones = BTreeSet::new();
-        let (mut first, mut later) = (Vec::new(), Vec::new());
-        for node in self.clockwise(point) {
-            if first.len() == copies {
-                break;
-            }
-            let zone = self.nodes.get(node).map_or("", |placed| placed.zone.as_str());
-            let elsewhere = zone.is_empty() || zones.insert(zone);
-            if elsewhere { first.push(node) } else { later.push(node) }
-        }
-        first.extend(later);
-        first.truncate(copies);
-        first
+        let zone = |node: &&NodeId| self.nodes.get(*node).map_or("", |placed| &placed.zone);
+        other_zones_first(self.clockwise(point), zone, copies)
     }
 
     /// The nodes of all tokens, once around from `point`.
