@@ -65,6 +65,16 @@ pub struct RaftParts {
     pub profile: Profile,
 }
 
+/// [`RaftParts`] with whatever carries asks.
+struct Setup {
+    seams: Seams,
+    carrier: Arc<dyn Carrier>,
+    disk: Arc<dyn Disk>,
+    me: NodeId,
+    voter: VoterId,
+    profile: Profile,
+}
+
 /// One voter. Cheap to clone.
 #[derive(Clone)]
 pub struct RaftCore(Arc<Inner>);
@@ -93,25 +103,27 @@ impl RaftCore {
     /// # Errors
     /// [`OpenError`]: the log cannot be read, or is not what was written.
     pub async fn open(parts: RaftParts) -> Result<Self, OpenError> {
-        let links = parts.links.clone();
-        let core = Self::start(&parts, Arc::new(parts.links.clone())).await?;
+        let RaftParts { seams, links, disk, me, voter, profile } = parts;
+        let carrier = Arc::new(links.clone());
+        let setup = Setup { seams: seams.clone(), carrier, disk, me, voter, profile };
+        let core = Self::start(setup).await?;
         // The members of a formed view are told to the links by whoever follows the view.
         if !core.view().is_formed() {
             for voter in core.voters().values() {
                 links.learn(&voter.node, &voter.addr);
             }
         }
-        let server = Server::new(&core, parts.seams);
+        let server = Server::new(&core, seams);
         for service in [Service::Raft, Service::Propose] {
             links.serve(service, Arc::new(Served(server.clone(), service)));
         }
         Ok(core)
     }
 
-    async fn start(parts: &RaftParts, carrier: Arc<dyn Carrier>) -> Result<Self, OpenError> {
-        let RaftParts { seams, disk, me, voter, profile, .. } = parts;
-        let config = config(profile)?;
-        let (file, mut loaded) = RaftFile::open(&**disk, seams.worker("raft-log")?)?;
+    async fn start(setup: Setup) -> Result<Self, OpenError> {
+        let Setup { seams, carrier, disk, me, voter, profile } = setup;
+        let config = config(&profile)?;
+        let (file, mut loaded) = RaftFile::open(&*disk, seams.worker("raft-log")?)?;
         let machine = Machine::new(file.clone(), loaded.snapshot.take())
             .map_err(|error| OpenError::Damaged(error.to_string()))?;
         let log = Log::new(file, loaded);
@@ -126,8 +138,6 @@ impl RaftCore {
         let raft = RaftRt::scope(seams.rng.next_u64(), starting)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
-        let (seams, me, profile) = (seams.clone(), me.clone(), profile.clone());
-        let voter = *voter;
         Ok(Self(Arc::new(Inner { seams, carrier, me, voter, profile, raft, log, machine })))
     }
 
