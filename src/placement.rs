@@ -4,6 +4,8 @@
 //! agreed on; `apply` validates and copies, it never plans. The planner runs at the proposer, so
 //! that an agreed entry says explicitly which shard goes to whom.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm, clippy::float_arithmetic))]
+
 mod apply;
 mod change;
 mod check;

@@ -5,11 +5,13 @@
 //! already met gives the order in which nodes are wanted for it. A node that comes or goes changes
 //! that order only where its own tokens lie, so little moves.
 //!
-//! Nothing here depends on the order in which nodes were added: two nodes that know the same members
-//! rank alike. The hashes are part of what is on disk and on the wire: they never change.
+//! Nothing here depends on the order in which nodes were added: two nodes that know the same
+//! members rank alike. The hashes are part of what is on disk and on the wire: they never change.
 //!
 //! Source: Karger et al., STOC 1997; preference list: `DeCandia` et al. (Dynamo), SOSP 2007, 4.3;
 //! fixed shards on the ring: the same, 6.2, strategy 3.
+
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm, clippy::float_arithmetic))]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,8 +60,8 @@ pub fn shard_of(kind: &str, id: &[u8], shards: u16) -> ShardId {
     ShardId(u16::try_from(top).unwrap_or(u16::MAX))
 }
 
-/// The first `count` of a walk, where each of a zone not met yet goes before all that stand in a zone
-/// met already. Who has no zone is a zone of its own.
+/// The first `count` of a walk, where each of a zone not met yet goes before all that stand in a
+/// zone met already. Who has no zone is a zone of its own.
 pub(crate) fn other_zones_first<'a, T>(
     walk: impl Iterator<Item = T>,
     zone_of: impl Fn(&T) -> &'a str,

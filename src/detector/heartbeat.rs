@@ -1,9 +1,9 @@
 //! How long a peer may stay silent, learnt from how regularly it was heard.
 //!
-//! The phi-accrual detector asks how unlikely a silence is: `phi = -log10(1 - CDF)` of the intervals
-//! seen, as a normal distribution in its logistic form. *Phi over threshold* is the same as *elapsed
-//! over mean + k sigma*, where k depends on the threshold alone. So the answer is one deadline, in
-//! integers, which nobody has to poll, and which is the same on every machine.
+//! The phi-accrual detector asks how unlikely a silence is: `phi = -log10(1 - CDF)` of the
+//! intervals seen, as a normal distribution in its logistic form. *Phi over threshold* is the same
+//! as *elapsed over mean + k sigma*, where k depends on the threshold alone. So the answer is one
+//! deadline, in integers, which nobody has to poll, and which is the same on every machine.
 //!
 //! Source: Hayashibara et al., SRDS 2004; logistic form, window and first guess: Pekko,
 //! `PhiAccrualFailureDetector`.

@@ -11,8 +11,8 @@ fn rule(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 impl View {
-    /// Checks the rules that hold after every [`View::apply`]. Cost: every shard once; for tests and
-    /// simulation.
+    /// Checks the rules that hold after every [`View::apply`]. Cost: every shard once; for tests
+    /// and simulation.
     ///
     /// # Errors
     /// The first rule that is broken, in words.

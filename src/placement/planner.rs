@@ -9,8 +9,8 @@
 //! that losing any R nodes at once seldom loses the whole of a set. Plain preference lists would
 //! make nearly every R nodes a set.
 //!
-//! Source: DESIGN 4.4; bounded loads: Mirrokni, Thorup, Zadimoghaddam, SODA 2018; few sets: Cidon et
-//! al. (Copysets), USENIX ATC 2013.
+//! Source: DESIGN 4.4; bounded loads: Mirrokni, Thorup, Zadimoghaddam, SODA 2018; few sets: Cidon
+//! et al. (Copysets), USENIX ATC 2013.
 
 mod roster;
 
@@ -21,8 +21,8 @@ pub use self::roster::cap;
 use super::{Assign, Claim, Constants, Shard, View};
 use crate::base::{NodeId, ShardId, StoreId};
 
-/// Fixed orders of the nodes from which sets of stores are cut: two circles, each walked both ways, so
-/// that the shards of a node that is gone go to at least min(N - 1, 2 (R - 1)) others.
+/// Fixed orders of the nodes from which sets of stores are cut: two circles, each walked both ways,
+/// so that, zones aside, the shards of a node that is gone go to min(N - 1, 2 (R - 1)) others.
 const ORDERS: u16 = 4;
 
 /// Owner and holders of every shard of a new cluster: no node above its [`cap`], R stores each, or
@@ -88,8 +88,8 @@ pub fn plan_ownerless(view: &View, alive: &BTreeSet<NodeId>) -> Vec<Assign> {
     plan(view, &mut roster, |_| false)
 }
 
-/// The member store that should join `in_sync` of `shard` next; `None` if R members' stores hold it,
-/// or nobody else is there, or it has no owner.
+/// The member store that should join `in_sync` of `shard` next; `None` if R members' stores hold
+/// it, or nobody else is there, or it has no owner.
 #[must_use]
 pub fn next_copy(view: &View, shard: ShardId) -> Option<StoreId> {
     copy_candidates(view, shard).into_iter().next()

@@ -77,8 +77,8 @@ impl View {
         Ok(())
     }
 
-    /// A member's process was restarted. Under its store it keeps its shards, with new epochs; under
-    /// another the old store is destroyed.
+    /// A member's process was restarted. Under its store it keeps its shards, with new epochs;
+    /// under another the old store is destroyed.
     pub(super) fn rejoin(
         &mut self,
         epoch: Epoch,
@@ -143,7 +143,8 @@ impl View {
     }
 
     /// Whether a node may enter as it presents itself: nobody else runs on its store or votes under
-    /// its id, and if the view knows the store, the directory has seen the last boot that ran on it.
+    /// its id, and if the view knows the store, the directory has seen the last boot that ran on
+    /// it.
     fn admit(&self, claim: &Claim) -> Result<(), Refusal> {
         if claim.weight > WEIGHT_MAX {
             return Err(malformed("the weight is too high"));

@@ -49,8 +49,8 @@ impl View {
     }
 
     /// Ends a boot in every shard. The caller has changed the members already. What `assigns` plans
-    /// for the boot's shards and for ownerless ones is copied where it was planned from the shard as
-    /// it is; all other shards of the boot become ownerless. That is unconditional.
+    /// for the boot's shards and for ownerless ones is copied where it was planned from the shard
+    /// as it is; all other shards of the boot become ownerless. That is unconditional.
     pub(super) fn end(&mut self, epoch: Epoch, ended: &Ended<'_>, assigns: &[Assign]) {
         // Of two plans for one shard the first counts.
         let plans: BTreeMap<ShardId, &Assign> =

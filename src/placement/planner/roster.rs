@@ -111,7 +111,8 @@ impl Roster {
         seats: BTreeMap<NodeId, Seat>,
     ) -> Self {
         let used = || seats.iter().filter(|(_, seat)| seat.alive && seat.weight > 0);
-        // Each circle is walked both ways: going back, other nodes follow, but the sets are the same.
+        // Each circle is walked both ways: going back, other nodes follow, but the sets are the
+        // same.
         let orders = (0..ORDERS).map(|order| {
             let circle = [b'0' + u8::from(order >= 2)];
             let place = |name: &NodeId| sha1(&[name.as_str().as_bytes(), b"/", &circle]);

@@ -31,8 +31,10 @@ fn act() -> impl Strategy<Value = Act> {
     let (node, shard) = (1..=NODES, 0..SHARDS);
     prop_oneof![
         1 => (node.clone(), any::<bool>()).prop_map(|(node, planned)| Act::Evict { node, planned }),
-        3 => (node, prop::bool::weighted(0.8)).prop_map(|(node, keeps)| Act::Restart { node, keeps }),
-        4 => (shard.clone(), any::<u8>()).prop_map(|(shard, stores)| Act::Records { shard, stores }),
+        3 => (node, prop::bool::weighted(0.8))
+            .prop_map(|(node, keeps)| Act::Restart { node, keeps }),
+        4 => (shard.clone(), any::<u8>())
+            .prop_map(|(shard, stores)| Act::Records { shard, stores }),
         3 => shard.clone().prop_map(|shard| Act::Add { shard }),
         3 => (shard, any::<usize>()).prop_map(|(shard, which)| Act::Shrink { shard, which }),
         2 => any::<u8>().prop_map(|alive| Act::Ownerless { alive }),

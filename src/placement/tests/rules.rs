@@ -429,3 +429,18 @@ fn a_shard_that_one_entry_took_and_gave_is_not_given_again_in_it() {
     cluster.accept(Change::Assign { cause: "ownerless".into(), assign });
     assert!(cluster.view.shards.iter().all(|shard| shard.owner.is_some()));
 }
+
+#[test]
+fn a_plan_cannot_drop_a_dead_holder_that_must_stay() {
+    let mut cluster = Cluster::formed(2, &constants(2, 2));
+    cluster.write_all();
+    let shard = cluster.of(2)[0];
+    let mut eviction = cluster.eviction(2);
+    let Change::Evict { assign, .. } = &mut eviction else { panic!("an eviction") };
+    let plan = assign.iter_mut().find(|plan| plan.shard == shard).expect("planned");
+    assert_eq!(plan.in_sync, [StoreId(1), StoreId(2)]);
+    plan.in_sync = vec![StoreId(1)];
+    cluster.accept(eviction);
+    assert_eq!(cluster.shard(shard).owner, None, "the plan was refused");
+    assert_eq!(cluster.shard(shard).in_sync, [StoreId(1), StoreId(2)]);
+}
