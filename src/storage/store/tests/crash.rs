@@ -70,6 +70,7 @@ fn a_crash_loses_nothing_acknowledged_and_tears_nothing() {
                 certain = with;
                 survived += 1;
             }
+            assert!(certain.remembers(&store), "undo lost: seed {seed}, life {life}");
             assert!(certain.holds(&store), "lost: seed {seed}, life {life}");
         }
     }
