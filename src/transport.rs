@@ -50,6 +50,10 @@ impl Links {
     /// # Errors
     /// [`LinksError`] if the address cannot be used, or this node's certificate is not its own.
     pub async fn start(config: LinksConfig, seams: Seams) -> Result<Self, LinksError> {
+        let Timing { ping_interval, dead_after, .. } = config.timing;
+        if dead_after <= ping_interval * 2 {
+            return Err(LinksError::Times { ping_interval, dead_after });
+        }
         match &config.security {
             Security::Insecure if !config.listen.ip().is_loopback() => {
                 return Err(LinksError::InsecureAddress(config.listen));
@@ -135,6 +139,11 @@ impl Links {
     ///
     /// # Errors
     /// [`SendError`]; it was not sent.
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::needless_pass_by_value,
+        reason = "they are the fields of one frame, and bodies are handed over"
+    )]
     pub fn tell(
         &self,
         to: &NodeId,

@@ -130,12 +130,14 @@ pub struct ReplyTo {
 
 impl ReplyTo {
     /// It was done; `body` is the answer.
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are handed over, as in `Links`")]
     pub fn send(mut self, body: Bytes) {
         self.answered = true;
         self.conn.answer(Kind::Reply, self.call, &body);
     }
 
     /// It was not executed and never will be; `body` says why: [`AskError::Refused`].
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are handed over, as in `Links`")]
     pub fn refuse(mut self, body: Bytes) {
         self.answered = true;
         self.conn.answer(Kind::Refusal, self.call, &body);
@@ -267,6 +269,16 @@ pub enum LinksError {
          127.0.0.1, or use TLS"
     )]
     InsecureAddress(SocketAddr),
+    /// A link would be taken for dead between two pings.
+    #[error(
+        "dead_after ({dead_after:?}) must be more than twice ping_interval ({ping_interval:?})"
+    )]
+    Times {
+        /// From [`Timing`].
+        ping_interval: Duration,
+        /// From [`Timing`].
+        dead_after: Duration,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}: {error}; choose another address, or stop what uses it")]
     Listen {

@@ -2,6 +2,7 @@
 
 mod bad_certs;
 mod breaking;
+mod pipes;
 mod talking;
 
 use std::future::Future;
@@ -118,14 +119,16 @@ async fn answered(from: &Links, to: &str) {
     .await;
 }
 
-/// Collects what a hook says.
-fn collector() -> (Arc<Mutex<Vec<String>>>, mpsc::UnboundedReceiver<()>, impl Fn(&str) + Clone) {
+type Said = Arc<Mutex<Vec<String>>>;
+
+/// Collects what a hook says, and rings with each.
+fn collector() -> (Said, mpsc::UnboundedReceiver<()>, impl Fn(&str) + Clone) {
     let said = Arc::new(Mutex::new(Vec::new()));
-    let (ring, rung) = mpsc::unbounded_channel();
+    let (bell, rung) = mpsc::unbounded_channel();
     let into = said.clone();
     let say = move |why: &str| {
         into.lock().push(why.to_owned());
-        let _ = ring.send(());
+        let _ = bell.send(());
     };
     (said, rung, say)
 }

@@ -8,7 +8,7 @@ async fn every_kind_of_answer_comes_back() {
     let authority = Authority::new("test").expect("a good name");
     let (a, b) = (start(secure("a", &authority)).await, start(secure("b", &authority)).await);
     introduce(&a, "b", &b);
-    let mut heard = obey(&b, Service::Entity);
+    let mut inbox = obey(&b, Service::Entity);
 
     assert_eq!(ask(&a, "b", "hello").await, Ok(Bytes::from_static(b"hello")));
     let because = AskError::Refused(Bytes::from_static(b"because"));
@@ -19,7 +19,7 @@ async fn every_kind_of_answer_comes_back() {
     let head = Head { version: Version(9), shard: Some(ShardId(3)), epoch: Epoch(77) };
     let body = Bytes::from_static(b"news");
     a.tell(&node("b"), Class::Message, Service::Entity, head, body.clone()).expect("open");
-    let Some(Heard::Tell(from, got, said)) = in_time("the tell", heard.recv()).await else {
+    let Some(Heard::Tell(from, got, said)) = in_time("the tell", inbox.recv()).await else {
         panic!("only a tell was sent");
     };
     assert_eq!((from, got, said), (Peer { node: node("a"), boot: Boot(1) }, head, body));
@@ -122,7 +122,12 @@ async fn before_the_cluster_is_formed_only_formation_passes() {
 
     let addr = b.local_addr().to_string();
     let body = Bytes::from_static(b"join?");
-    let formed = a.ask_addr(&addr, Service::Formation, body.clone(), soon()).await;
+    // On a task of its own, as whoever joins does it.
+    let formed = tokio::spawn({
+        let (a, addr, body) = (a.clone(), addr.clone(), body.clone());
+        async move { a.ask_addr(&addr, Service::Formation, body, soon()).await }
+    });
+    let formed = in_time("the answer", formed).await.expect("no panic");
     let peer = Peer { node: node("b"), boot: Boot(1) };
     assert_eq!(formed, Ok((peer, ClusterId::UNFORMED, body.clone())));
     let other = a.ask_addr(&addr, Service::Raft, body, soon()).await;

@@ -26,7 +26,9 @@ fn bytes_of(header: &Header, body: &[u8]) -> BytesMut {
 /// Whoever changes these breaks running clusters: raise the protocol number instead.
 #[test]
 fn golden_bytes_of_frames() {
-    let show = |bytes: BytesMut| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let show = |bytes: BytesMut| {
+        bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    };
     assert_eq!(
         show(bytes_of(&Header::of(Kind::Ping, 0), b"")),
         "00000020 06 00 0000 0000 0000 0000000000000000 0000000000000000 0000000000000000"

@@ -1,0 +1,208 @@
+//! A network in memory, for tests under virtual time.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::base::{Listener, Net, Stream, TokioClock};
+use crate::transport::net_contract;
+
+type Arriving = (Stream, SocketAddr);
+
+/// Bytes a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
+
+/// Pipes between listeners of one process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PipeNet(Arc<Mutex<Ports>>);
+
+#[derive(Debug, Default)]
+struct Ports {
+    last: u16,
+    listening: BTreeMap<u16, mpsc::UnboundedSender<Arriving>>,
+}
+
+impl Ports {
+    fn next(&mut self) -> SocketAddr {
+        self.last += 1;
+        SocketAddr::from(([127, 0, 0, 1], self.last))
+    }
+}
+
+struct PipeListener(SocketAddr, tokio::sync::Mutex<mpsc::UnboundedReceiver<Arriving>>);
+
+impl std::fmt::Debug for PipeListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PipeListener({})", self.0)
+    }
+}
+
+impl Net for PipeNet {
+    fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        let (sender, arriving) = mpsc::unbounded_channel();
+        let mut ports = self.0.lock();
+        let addr = ports.next();
+        ports.listening.insert(addr.port(), sender);
+        let listener = PipeListener(addr, tokio::sync::Mutex::new(arriving));
+        async { Ok(Box::new(listener) as Box<dyn Listener>) }.boxed()
+    }
+
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        let mut ports = self.0.lock();
+        let from = ports.next();
+        let refused = io::ErrorKind::ConnectionRefused;
+        let listener = ports.listening.get(&addr.port());
+        let sent = listener.is_some_and(|listener| listener.send((Box::new(far), from)).is_ok());
+        let stream = if sent { Ok(Box::new(near) as Stream) } else { Err(refused.into()) };
+        async { stream }.boxed()
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        async { host.parse().map(|addr| vec![addr]).map_err(io::Error::other) }.boxed()
+    }
+}
+
+impl Listener for PipeListener {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Arriving>> {
+        async { self.1.lock().await.recv().await.ok_or(io::ErrorKind::BrokenPipe.into()) }.boxed()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.0)
+    }
+}
+
+fn virtual_seams(net: &PipeNet) -> Seams {
+    Seams { clock: Arc::new(TokioClock::new()), net: Arc::new(net.clone()), ..seams() }
+}
+
+async fn virtual_start(net: &PipeNet, name: &str) -> Links {
+    let seams = virtual_seams(net);
+    let links = Links::start(insecure(name), seams).await.expect("a port is free");
+    links.set_cluster(CLUSTER);
+    links
+}
+
+async fn ask_by(from: &Links, body: &'static str, by: Duration) -> Result<Bytes, AskError> {
+    let deadline = from.0.seams.clock.now() + by;
+    let (to, body) = (node("b"), Bytes::from_static(body.as_bytes()));
+    from.ask(&to, Class::Message, Service::Entity, Head::default(), body, deadline).await
+}
+
+#[tokio::test]
+async fn pipes_keep_the_contract() {
+    let net = PipeNet::default();
+    let listener = net_contract::listening(&net, insecure("a").listen).await;
+    let host = listener.local_addr().expect("it listens").to_string();
+    tokio::join!(net_contract::accept_side(&*listener), net_contract::dial_side(&net, &host));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_link_stays_open_for_ever() {
+    let net = PipeNet::default();
+    let (a, b) = (virtual_start(&net, "a").await, virtual_start(&net, "b").await);
+    introduce(&a, "b", &b);
+    let mut heard = obey(&b, Service::Entity);
+    let hour = Duration::from_hours(1);
+    let (asked, ()) = tokio::join!(ask_by(&a, "hold", hour * 2), async {
+        let Some(Heard::Held(reply)) = heard.recv().await else { panic!("one ask was sent") };
+        // Virtual: nothing but pings happens in it.
+        tokio::time::sleep(hour).await;
+        reply.send(Bytes::from_static(b"late"));
+    });
+    assert_eq!(asked, Ok("late".into()));
+    assert_eq!((a.counts().dialled, a.counts().broken, b.counts().broken), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_by_the_deadline_is_unknown_and_a_late_one_is_nobodys() {
+    let net = PipeNet::default();
+    let (a, b) = (virtual_start(&net, "a").await, virtual_start(&net, "b").await);
+    introduce(&a, "b", &b);
+    let mut heard = obey(&b, Service::Entity);
+    let before = tokio::time::Instant::now();
+    let asked = ask_by(&a, "hold", Duration::from_secs(7)).await;
+    assert_eq!(asked, Err(AskError::Unknown("no answer from b in time".into())));
+    assert_eq!(before.elapsed().as_secs(), 7);
+    let Some(Heard::Held(late)) = heard.recv().await else { panic!("one ask was sent") };
+    late.send(Bytes::from_static(b"late"));
+    assert_eq!(ask_by(&a, "x", Duration::from_secs(1)).await, Ok("x".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dialler_that_is_never_answered_gives_up_and_backs_off_longer_each_time() {
+    let net = PipeNet::default();
+    let a = virtual_start(&net, "a").await;
+    let deaf = net.listen(insecure("b").listen).await.expect("a port is free");
+    a.learn(&node("b"), &deaf.local_addr().expect("it listens").to_string());
+    let timing = Timing::default();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let begun = tokio::time::Instant::now();
+        let asked = ask_by(&a, "x", Duration::from_mins(1)).await;
+        let Err(AskError::NotExecuted(why)) = asked else { panic!("{asked:?}") };
+        assert!(why.contains("no answer to the dial in time"), "{why}");
+        assert_eq!(begun.elapsed().as_secs(), timing.dial.as_secs());
+        let failed = tokio::time::Instant::now();
+        while ask_by(&a, "x", Duration::from_millis(2)).await
+            != Err(AskError::NotExecuted("the deadline passed before it could be sent to b".into()))
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        waits.push(failed.elapsed());
+        // That ask began the next dial: let it end.
+        tokio::time::sleep(timing.dial + timing.backoff_max).await;
+    }
+    assert!(waits[0] >= timing.backoff_min / 2, "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= timing.backoff_max + Duration::from_millis(5)));
+    assert!(waits[3] > waits[0] && waits[7] >= timing.backoff_max / 2, "{waits:?}");
+}
+
+/// Counts the asks it answers.
+struct Counting(Arc<Mutex<u64>>);
+
+impl Inbound for Counting {
+    fn tell(&self, _: &Peer, _: Head, _: Bytes) {}
+    fn ask(&self, _: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
+        *self.0.lock() += 1;
+        reply.send(body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_reads_no_answers_is_not_read_from() {
+    let net = PipeNet::default();
+    let config = LinksConfig {
+        limits: Limits { output_bytes_max: 100_000, ..Limits::default() },
+        ..insecure("b")
+    };
+    let b = Links::start(config, virtual_seams(&net)).await.expect("a port is free");
+    b.set_cluster(CLUSTER);
+    let heard = Arc::new(Mutex::new(0_u64));
+    b.serve(Service::Entity, Arc::new(Counting(heard.clone())));
+    // A dialler by hand, which writes asks for ever and reads nothing after the handshake.
+    let stream = net.connect(b.local_addr()).await.expect("it listens");
+    let me = handshake::Me { identity: insecure("a").identity, cluster: CLUSTER, generation: 0 };
+    let to = (None, Class::Message);
+    let mut met = handshake::dial(&me, &Security::Insecure, stream, to, 1).await.expect("let in");
+    let mut asks = bytes::BytesMut::new();
+    crate::wire::encode(
+        &header(Kind::Ask, Service::Entity, Head::default()),
+        &[1; 1_000],
+        &mut asks,
+    );
+    let (_, mut rung, say) = collector();
+    b.on_broken(move |_, why| say(why));
+    let flood = async {
+        use tokio::io::AsyncWriteExt as _;
+        while met.stream.write_all(&asks).await.is_ok() {}
+    };
+    tokio::join!(flood, rung.recv());
+    // What the output, the pipe and one read hold; not more, however long it floods.
+    let heard = *heard.lock();
+    assert!((50..400).contains(&heard), "{heard} asks were taken");
+}
