@@ -27,7 +27,6 @@
 //!   #19 shop/ledger.2 exited: shutdown (by #18)
 //!   #20 shop.1 exited: shutdown (by #19)
 //! ```
-
 use std::time::Duration;
 
 use evertree::event::{EventKind, Subscription};
@@ -36,33 +35,29 @@ use evertree::supervisor::{ChildRef, Setting, Stop, SupervisorSpec, task, worker
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 
 type Done<T> = Result<T, ActorProcessingErr>;
+type LedgerRef = ChildRef<Msg>;
 
 /// Keeps a balance. A plain ractor actor: nothing in it knows of supervision.
 struct Ledger;
 
-enum LedgerMsg {
+enum Msg {
     Book(i64, RpcReplyPort<i64>),
     Audit,
 }
 
-#[ractor::actor(message = LedgerMsg, state = i64, arguments = i64)]
+#[ractor::actor(message = Msg, state = i64, arguments = i64)]
 impl Ledger {
-    async fn pre_start(&self, _me: ActorRef<LedgerMsg>, opening: i64) -> Done<i64> {
+    async fn pre_start(&self, _me: ActorRef<Msg>, opening: i64) -> Done<i64> {
         Ok(opening)
     }
 
-    async fn handle(
-        &self,
-        _me: ActorRef<LedgerMsg>,
-        message: LedgerMsg,
-        balance: &mut i64,
-    ) -> Done<()> {
+    async fn handle(&self, _me: ActorRef<Msg>, message: Msg, balance: &mut i64) -> Done<()> {
         match message {
-            LedgerMsg::Book(amount, answer) => {
+            Msg::Book(amount, answer) => {
                 *balance += amount;
                 answer.send(*balance)?;
             }
-            LedgerMsg::Audit => return Err("the books do not balance".into()),
+            Msg::Audit => return Err("the books do not balance".into()),
         }
         Ok(())
     }
@@ -71,24 +66,19 @@ impl Ledger {
 /// Holds a ref to the ledger, which outlives the ledger's restarts.
 struct Rates;
 
-#[ractor::actor(message = (), state = ChildRef<LedgerMsg>, arguments = ChildRef<LedgerMsg>)]
+#[ractor::actor(message = (), state = LedgerRef, arguments = LedgerRef)]
 impl Rates {
-    async fn pre_start(
-        &self,
-        _me: ActorRef<()>,
-        ledger: ChildRef<LedgerMsg>,
-    ) -> Done<ChildRef<LedgerMsg>> {
+    async fn pre_start(&self, _me: ActorRef<()>, ledger: LedgerRef) -> Done<LedgerRef> {
         Ok(ledger)
     }
 }
 
-/// A plain async task.
 async fn sweep(stop: Stop) {
     stop.requested().await;
 }
 
 /// A dead ledger takes those after it with it; a dead sweep takes nobody.
-fn shop(ledger: &ChildRef<LedgerMsg>) -> SupervisorSpec {
+fn shop(ledger: &LedgerRef) -> SupervisorSpec {
     let to_ledger = ledger.clone();
     SupervisorSpec::rest_for_one("shop")
         .intensity(5, Duration::from_secs(30)) // the 6th restart within 30 s escalates
@@ -112,13 +102,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ledger = ChildRef::unbound();
     let tree = shop(&ledger).start_in(Setting::default()).await?;
     println!("{}", tree.snapshot());
-    println!("balance {}", ledger.call(|answer| LedgerMsg::Book(2, answer)).await?);
+    println!("balance {}", ledger.call(|answer| Msg::Book(2, answer)).await?);
 
     println!("the ledger fails");
     let mut events = tree.events().subscribe(100);
-    ledger.cast(LedgerMsg::Audit).map_err(|undelivered| undelivered.why)?;
+    ledger.cast(Msg::Audit).map_err(|undelivered| undelivered.why)?;
     print(&mut events, "shop/sweep", EventKind::Started).await;
-    println!("balance {}", ledger.call(|answer| LedgerMsg::Book(2, answer)).await?);
+    println!("balance {}", ledger.call(|answer| Msg::Book(2, answer)).await?);
 
     println!("the shop closes");
     let ended = tree.stop().await;
