@@ -5,35 +5,28 @@
 //! shop: RestForOne
 //!   ledger: Running, incarnation 1, restarts 0
 //!   rates: Running, incarnation 1, restarts 0
-//!   night: Running, incarnation 1, restarts 0, OneForOne
-//!     sweep: Running, incarnation 1, restarts 0
+//!   sweep: Running, incarnation 1, restarts 0
 //! balance 12
 //! the ledger fails
-//!   #6 shop/ledger.1 exited: crashed: the books do not balance
-//!   #7 shop/ledger.1 restarting, 1 within the period (by #6)
-//!   #8 shop/night.1 stopping (by #7)
-//!   #9 shop/night/sweep.1 stopping (by #8)
-//!   #10 shop/night/sweep.1 exited: shutdown (by #9)
-//!   #11 shop/night.1 exited: shutdown (by #10)
-//!   #12 shop/rates.1 stopping (by #11)
-//!   #13 shop/rates.1 exited: shutdown (by #12)
-//!   #14 shop/ledger.2 started (by #13)
-//!   #15 shop/rates.2 started (by #14)
-//!   #16 shop/night/sweep.2 started (by #15)
-//!   #17 shop/night.2 started (by #15)
+//!   #5 shop/ledger.1 exited: crashed: the books do not balance
+//!   #6 shop/ledger.1 restarting, 1 within the period (by #5)
+//!   #7 shop/sweep.1 stopping (by #6)
+//!   #8 shop/sweep.1 exited: shutdown (by #7)
+//!   #9 shop/rates.1 stopping (by #8)
+//!   #10 shop/rates.1 exited: shutdown (by #9)
+//!   #11 shop/ledger.2 started (by #10)
+//!   #12 shop/rates.2 started (by #11)
+//!   #13 shop/sweep.2 started (by #12)
 //! balance 12
 //! the shop closes
-//!   #18 shop/night.2 stopping
-//!   #19 shop/night/sweep.2 stopping (by #18)
-//!   #20 shop/night/sweep.2 exited: shutdown (by #19)
-//!   #21 shop/night.2 exited: shutdown (by #20)
-//!   #22 shop/rates.2 stopping (by #21)
-//!   #23 shop/rates.2 exited: shutdown (by #22)
-//!   #24 shop/ledger.2 stopping (by #23)
-//!   #25 shop/ledger.2 exited: shutdown (by #24)
-//!   #26 shop.1 exited: shutdown (by #25)
+//!   #14 shop/sweep.2 stopping
+//!   #15 shop/sweep.2 exited: shutdown (by #14)
+//!   #16 shop/rates.2 stopping (by #15)
+//!   #17 shop/rates.2 exited: shutdown (by #16)
+//!   #18 shop/ledger.2 stopping (by #17)
+//!   #19 shop/ledger.2 exited: shutdown (by #18)
+//!   #20 shop.1 exited: shutdown (by #19)
 //! ```
-
 use std::time::Duration;
 
 use evertree::event::{EventKind, Subscription};
@@ -41,36 +34,30 @@ use evertree::restart::Restart;
 use evertree::supervisor::{ChildRef, Setting, Stop, SupervisorSpec, task, worker};
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 
+type Done<T> = Result<T, ActorProcessingErr>;
+type LedgerRef = ChildRef<Msg>;
+
 /// Keeps a balance. A plain ractor actor: nothing in it knows of supervision.
 struct Ledger;
 
-enum LedgerMsg {
+enum Msg {
     Book(i64, RpcReplyPort<i64>),
     Audit,
 }
 
-#[ractor::actor(message = LedgerMsg, state = i64, arguments = i64)]
+#[ractor::actor(message = Msg, state = i64, arguments = i64)]
 impl Ledger {
-    async fn pre_start(
-        &self,
-        _myself: ActorRef<LedgerMsg>,
-        opening: i64,
-    ) -> Result<i64, ActorProcessingErr> {
+    async fn pre_start(&self, _me: ActorRef<Msg>, opening: i64) -> Done<i64> {
         Ok(opening)
     }
 
-    async fn handle(
-        &self,
-        _myself: ActorRef<LedgerMsg>,
-        message: LedgerMsg,
-        balance: &mut i64,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, _me: ActorRef<Msg>, message: Msg, balance: &mut i64) -> Done<()> {
         match message {
-            LedgerMsg::Book(amount, answer) => {
+            Msg::Book(amount, answer) => {
                 *balance += amount;
                 answer.send(*balance)?;
             }
-            LedgerMsg::Audit => return Err("the books do not balance".into()),
+            Msg::Audit => return Err("the books do not balance".into()),
         }
         Ok(())
     }
@@ -79,13 +66,9 @@ impl Ledger {
 /// Holds a ref to the ledger, which outlives the ledger's restarts.
 struct Rates;
 
-#[ractor::actor(message = (), state = ChildRef<LedgerMsg>, arguments = ChildRef<LedgerMsg>)]
+#[ractor::actor(message = (), state = LedgerRef, arguments = LedgerRef)]
 impl Rates {
-    async fn pre_start(
-        &self,
-        _myself: ActorRef<()>,
-        ledger: ChildRef<LedgerMsg>,
-    ) -> Result<ChildRef<LedgerMsg>, ActorProcessingErr> {
+    async fn pre_start(&self, _me: ActorRef<()>, ledger: LedgerRef) -> Done<LedgerRef> {
         Ok(ledger)
     }
 }
@@ -94,15 +77,14 @@ async fn sweep(stop: Stop) {
     stop.requested().await;
 }
 
-/// A dead ledger takes those after it with it; a dead sweeper takes nobody.
-fn shop(ledger: &ChildRef<LedgerMsg>) -> SupervisorSpec {
+/// A dead ledger takes those after it with it; a dead sweep takes nobody.
+fn shop(ledger: &LedgerRef) -> SupervisorSpec {
     let to_ledger = ledger.clone();
-    let night = SupervisorSpec::one_for_one("night").child(task("sweep", sweep));
     SupervisorSpec::rest_for_one("shop")
         .intensity(5, Duration::from_secs(30)) // the 6th restart within 30 s escalates
         .child(worker("ledger", || (Ledger, 10)).bind(ledger))
         .child(worker("rates", move || (Rates, to_ledger.clone())).restart(Restart::Transient))
-        .child(night)
+        .child(task("sweep", sweep))
 }
 
 /// Prints the events up to the wanted one.
@@ -120,13 +102,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ledger = ChildRef::unbound();
     let tree = shop(&ledger).start_in(Setting::default()).await?;
     println!("{}", tree.snapshot());
-    println!("balance {}", ledger.call(|answer| LedgerMsg::Book(2, answer)).await?);
+    println!("balance {}", ledger.call(|answer| Msg::Book(2, answer)).await?);
 
     println!("the ledger fails");
     let mut events = tree.events().subscribe(100);
-    ledger.cast(LedgerMsg::Audit).map_err(|undelivered| undelivered.why)?;
-    print(&mut events, "shop/night", EventKind::Started).await;
-    println!("balance {}", ledger.call(|answer| LedgerMsg::Book(2, answer)).await?);
+    ledger.cast(Msg::Audit).map_err(|undelivered| undelivered.why)?;
+    print(&mut events, "shop/sweep", EventKind::Started).await;
+    println!("balance {}", ledger.call(|answer| Msg::Book(2, answer)).await?);
 
     println!("the shop closes");
     let ended = tree.stop().await;

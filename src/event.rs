@@ -157,7 +157,7 @@ impl Events {
     }
 
     /// Makes an event of `happened`, hands it to all subscriptions, and returns its number.
-    pub fn emit(&self, happened: Happened<'_>) -> EventId {
+    pub(crate) fn emit(&self, happened: Happened<'_>) -> EventId {
         let Happened { cause, at, path, incarnation, kind } = happened;
         let event = {
             let mut hub = self.0.lock();
@@ -183,17 +183,17 @@ impl Events {
 
 /// An event without its number.
 #[derive(Debug)]
-pub struct Happened<'a> {
+pub(crate) struct Happened<'a> {
     /// The event that led to it.
-    pub cause: Option<EventId>,
+    pub(crate) cause: Option<EventId>,
     /// When.
-    pub at: Instant,
+    pub(crate) at: Instant,
     /// To whom.
-    pub path: &'a Path,
+    pub(crate) path: &'a Path,
     /// To which incarnation.
-    pub incarnation: u64,
+    pub(crate) incarnation: u64,
     /// What.
-    pub kind: EventKind,
+    pub(crate) kind: EventKind,
 }
 
 /// Writes the event to `tracing`: failures as warnings, giving up as errors.

@@ -20,13 +20,15 @@ mod intensity;
 mod machine;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use intensity::{Intensity, IntensityError, RESTARTS_MAX};
-pub use machine::{Config, End, Input, Output, Restarts, Rule, STUCK_AFTER, Status};
+pub use machine::Restarts;
+pub use words::{Config, End, Input, Output, Rule, STUCK_AFTER, Status};
 
 /// Which siblings are restarted with a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -143,13 +143,17 @@ impl Driver {
         debug_assert_eq!(incarnation, self.blueprint.board.row(child).incarnation);
         match told {
             Told::Started => {
-                let cause = self.seats[child].cause;
+                let Seat { cause, asked, .. } = self.seats[child];
+                if !asked {
+                    self.put(child, Some(ChildStatus::Running));
+                }
                 let id = self.emit_child(child, EventKind::Started, cause);
                 self.feed(Input::Started(child), Some(id));
             }
             Told::Fell(_) => self.feed(Input::Fell(child), None),
             Told::Exited(exit) => {
                 let (reason, cause) = self.read(child, exit);
+                self.put(child, Some(ChildStatus::Waiting));
                 let id = self.emit_child(child, EventKind::Exited(reason.clone()), cause);
                 self.feed(Input::Exited(child, reason), Some(id));
             }
@@ -192,17 +196,17 @@ impl Driver {
         match output {
             Output::Start(child) => self.start(child, *cause),
             Output::Stop(child) => {
+                self.show(child);
                 let id = self.emit_child(child, EventKind::Stopping, *cause);
                 self.ask(child, id).stop(Some(id));
-                self.show(child);
             }
             Output::Kill(child) => {
+                self.show(child);
                 // One that did not stop in time is killed for what it was asked to stop for.
                 let seat = &self.seats[child];
                 let cause = if seat.asked { seat.cause } else { *cause };
                 let id = self.emit_child(child, EventKind::Killing, cause);
                 self.ask(child, id).kill();
-                self.show(child);
             }
             Output::Restarting(child, within_period) => {
                 let kind = EventKind::Restarting { within_period };
@@ -214,9 +218,9 @@ impl Driver {
                 self.show(child);
             }
             Output::Stuck(child) => {
+                self.show(child);
                 let by = self.seats[child].cause;
                 *cause = Some(self.emit_child(child, EventKind::Stuck, by));
-                self.show(child);
             }
             Output::Ready => self.answer(Ok(())),
             Output::Escalate => {
@@ -284,7 +288,8 @@ impl Driver {
         }
     }
 
-    /// Shows on the board where the child stands.
+    /// Shows on the board where the child stands, before an event says so: whoever has seen the
+    /// event sees it there, too.
     fn show(&self, child: usize) {
         let status = match self.machine.status(child) {
             Status::Due => Some(ChildStatus::Waiting),
@@ -295,6 +300,10 @@ impl Driver {
             Status::Resting => Some(ChildStatus::Resting),
             Status::Forgotten => None,
         };
+        self.put(child, status);
+    }
+
+    fn put(&self, child: usize, status: Option<ChildStatus>) {
         self.blueprint.board.change(child, |row| row.status = status);
     }
 

@@ -60,16 +60,15 @@ pub(super) fn word(event: SupervisionEvent) -> Option<(ActorId, Word)> {
 pub(super) fn reason(word: Option<Word>, panic: Option<String>, asked: bool) -> ExitReason {
     match (word, panic) {
         (Some(Word::Failed(why)), _) | (_, Some(why)) => ExitReason::Crashed(why),
-        (Some(Word::Killed), None) => ExitReason::Killed,
         (Some(Word::Stopped(said)), None) => match said.as_deref() {
             _ if asked => ExitReason::Shutdown,
             None | Some(DRAINED) => ExitReason::Normal,
             // A reason that is given is OTP's `{shutdown, Term}`: on purpose, not a fault.
             Some(_) => ExitReason::Shutdown,
         },
-        // Unlinked by its own code, or a root: ractor told nobody.
+        // No word: unlinked by its own code, or a root. Ractor told nobody.
         (None, None) if asked => ExitReason::Shutdown,
-        (None, None) => ExitReason::Killed,
+        (Some(Word::Killed) | None, None) => ExitReason::Killed,
     }
 }
 

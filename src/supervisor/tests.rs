@@ -21,7 +21,7 @@ use crate::restart::{Restart, Shutdown, Strategy};
 
 const STRATEGIES: [Strategy; 3] = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -68,9 +68,7 @@ impl Scene {
         let (scene, incarnations) = (self.clone(), AtomicU64::new(0));
         worker(name, move || {
             let incarnation = incarnations.fetch_add(1, Ordering::SeqCst) + 1;
-            if (scene.script)("make", incarnation) == Act::Panic {
-                panic!("boom");
-            }
+            assert!((scene.script)("make", incarnation) != Act::Panic, "boom");
             (Probe, Play { name, incarnation, scene: scene.clone(), up: false })
         })
     }

@@ -74,7 +74,8 @@ async fn s02_a_bad_spec_is_an_error_before_anything_starts() {
 
 #[tokio::test(start_paused = true)]
 async fn s08_restart_type_and_exit_reason() {
-    let ends: [(&str, bool, fn(&ChildRef<Do>)); 6] = [
+    type End = fn(&ChildRef<Do>);
+    let ends: [(&str, bool, End); 6] = [
         ("normal", false, |child| drop(child.cast(Do::Stop(None)))),
         ("shutdown", false, |child| drop(child.cast(Do::Stop(Some("shutdown".into()))))),
         ("with term", false, |child| drop(child.cast(Do::Stop(Some("moved away".into()))))),

@@ -82,13 +82,11 @@ async fn a_child_that_holds_a_port_restarts_500_times() {
             message: Do,
             _held: &mut std::net::TcpListener,
         ) -> Result<(), ActorProcessingErr> {
-            match message {
-                Do::Act(what) => act(what).await,
-                _ => {
-                    myself.stop(None);
-                    Ok(())
-                }
+            if let Do::Act(what) = message {
+                act(what).await?;
             }
+            myself.stop(None);
+            Ok(())
         }
     }
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -191,17 +189,18 @@ async fn a_dropped_start_is_undone_and_a_dropped_tree_stops_in_order() {
 
 /// A clock that moves only when told.
 #[derive(Debug, Default)]
-struct HandClock(Mutex<(Instant, Vec<(Instant, tokio::sync::oneshot::Sender<()>)>)>);
+struct HandClock(Mutex<(Instant, Vec<Sleeper>)>);
+
+type Sleeper = (Instant, tokio::sync::oneshot::Sender<()>);
 
 impl HandClock {
     fn pass(&self, span: Duration) {
         let mut inner = self.0.lock();
         let now = inner.0 + span;
         inner.0 = now;
-        let due = inner.1.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>();
-        due.into_iter().for_each(|(_, wake)| {
+        for (_, wake) in inner.1.extract_if(.., |(at, _)| *at <= now) {
             let _ = wake.send(());
-        });
+        }
     }
 }
 
@@ -260,7 +259,7 @@ async fn a_stuck_child_escalates_to_the_root_and_is_named() {
         }
     };
     assert_eq!(end.reason, ExitReason::GaveUp);
-    assert_eq!(end.stuck.iter().map(|path| path.as_str()).collect::<Vec<_>>(), ["top/in/b"]);
+    assert_eq!(end.stuck.iter().map(crate::event::Path::as_str).collect::<Vec<_>>(), ["top/in/b"]);
     assert!(scene.look().contains(&"-c".to_owned()), "the others were stopped");
     release.send(()).expect("it still waits");
     drop(wait);
