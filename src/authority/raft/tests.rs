@@ -43,17 +43,17 @@ async fn a_voter_that_is_not_listed_does_not_initialise() {
 async fn the_same_seed_gives_the_same_elections() {
     async fn run(seed: u64) -> Vec<(Instant, LeaderKey)> {
         let mut world = World::formed(seed).await;
-        let mut seen = Vec::new();
+        let mut led = Vec::new();
         for _ in 0..3 {
             let (leader, key) = world.leader(&[0, 1, 2]).await;
-            seen.push((world.clock.now(), key));
+            led.push((world.clock.now(), key));
             world.kill(leader).await;
             let others: Vec<_> = (0..3).filter(|place| *place != leader).collect();
             let (_, key) = world.leader(&others).await;
-            seen.push((world.clock.now(), key));
+            led.push((world.clock.now(), key));
             world.start(leader).await;
         }
-        seen
+        led
     }
     let first = run(5).await;
     assert_eq!(first, run(5).await);
@@ -233,7 +233,8 @@ async fn a_voter_far_behind_gets_a_snapshot() {
     world.start(dead).await;
     world.caught_up(dead, leader).await;
     // What was sent lies on its disk, and is enough to start from.
-    assert!(world.core(dead).0.raft.get_snapshot().await.unwrap().is_some());
+    let sent = world.core(dead).0.raft.get_snapshot().await.unwrap().unwrap();
+    assert!(sent.snapshot.len() > 2 * message::PART_BYTES, "{} bytes", sent.snapshot.len());
     world.kill(dead).await;
     world.start(dead).await;
     assert!(world.core(dead).view().is_formed());

@@ -14,9 +14,7 @@ use super::super::*;
 use crate::base::{
     Boot, Clock, ClusterId, Epoch, SeededRng, ShardId, Spawner, StoreId, TokioClock, TokioNet,
 };
-use crate::placement::{
-    Assign, Change, ChangeId, Claim, Constants, DiskMark, Owner, Precondition,
-};
+use crate::placement::{Assign, Change, ChangeId, Claim, Constants, DiskMark, Owner, Precondition};
 use crate::storage::SimDisk;
 use crate::transport::AskError;
 
@@ -144,13 +142,8 @@ pub(super) fn form(shards: u16) -> Proposal {
         in_sync: in_sync.clone(),
         lost: false,
     });
-    let constants = Constants {
-        shards,
-        copies: 3,
-        write_min: 2,
-        profile: Profile::lan(),
-        lease_before: None,
-    };
+    let constants =
+        Constants { shards, copies: 3, write_min: 2, profile: Profile::lan(), lease_before: None };
     Proposal {
         id: ChangeId(1),
         change: Change::Form {
