@@ -1,4 +1,5 @@
 mod disk;
+mod links;
 mod world;
 
 use std::time::Duration;

@@ -264,19 +264,24 @@ impl World {
     /// The owner's proposal that `shard` has records now, as seen in the view of `place`.
     pub(super) fn has_records(&mut self, place: usize, shard: u16) -> Proposal {
         self.next_change += 1;
-        let view = self.core(place).view();
-        let now = view.shard(ShardId(shard)).unwrap();
-        Proposal {
-            id: ChangeId(self.next_change),
-            change: Change::HasRecords {
-                shard: ShardId(shard),
-                in_sync: now.in_sync.clone(),
-                when: Precondition {
-                    owner: now.owner.clone().unwrap(),
-                    epoch: now.epoch,
-                    in_sync_generation: now.in_sync_generation,
-                },
+        has_records(self.core(place), shard, self.next_change)
+    }
+}
+
+/// The owner's proposal that `shard` has records now, as `core` sees the shard.
+pub(super) fn has_records(core: &RaftCore, shard: u16, id: u128) -> Proposal {
+    let view = core.view();
+    let now = view.shard(ShardId(shard)).unwrap();
+    Proposal {
+        id: ChangeId(id),
+        change: Change::HasRecords {
+            shard: ShardId(shard),
+            in_sync: now.in_sync.clone(),
+            when: Precondition {
+                owner: now.owner.clone().unwrap(),
+                epoch: now.epoch,
+                in_sync_generation: now.in_sync_generation,
             },
-        }
+        },
     }
 }
