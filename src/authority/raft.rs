@@ -107,11 +107,11 @@ impl RaftCore {
         let carrier = Arc::new(links.clone());
         let setup = Setup { seams: seams.clone(), carrier, disk, me, voter, profile };
         let core = Self::start(setup).await?;
-        // The members of a formed view are told to the links by whoever follows the view.
-        if !core.view().is_formed() {
-            for voter in core.voters().values() {
-                links.learn(&voter.node, &voter.addr);
-            }
+        // Where the voters were last known to be; whoever follows the view tells what changes.
+        let view = core.view();
+        for voter in core.voters().values() {
+            let member = view.members.get(&voter.node);
+            links.learn(&voter.node, member.map_or(&voter.addr, |member| &member.addr));
         }
         let server = Server::new(&core, seams);
         for service in [Service::Raft, Service::Propose] {

@@ -209,6 +209,22 @@ async fn without_a_leader_a_proposal_says_whether_it_may_have_been_made() {
     assert!(matches!(local, Err(ProposeError::NotExecuted(_))), "{local:?}");
 }
 
+/// Goal: a cluster of one needs nobody, and finds everything again after the power failed.
+#[tokio::test(start_paused = true)]
+async fn one_voter_is_a_quorum() {
+    let mut world = World::new(13, 8).await;
+    let alone = world::voters().into_iter().take(1).collect();
+    world.core(0).initialize(alone, world::form(8), world.in_secs(5)).await.unwrap();
+    let change = world.has_records(0, 0);
+    world.core(0).propose(vec![change], world.in_secs(5)).await.unwrap();
+    let before = world.core(0).view();
+    world.kill(0).await;
+    world.disks[0].power_loss(&SeededRng::new(1));
+    world.start(0).await;
+    world.leader(&[0]).await;
+    assert_eq!(*world.core(0).view(), *before);
+}
+
 /// Goal: a voter too far behind gets the view itself, in parts. Method: the 4,096 shards of a real
 /// cluster, a snapshot and a cut log while one voter is dead.
 #[tokio::test(start_paused = true)]

@@ -59,8 +59,8 @@ async fn three_voters_agree_over_links_and_survive_their_leader() {
     join_all(cores.iter().map(initialise)).await;
 
     // Every owner proposes for itself, wherever the leader is.
-    for (place, core) in cores.iter().enumerate() {
-        let change = world::has_records(core, place as u16, 500 + place as u128);
+    for (shard, core) in (0_u16..).zip(&cores) {
+        let change = world::has_records(core, shard, 500 + u128::from(shard));
         let done = core.propose(vec![change.clone()], in_secs(10)).await.unwrap();
         assert_eq!(done, vec![(change.id, Outcome::Accepted)]);
     }
@@ -76,7 +76,8 @@ async fn three_voters_agree_over_links_and_survive_their_leader() {
     cores[leader].shutdown().await;
 
     let place = (leader + 1) % 3;
-    let change = world::has_records(&cores[place], place as u16 + 3, 600);
+    let shard = u16::try_from(place).unwrap() + 3;
+    let change = world::has_records(&cores[place], shard, 600);
     let done = cores[place].propose(vec![change.clone()], in_secs(10)).await.unwrap();
     assert_eq!(done, vec![(change.id, Outcome::Accepted)]);
     assert!(cores[place].leader_hint().is_some_and(|hint| hint != name(leader)));
