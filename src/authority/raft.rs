@@ -39,8 +39,8 @@ use message::ProposeReply;
 use network::{Carrier, Network};
 use runtime::RaftRt;
 use serve::{Served, Server};
-use types::{Membership, Raft};
 pub use types::{FormError, LeaderKey, NotLeader, OpenError, Voter};
+use types::{Membership, Raft};
 
 /// A snapshot is made after so many entries.
 const SNAPSHOT_ENTRIES: u64 = 2_000;
@@ -107,11 +107,11 @@ impl RaftCore {
         let carrier = Arc::new(links.clone());
         let setup = Setup { seams: seams.clone(), carrier, disk, me, voter, profile };
         let core = Self::start(setup).await?;
-        // The members of a formed view are told to the links by whoever follows the view.
-        if !core.view().is_formed() {
-            for voter in core.voters().values() {
-                links.learn(&voter.node, &voter.addr);
-            }
+        // Where the voters were last known to be; whoever follows the view tells what changes.
+        let view = core.view();
+        for voter in core.voters().values() {
+            let member = view.members.get(&voter.node);
+            links.learn(&voter.node, member.map_or(&voter.addr, |member| &member.addr));
         }
         let server = Server::new(&core, seams);
         for service in [Service::Raft, Service::Propose] {
@@ -132,8 +132,7 @@ impl RaftCore {
             clock: seams.clock.clone(),
             append_patience: profile.election_min,
         };
-        let starting =
-            Raft::new(voter.0, Arc::new(config), network, log.clone(), machine.clone());
+        let starting = Raft::new(voter.0, Arc::new(config), network, log.clone(), machine.clone());
         // All that raft spawns draws from this seed, so its elections follow from the node's.
         let raft = RaftRt::scope(seams.rng.next_u64(), starting)
             .await
@@ -338,8 +337,6 @@ fn config(profile: &Profile) -> Result<Config, OpenError> {
         max_in_snapshot_log_to_keep: KEPT_ENTRIES,
         max_payload_entries: 256,
         backoff: format!("{heartbeat}ms"),
-        api_channel_size: Some(4_096),
-        notification_channel_size: Some(4_096),
         // A restarted leader must be elected again: what it led before says nothing.
         enable_leader_restore: Some(false),
         // A voter that was cut off does not depose a good leader when it comes back.

@@ -80,12 +80,8 @@ impl Machine {
         let views = Publisher::new(View::default());
         let view = Arc::new(view);
         views.publish(view.clone());
-        let state = State {
-            view,
-            applied: meta.last_log_id,
-            membership: meta.last_membership,
-            snapshot,
-        };
+        let state =
+            State { view, applied: meta.last_log_id, membership: meta.last_membership, snapshot };
         Ok(Self(Arc::new(Shared { state: Mutex::new(state), views, file })))
     }
 
@@ -175,10 +171,8 @@ impl RaftStateMachine<Tc> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         let state = self.0.state.lock();
-        let meta = SnapshotMeta {
-            last_log_id: state.applied,
-            last_membership: state.membership.clone(),
-        };
+        let meta =
+            SnapshotMeta { last_log_id: state.applied, last_membership: state.membership.clone() };
         Builder { machine: self.clone(), view: state.view.clone(), meta }
     }
 

@@ -1,5 +1,7 @@
 //! What voters say to each other, and how it lies in a frame.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
@@ -7,7 +9,6 @@ use openraft::raft::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 use super::types::{SnapshotMeta, Tc, Vote};
 use crate::authority::Proposed;
@@ -17,8 +18,8 @@ use crate::placement::Proposal;
 /// Largest encoded list of proposals, so that an entry fits into a frame with room to spare.
 pub(super) const PROPOSALS_BYTES_MAX: usize = 2 << 20;
 
-/// Bytes of a snapshot in one frame.
-pub(super) const PART_BYTES: usize = 1 << 20;
+/// Bytes of a snapshot in one frame: few enough that a heartbeat behind it is not late.
+pub(super) const PART_BYTES: usize = 256 << 10;
 
 /// From one voter's raft to another's.
 #[derive(Debug, Clone, Serialize, Deserialize)]

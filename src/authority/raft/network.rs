@@ -144,10 +144,9 @@ impl RaftNetworkV2<Tc> for Client {
         request: AppendEntriesRequest<Tc>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<Tc>> {
-        let patience = match request.entries.is_empty() {
-            true => option.soft_ttl(),
-            false => option.soft_ttl().max(self.append_patience),
-        };
+        let heartbeat = request.entries.is_empty();
+        let least = if heartbeat { Duration::ZERO } else { self.append_patience };
+        let patience = option.soft_ttl().max(least);
         match self.ask(RaftRequest::Append(request), patience).await? {
             RaftReply::Append(response) => Ok(response),
             other => Err(wrong(&other)),
@@ -179,10 +178,10 @@ impl RaftNetworkV2<Tc> for Client {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Tc>, StreamingError<Tc>> {
-        let send = pin!(self.send_parts(vote, snapshot, option.soft_ttl()));
-        match select(pin!(cancel), send).await {
+        let parts = pin!(self.send_parts(vote, snapshot, option.soft_ttl()));
+        match select(pin!(cancel), parts).await {
             Either::Left((closed, _)) => Err(StreamingError::Closed(closed)),
-            Either::Right((sent, _)) => sent.map_err(StreamingError::from),
+            Either::Right((judged, _)) => judged.map_err(StreamingError::from),
         }
     }
 

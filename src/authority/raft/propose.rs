@@ -14,6 +14,9 @@ impl ProposeReply {
     pub(super) fn into_result(self, me: &NodeId) -> Result<Proposed, ProposeError> {
         match self {
             Self::Done(proposed) => Ok(proposed),
+            Self::NotLeader(Some(leader)) if leader == *me => {
+                Err(ProposeError::NotExecuted(format!("{me} leads under another key by now")))
+            }
             Self::NotLeader(Some(leader)) => {
                 Err(ProposeError::NotExecuted(format!("{leader} leads, not {me}")))
             }

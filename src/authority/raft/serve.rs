@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use openraft::Snapshot;
 use openraft::raft::SnapshotResponse;
 use parking_lot::Mutex;
 
-use super::{Inner, RaftCore};
 use super::message::{Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest};
 use super::message::{from_frame, to_frame};
 use super::types::{Raft, SnapshotMeta, Vote};
-use crate::base::{NodeId, Seams};
+use super::{Inner, RaftCore};
+use crate::base::{NodeId, Seams, within};
 use crate::placement::{Change, Proposal};
 use crate::transport::{Head, Inbound, Peer, ReplyTo, Service};
+
+/// An ask that raft does not answer in so long is given up: its disk hangs, or it is stopping.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Asks under way at one time; further ones are refused.
 const ASKS_MAX: usize = 1_024;
@@ -130,10 +134,8 @@ impl Server {
             incoming.remove(from).map(|begun| begun.bytes.freeze()).unwrap_or_default()
         };
         let snapshot = Snapshot { meta, snapshot: whole };
-        let SnapshotResponse { vote, .. } = raft
-            .install_full_snapshot(vote, snapshot)
-            .await
-            .map_err(|error| error.to_string())?;
+        let SnapshotResponse { vote, .. } =
+            raft.install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())?;
         Ok(RaftReply::Snapshot(SnapshotResponse::new(vote)))
     }
 
@@ -181,12 +183,16 @@ impl Inbound for Served {
         };
         let (server, service, from) = (server.clone(), *service, from.node.clone());
         let answer = async move {
-            match server.answer(&from, service, &body).await {
-                Ok(body) => reply.send(body),
-                Err(error) => {
+            let clock = &*server.seams.clock;
+            let answer = server.answer(&from, service, &body);
+            match within(clock, clock.now() + ANSWER_WITHIN, answer).await {
+                Ok(Ok(body)) => reply.send(body),
+                Ok(Err(error)) => {
                     tracing::debug!(%from, ?service, %error, "refused");
                     reply.refuse(error.into());
                 }
+                // Whether it is done is unknown: the asker learns so when `reply` is dropped.
+                Err(elapsed) => tracing::warn!(%from, ?service, %elapsed, "not answered"),
             }
             drop(counted);
         };

@@ -1,4 +1,5 @@
 mod disk;
+mod links;
 mod world;
 
 use std::time::Duration;
@@ -43,17 +44,17 @@ async fn a_voter_that_is_not_listed_does_not_initialise() {
 async fn the_same_seed_gives_the_same_elections() {
     async fn run(seed: u64) -> Vec<(Instant, LeaderKey)> {
         let mut world = World::formed(seed).await;
-        let mut seen = Vec::new();
+        let mut led = Vec::new();
         for _ in 0..3 {
             let (leader, key) = world.leader(&[0, 1, 2]).await;
-            seen.push((world.clock.now(), key));
+            led.push((world.clock.now(), key));
             world.kill(leader).await;
             let others: Vec<_> = (0..3).filter(|place| *place != leader).collect();
             let (_, key) = world.leader(&others).await;
-            seen.push((world.clock.now(), key));
+            led.push((world.clock.now(), key));
             world.start(leader).await;
         }
-        seen
+        led
     }
     let first = run(5).await;
     assert_eq!(first, run(5).await);
@@ -208,6 +209,22 @@ async fn without_a_leader_a_proposal_says_whether_it_may_have_been_made() {
     assert!(matches!(local, Err(ProposeError::NotExecuted(_))), "{local:?}");
 }
 
+/// Goal: a cluster of one needs nobody, and finds everything again after the power failed.
+#[tokio::test(start_paused = true)]
+async fn one_voter_is_a_quorum() {
+    let mut world = World::new(13, 8).await;
+    let alone = world::voters().into_iter().take(1).collect();
+    world.core(0).initialize(alone, world::form(8), world.in_secs(5)).await.unwrap();
+    let change = world.has_records(0, 0);
+    world.core(0).propose(vec![change], world.in_secs(5)).await.unwrap();
+    let before = world.core(0).view();
+    world.kill(0).await;
+    world.disks[0].power_loss(&SeededRng::new(1));
+    world.start(0).await;
+    world.leader(&[0]).await;
+    assert_eq!(*world.core(0).view(), *before);
+}
+
 /// Goal: a voter too far behind gets the view itself, in parts. Method: the 4,096 shards of a real
 /// cluster, a snapshot and a cut log while one voter is dead.
 #[tokio::test(start_paused = true)]
@@ -233,7 +250,8 @@ async fn a_voter_far_behind_gets_a_snapshot() {
     world.start(dead).await;
     world.caught_up(dead, leader).await;
     // What was sent lies on its disk, and is enough to start from.
-    assert!(world.core(dead).0.raft.get_snapshot().await.unwrap().is_some());
+    let sent = world.core(dead).0.raft.get_snapshot().await.unwrap().unwrap();
+    assert!(sent.snapshot.len() > 2 * message::PART_BYTES, "{} bytes", sent.snapshot.len());
     world.kill(dead).await;
     world.start(dead).await;
     assert!(world.core(dead).view().is_formed());

@@ -4,8 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf};
 use openraft::impls::leader_id_adv::LeaderId;
+use openraft::type_config::alias::{
+    EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf,
+};
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;

@@ -41,12 +41,11 @@ impl Loaded {
         if kept != recorded_last {
             return Err(format!("it ends at entry {kept:?}, but {recorded_last:?} was written"));
         }
-        let mut expected = self.purged.map_or(0, |id| id.index + 1);
-        for (index, (entry, _)) in &self.entries {
+        let first = self.purged.map_or(0, |id| id.index + 1);
+        for (expected, (index, (entry, _))) in (first..).zip(&self.entries) {
             if *index != expected || entry.log_id().index != *index {
                 return Err(format!("entry {expected} is missing before entry {index}"));
             }
-            expected += 1;
         }
         let snapshot = self.snapshot.as_ref().and_then(|snapshot| snapshot.meta.last_log_id);
         if self.purged > snapshot {

@@ -9,7 +9,7 @@ use openraft::type_config::TypeConfigExt as _;
 use openraft::{RaftLogReader as _, StorageError};
 use redb::{Database, TableDefinition};
 
-use super::super::file::{RAFT_FILE, RaftFile};
+use super::super::file::{RAFT_FILE, RaftFile, seal, unseal};
 use super::super::types::{Batch, Entry, LogId, Tc, Vote};
 use super::world::{World, mark, name};
 use super::*;
@@ -38,7 +38,7 @@ impl StoreBuilder<Tc, Log, Machine> for Fresh {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn openraft_is_content_with_the_store() {
     Suite::test_all(Fresh).await.unwrap();
 }
@@ -166,4 +166,17 @@ async fn an_open_file_that_is_garbage_is_a_plain_error() {
     }
     let error = RaftCore::start(world.setup(0)).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Damaged(_) | OpenError::Store(_)), "{error}");
+}
+
+#[test]
+fn no_flipped_bit_of_a_sealed_value_is_taken_for_a_value() {
+    let sealed = seal(&id(3)).unwrap();
+    assert_eq!(unseal::<LogId>("it", &sealed), Ok(id(3)));
+    for bit in 0..sealed.len() * 8 {
+        let mut damaged = sealed.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(unseal::<LogId>("it", &damaged).is_err(), "bit {bit}");
+    }
+    assert!(unseal::<LogId>("it", &sealed[..sealed.len() - 1]).is_err());
+    assert!(unseal::<LogId>("it", &[]).is_err());
 }

@@ -14,9 +14,7 @@ use super::super::*;
 use crate::base::{
     Boot, Clock, ClusterId, Epoch, SeededRng, ShardId, Spawner, StoreId, TokioClock, TokioNet,
 };
-use crate::placement::{
-    Assign, Change, ChangeId, Claim, Constants, DiskMark, Owner, Precondition,
-};
+use crate::placement::{Assign, Change, ChangeId, Claim, Constants, DiskMark, Owner, Precondition};
 use crate::storage::SimDisk;
 use crate::transport::AskError;
 
@@ -144,13 +142,8 @@ pub(super) fn form(shards: u16) -> Proposal {
         in_sync: in_sync.clone(),
         lost: false,
     });
-    let constants = Constants {
-        shards,
-        copies: 3,
-        write_min: 2,
-        profile: Profile::lan(),
-        lease_before: None,
-    };
+    let constants =
+        Constants { shards, copies: 3, write_min: 2, profile: Profile::lan(), lease_before: None };
     Proposal {
         id: ChangeId(1),
         change: Change::Form {
@@ -271,19 +264,24 @@ impl World {
     /// The owner's proposal that `shard` has records now, as seen in the view of `place`.
     pub(super) fn has_records(&mut self, place: usize, shard: u16) -> Proposal {
         self.next_change += 1;
-        let view = self.core(place).view();
-        let now = view.shard(ShardId(shard)).unwrap();
-        Proposal {
-            id: ChangeId(self.next_change),
-            change: Change::HasRecords {
-                shard: ShardId(shard),
-                in_sync: now.in_sync.clone(),
-                when: Precondition {
-                    owner: now.owner.clone().unwrap(),
-                    epoch: now.epoch,
-                    in_sync_generation: now.in_sync_generation,
-                },
+        has_records(self.core(place), shard, self.next_change)
+    }
+}
+
+/// The owner's proposal that `shard` has records now, as `core` sees the shard.
+pub(super) fn has_records(core: &RaftCore, shard: u16, id: u128) -> Proposal {
+    let view = core.view();
+    let now = view.shard(ShardId(shard)).unwrap();
+    Proposal {
+        id: ChangeId(id),
+        change: Change::HasRecords {
+            shard: ShardId(shard),
+            in_sync: now.in_sync.clone(),
+            when: Precondition {
+                owner: now.owner.clone().unwrap(),
+                epoch: now.epoch,
+                in_sync_generation: now.in_sync_generation,
             },
-        }
+        },
     }
 }
