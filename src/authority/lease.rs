@@ -5,7 +5,7 @@
 //! its own. The gate reads the *clock*, never a flag: a process that was stopped and goes on finds
 //! a flag as it left it, but the clock went on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::base::{Boot, Clock, Epoch, Instant, NodeId, ShardId};
-use crate::placement::View;
+use crate::placement::{Owner, View};
 
 /// Waiting futures are kept in this many lists, so that shards rarely share a lock.
 const LISTS: usize = 64;
@@ -77,8 +77,9 @@ struct Inner {
     /// view of a formed cluster: the shard count never changes.
     owned: OnceLock<Box<[AtomicU64]>>,
     lists: [Mutex<List>; LISTS],
-    /// Held while any of the above is changed; the gate does not take it.
-    changing: Mutex<()>,
+    /// What this life gave up, whatever later views say. Held while any of the above is changed;
+    /// the gate does not take it.
+    released: Mutex<BTreeSet<(ShardId, Epoch)>>,
 }
 
 /// The lease of this node. Cheap to clone; all clones are one lease.
@@ -102,13 +103,14 @@ impl Lease {
             boot: AtomicU64::new(0),
             owned: OnceLock::new(),
             lists: std::array::from_fn(|_| Mutex::default()),
-            changing: Mutex::new(()),
+            released: Mutex::default(),
         }))
     }
 
     /// Begins the life `boot`: what was owned and granted before counts no more.
     pub fn begin(&self, boot: Boot) {
-        let _changing = self.0.changing.lock();
+        let mut released = self.0.released.lock();
+        released.clear();
         self.0.deadline.store(0, Ordering::Release);
         self.0.boot.store(boot.0, Ordering::Release);
         for owned in self.0.owned.get().into_iter().flatten() {
@@ -187,15 +189,16 @@ impl Lease {
         if !view.is_formed() {
             return;
         }
-        let _changing = self.0.changing.lock();
+        let mut released = self.0.released.lock();
         let boot = self.boot();
         let all = self.0.owned.get_or_init(|| view.shards.iter().map(|_| 0.into()).collect());
         let mut moved = false;
-        for (owned, shard) in all.iter().zip(&view.shards) {
-            let mine = |owner: &crate::placement::Owner| {
-                owner.node == self.0.node && owner.boot == boot
-            };
-            let epoch = if shard.owner.as_ref().is_some_and(mine) { shard.epoch.0 } else { 0 };
+        released.retain(|(id, epoch)| view.shard(*id).is_some_and(|one| one.epoch == *epoch));
+        for (owned, (id, shard)) in all.iter().zip(view.numbered()) {
+            let mine = |owner: &Owner| owner.node == self.0.node && owner.boot == boot;
+            let mine = shard.owner.as_ref().is_some_and(mine)
+                && !released.contains(&(id, shard.epoch));
+            let epoch = if mine { shard.epoch.0 } else { Epoch::NONE.0 };
             if owned.load(Ordering::Acquire) != epoch {
                 owned.store(epoch, Ordering::Release);
                 moved = true;
@@ -206,10 +209,28 @@ impl Lease {
         }
     }
 
+    /// Gives up `shard` under `epoch`, for good: no later view opens its gate again.
+    pub fn release(&self, shard: ShardId, epoch: Epoch) {
+        let mut released = self.0.released.lock();
+        released.insert((shard, epoch));
+        if let Some(owned) = self.0.owned.get().and_then(|all| all.get(usize::from(shard.0))) {
+            // Whatever else it holds is another ownership, and stays.
+            let (one, none, order) = (epoch.0, Epoch::NONE.0, Ordering::AcqRel);
+            let _ = owned.compare_exchange(one, none, order, Ordering::Acquire);
+        }
+        self.wake(|one| one.tenure.shard == shard && one.tenure.epoch == epoch);
+    }
+
+    /// What this life gave up and the view still shows as its own.
+    #[must_use]
+    pub fn released(&self) -> Vec<(ShardId, Epoch)> {
+        self.0.released.lock().iter().copied().collect()
+    }
+
     /// Sets the deadline that a grant to `boot` gives; never takes one back. For the renewal
     /// driver, after the view that the grant names was applied.
     pub fn extend(&self, boot: Boot, until: Instant) {
-        let _changing = self.0.changing.lock();
+        let _changing = self.0.released.lock();
         if self.boot() == boot {
             self.0.deadline.fetch_max(until.as_nanos(), Ordering::AcqRel);
             self.wake(|one| one.parked);
