@@ -1,5 +1,10 @@
-//! Who is alive, and how long a node may act without asking: arithmetic only. PURE.
+//! Who seems alive, and how long a node may act without asking: integer deadlines only. PURE.
+//!
+//! What the heartbeats say is an *observation* of one node: it routes around trouble and notifies,
+//! but only an agreed eviction ends a boot, and only the lease table says when that may be.
 
+mod heartbeat;
 mod lease;
 
+pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use lease::{Denied, LeaseTable, NodeLease, Renewal, Span};

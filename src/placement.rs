@@ -4,12 +4,29 @@
 //! agreed on; `apply` validates and copies, it never plans. The planner runs at the proposer, so
 //! that an agreed entry says explicitly which shard goes to whom.
 
+mod apply;
 mod change;
+mod check;
+mod planner;
 mod profile;
 mod view;
 
+/// Most shards a cluster may have.
+pub const SHARDS_MAX: u16 = 32_768;
+
+/// Most units of 128 virtual nodes that one node may claim.
+pub const WEIGHT_MAX: u16 = 256;
+
+pub use apply::RECENT_MAX;
 pub use change::{
     Assign, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal, Refusal,
 };
+pub use planner::{
+    cap, copy_candidates, next_copy, plan_evict, plan_evict_among, plan_formation, plan_join,
+    plan_ownerless, plan_rejoin,
+};
 pub use profile::{Profile, ProfileError};
 pub use view::{Constants, DiskMark, Member, Owner, Shard, Status, StoreMark, View};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -2,24 +2,59 @@
 //!
 //! [`RaftCore`] runs one voter: its log and vote on disk, the [`View`] as its state machine, and
 //! the way of proposals to the leader. Leases and formation are built on top of it.
+//!
+//! Who leads is asked of raft's own state, never of its metrics, which coalesce: a leadership that
+//! came and went between two looks would not be seen. [`RaftCore::leader_hint`] alone reads them.
 
+mod file;
+mod log;
+mod machine;
+mod message;
+mod network;
+mod propose;
+mod runtime;
+mod serve;
 mod types;
+mod watch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Instant, NodeId, Publisher, Seams, VoterId, Watched};
-use crate::placement::{Profile, Proposal, View};
-use crate::storage::Disk;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{Config, LinearizerOption, ReadPolicy, ServerState, SnapshotPolicy};
 
 use super::{ProposeError, Proposed};
+use crate::base::{Instant, NodeId, Seams, VoterId, Watched, within};
+use crate::placement::{Outcome, Profile, Proposal, Refusal, View};
+use crate::storage::Disk;
+use crate::transport::{Links, Service};
+use file::RaftFile;
+use log::Log;
+use machine::Machine;
+use message::ProposeReply;
+use network::{Carrier, Network};
+use runtime::RaftRt;
+use serve::{Served, Server};
+use types::{Membership, Raft};
 pub use types::{FormError, LeaderKey, NotLeader, OpenError, Voter};
+
+/// A snapshot is made after so many entries.
+const SNAPSHOT_ENTRIES: u64 = 2_000;
+
+/// So many entries before a snapshot are kept, so that a voter a little behind needs no snapshot.
+const KEPT_ENTRIES: u64 = 500;
 
 /// What a voter is made of.
 #[derive(Debug)]
 pub struct RaftParts {
     /// Its way to the world.
     pub seams: Seams,
+    /// Its links. They serve raft and proposals from now on.
+    pub links: Links,
     /// Where its log and vote are.
     pub disk: Arc<dyn Disk>,
     /// Its name.
@@ -30,13 +65,35 @@ pub struct RaftParts {
     pub profile: Profile,
 }
 
+/// [`RaftParts`] with whatever carries asks.
+struct Setup {
+    seams: Seams,
+    carrier: Arc<dyn Carrier>,
+    disk: Arc<dyn Disk>,
+    me: NodeId,
+    voter: VoterId,
+    profile: Profile,
+}
+
 /// One voter. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RaftCore(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
-    views: Publisher<View>,
+    seams: Seams,
+    carrier: Arc<dyn Carrier>,
+    me: NodeId,
+    voter: VoterId,
+    profile: Profile,
+    raft: Raft,
+    log: Log,
+    machine: Machine,
+}
+
+impl fmt::Debug for RaftCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RaftCore({}, {})", self.0.me, self.0.voter)
+    }
 }
 
 impl RaftCore {
@@ -45,15 +102,48 @@ impl RaftCore {
     ///
     /// # Errors
     /// [`OpenError`]: the log cannot be read, or is not what was written.
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
-    pub async fn open(_parts: RaftParts) -> Result<Self, OpenError> {
-        Ok(Self(Arc::new(Inner { views: Publisher::new(View::default()) })))
+    pub async fn open(parts: RaftParts) -> Result<Self, OpenError> {
+        let RaftParts { seams, links, disk, me, voter, profile } = parts;
+        let carrier = Arc::new(links.clone());
+        let setup = Setup { seams: seams.clone(), carrier, disk, me, voter, profile };
+        let core = Self::start(setup).await?;
+        // The members of a formed view are told to the links by whoever follows the view.
+        if !core.view().is_formed() {
+            for voter in core.voters().values() {
+                links.learn(&voter.node, &voter.addr);
+            }
+        }
+        let server = Server::new(&core, seams);
+        for service in [Service::Raft, Service::Propose] {
+            links.serve(service, Arc::new(Served(server.clone(), service)));
+        }
+        Ok(core)
+    }
+
+    async fn start(setup: Setup) -> Result<Self, OpenError> {
+        let Setup { seams, carrier, disk, me, voter, profile } = setup;
+        let config = config(&profile)?;
+        let (file, mut loaded) = RaftFile::open(&*disk, seams.worker("raft-log")?)?;
+        let machine = Machine::new(file.clone(), loaded.snapshot.take())
+            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        let log = Log::new(file, loaded);
+        let network = Network {
+            carrier: carrier.clone(),
+            clock: seams.clock.clone(),
+            append_patience: profile.election_min,
+        };
+        let starting =
+            Raft::new(voter.0, Arc::new(config), network, log.clone(), machine.clone());
+        // All that raft spawns draws from this seed, so its elections follow from the node's.
+        let raft = RaftRt::scope(seams.rng.next_u64(), starting)
+            .await
+            .map_err(|error| OpenError::Raft(error.to_string()))?;
+        Ok(Self(Arc::new(Inner { seams, carrier, me, voter, profile, raft, log, machine })))
     }
 
     /// Whether this voter belongs to a quorum already: initialised here, or heard of.
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
     pub async fn is_initialized(&self) -> bool {
-        false
+        self.0.log.is_begun() || self.0.raft.is_initialized().await.unwrap_or(false)
     }
 
     /// Starts the quorum of `voters` and waits until the view is formed by `first`
@@ -64,32 +154,81 @@ impl RaftCore {
     ///
     /// # Errors
     /// [`FormError`].
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
     pub async fn initialize(
         &self,
-        _voters: BTreeMap<VoterId, Voter>,
-        _first: Proposal,
-        _deadline: Instant,
+        voters: BTreeMap<VoterId, Voter>,
+        first: Proposal,
+        deadline: Instant,
     ) -> Result<(), FormError> {
+        let inner = &*self.0;
+        if !voters.contains_key(&inner.voter) {
+            return Err(FormError::NotAVoter(inner.voter));
+        }
+        for voter in voters.values() {
+            inner.carrier.learn(voter);
+        }
+        let members: BTreeMap<u64, Voter> =
+            voters.into_iter().map(|(id, voter)| (id.0, voter)).collect();
+        match inner.raft.initialize(members).await {
+            // Not allowed: it is initialised already, here or by another of the list.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+            Err(RaftError::APIError(InitializeError::NotInMembers(_))) => {
+                return Err(FormError::NotAVoter(inner.voter));
+            }
+            Err(RaftError::Fatal(error)) => return Err(FormError::Stopped(error.to_string())),
+        }
+        self.form(first, deadline).await
+    }
+
+    /// Commits `first` whenever this node leads and the view is not formed.
+    async fn form(&self, first: Proposal, deadline: Instant) -> Result<(), FormError> {
+        let clock = &*self.0.seams.clock;
+        let mut views = self.watched().follow();
+        while !views.get().is_formed() {
+            if let Some(key) = self.leader_key().await {
+                let reply = self.write(Some(key), vec![first.clone()], deadline).await;
+                // Refused as formed already: another leader was first, and the view shows it.
+                if let ProposeReply::Done(outcomes) = reply {
+                    for (_, outcome) in outcomes {
+                        match outcome {
+                            Outcome::Accepted | Outcome::Refused(Refusal::Formation(_)) => {}
+                            Outcome::Refused(refusal) => return Err(FormError::Refused(refusal)),
+                        }
+                    }
+                }
+            }
+            let now = clock.now();
+            if now >= deadline {
+                return Err(FormError::NotYet);
+            }
+            let look_again = deadline.min(now + self.0.profile.raft_heartbeat);
+            if let Ok(None) = within(clock, look_again, views.changed()).await {
+                return Err(FormError::Stopped("no view is published any more".into()));
+            }
+        }
         Ok(())
     }
 
     /// The newest view applied here.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
-        self.0.views.get()
+        self.0.machine.views().get()
     }
 
     /// Follows the views applied here.
     #[must_use]
     pub fn watched(&self) -> Watched<View> {
-        self.0.views.watched()
+        self.0.machine.views().watched()
     }
 
     /// The leadership of this node, if it leads as far as it knows. Asked of raft's own state.
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
     pub async fn leader_key(&self) -> Option<LeaderKey> {
-        None
+        let asked = self.0.raft.with_raft_state(|state| {
+            let leads = state.server_state == ServerState::Leader;
+            let vote = state.vote_ref();
+            (leads && vote.committed).then(|| LeaderKey::of(vote.leader_id))
+        });
+        asked.await.ok().flatten().filter(|key| key.voter == self.0.voter)
     }
 
     /// Makes sure that this node leads: a majority confirmed it after the call, and the view here
@@ -97,9 +236,19 @@ impl RaftCore {
     ///
     /// # Errors
     /// [`NotLeader`], also when the deadline passed first.
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
-    pub async fn barrier(&self, _deadline: Instant) -> Result<LeaderKey, NotLeader> {
-        Err(NotLeader { leader: None })
+    pub async fn barrier(&self, deadline: Instant) -> Result<LeaderKey, NotLeader> {
+        let clock = &*self.0.seams.clock;
+        let patience = deadline.since(clock.now());
+        // Never `LeaseRead`: it trusts clocks, and leases are what makes clocks matter.
+        let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(patience);
+        let confirmed = within(clock, deadline, self.0.raft.ensure_linearizable(option)).await;
+        let not_leader = || NotLeader { leader: self.leader_hint() };
+        let Ok(Ok(read)) = confirmed else { return Err(not_leader()) };
+        let key = LeaderKey::of(*read.committed_leader_id());
+        // Another leader's entry may have taken the place of this one's first. Then this node was
+        // confirmed and is deposed by now.
+        let applied = self.0.machine.applied().map(|id| LeaderKey::of(*id.committed_leader_id()));
+        if applied == Some(key) && key.voter == self.0.voter { Ok(key) } else { Err(not_leader()) }
     }
 
     /// Proposes as the leadership `key` and no other: refused if this node leads under another
@@ -107,56 +256,96 @@ impl RaftCore {
     ///
     /// # Errors
     /// [`ProposeError`].
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
     pub async fn propose_as(
         &self,
-        _key: LeaderKey,
-        _proposals: Vec<Proposal>,
-        _deadline: Instant,
+        key: LeaderKey,
+        proposals: Vec<Proposal>,
+        deadline: Instant,
     ) -> Result<Proposed, ProposeError> {
-        Err(ProposeError::NotExecuted("not the leader".into()))
+        self.write(Some(key), proposals, deadline).await.into_result(&self.0.me)
     }
 
     /// Proposes here, whatever this node's leadership; not executed if it does not lead.
     ///
     /// # Errors
     /// [`ProposeError`].
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
     pub async fn propose_local(
         &self,
-        _proposals: Vec<Proposal>,
-        _deadline: Instant,
+        proposals: Vec<Proposal>,
+        deadline: Instant,
     ) -> Result<Proposed, ProposeError> {
-        Err(ProposeError::NotExecuted("not the leader".into()))
-    }
-
-    /// Proposes at the leader, wherever it is: asks the one it believes in, then every voter,
-    /// until the deadline.
-    ///
-    /// # Errors
-    /// [`ProposeError`].
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
-    pub async fn propose(
-        &self,
-        _proposals: Vec<Proposal>,
-        _deadline: Instant,
-    ) -> Result<Proposed, ProposeError> {
-        Err(ProposeError::NotExecuted("no leader".into()))
+        self.write(None, proposals, deadline).await.into_result(&self.0.me)
     }
 
     /// Who leads, as far as this node has heard. A hint: where to ask first.
     #[must_use]
     pub fn leader_hint(&self) -> Option<NodeId> {
-        None
+        let leader = self.0.raft.metrics().borrow_watched().current_leader?;
+        self.voters().remove(&VoterId(leader)).map(|voter| voter.node)
     }
 
-    /// The voters of the membership in force here. Empty before formation.
+    /// The voters of the membership in force here, agreed or not yet. Empty before formation.
     #[must_use]
     pub fn voters(&self) -> BTreeMap<VoterId, Voter> {
-        BTreeMap::new()
+        let membership = self.membership();
+        let nodes = membership.membership().nodes();
+        nodes.map(|(id, voter)| (VoterId(*id), voter.clone())).collect()
+    }
+
+    fn membership(&self) -> Arc<Membership> {
+        self.0.raft.metrics().borrow_watched().membership_config.clone()
+    }
+
+    /// Whether raft takes messages of `from`: a voter's, or anyone's before there are voters.
+    fn may_speak_raft(&self, from: &NodeId) -> bool {
+        let membership = self.membership();
+        let mut nodes = membership.membership().nodes().peekable();
+        nodes.peek().is_none() || nodes.any(|(_, voter)| voter.node == *from)
+    }
+
+    /// Waits until raft has stopped, and says why. A voter whose disk failed stops for good.
+    pub async fn stopped(&self) -> String {
+        let mut metrics = self.0.raft.metrics();
+        loop {
+            if let Err(error) = &metrics.borrow_and_update().running_state {
+                return error.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "raft has ended".into();
+            }
+        }
     }
 
     /// Stops taking part; what was acknowledged is on disk.
-    #[expect(clippy::unused_async, reason = "the signature comes first")]
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.0.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop in order");
+        }
+    }
+}
+
+/// Raft's settings for `profile`.
+fn config(profile: &Profile) -> Result<Config, OpenError> {
+    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let heartbeat = millis(profile.raft_heartbeat);
+    let config = Config {
+        cluster_name: "evertree".into(),
+        heartbeat_interval: heartbeat,
+        election_timeout_min: millis(profile.election_min),
+        election_timeout_max: millis(profile.election_max),
+        install_snapshot_timeout: millis(profile.lease * 5),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
+        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+        max_payload_entries: 256,
+        backoff: format!("{heartbeat}ms"),
+        api_channel_size: Some(4_096),
+        notification_channel_size: Some(4_096),
+        // A restarted leader must be elected again: what it led before says nothing.
+        enable_leader_restore: Some(false),
+        // A voter that was cut off does not depose a good leader when it comes back.
+        enable_pre_vote: Some(true),
+        allow_log_reversion: Some(false),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| OpenError::Timing(error.to_string()))
 }

@@ -1,10 +1,52 @@
-//! What the voter is told and what it tells.
+//! What the voter is told, what it tells, and the types openraft is made with.
 
 use std::fmt;
 
+use bytes::Bytes;
+
+use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf};
+use openraft::impls::leader_id_adv::LeaderId;
 use serde::{Deserialize, Serialize};
 
+use super::machine::Machine;
+use super::runtime::RaftRt;
+use crate::authority::Proposed;
 use crate::base::{NodeId, VoterId};
+use crate::placement::Proposal;
+
+openraft::declare_raft_types!(
+    /// How openraft is used here.
+    pub(super) Tc:
+        D = Batch,
+        R = Outcomes,
+        NodeId = u64,
+        Node = Voter,
+        Term = u64,
+        LeaderId = LeaderId<Self::Term, Self::NodeId>,
+        AsyncRuntime = RaftRt,
+);
+
+pub(super) type ViewSnapshot = SnapshotOf<Tc, Bytes>;
+pub(super) type Raft = openraft::Raft<Tc, Machine>;
+pub(super) type Entry = EntryOf<Tc>;
+pub(super) type LogId = LogIdOf<Tc>;
+pub(super) type Vote = VoteOf<Tc>;
+pub(super) type Membership = StoredMembershipOf<Tc>;
+pub(super) type SnapshotMeta = SnapshotMetaOf<Tc>;
+
+/// What one entry of the log proposes. Applied in order, each accepted or refused alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Batch(pub(super) Vec<Proposal>);
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} changes", self.0.len())
+    }
+}
+
+/// What became of them; empty for entries that propose nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Outcomes(pub(super) Proposed);
 
 /// One leadership: unique, and later ones are greater. Raft's committed leader id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +55,16 @@ pub struct LeaderKey {
     pub term: u64,
     /// Who leads in it.
     pub voter: VoterId,
+}
+
+impl LeaderKey {
+    pub(super) fn of(leader: LeaderId<u64, u64>) -> Self {
+        Self { term: leader.term, voter: VoterId(leader.node_id) }
+    }
+
+    pub(super) fn leader_id(self) -> LeaderId<u64, u64> {
+        LeaderId { term: self.term, node_id: self.voter.0 }
+    }
 }
 
 impl fmt::Display for LeaderKey {
@@ -69,6 +121,9 @@ pub enum FormError {
     /// The quorum is started, the view is not formed yet. Next: call again.
     #[error("the view is not formed yet")]
     NotYet,
+    /// The agreed view refused the proposal. Next: a person reads why.
+    #[error("the view cannot be formed so: {0}")]
+    Refused(crate::placement::Refusal),
     /// Raft stopped.
     #[error("raft stopped: {0}")]
     Stopped(String),

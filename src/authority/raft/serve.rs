@@ -1,0 +1,195 @@
+//! From the other nodes to this voter.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::{Bytes, BytesMut};
+use openraft::Snapshot;
+use openraft::raft::SnapshotResponse;
+use parking_lot::Mutex;
+
+use super::{Inner, RaftCore};
+use super::message::{Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest};
+use super::message::{from_frame, to_frame};
+use super::types::{Raft, SnapshotMeta, Vote};
+use crate::base::{NodeId, Seams};
+use crate::placement::{Change, Proposal};
+use crate::transport::{Head, Inbound, Peer, ReplyTo, Service};
+
+/// Asks under way at one time; further ones are refused.
+const ASKS_MAX: usize = 1_024;
+
+/// Largest snapshot another voter may send.
+const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
+
+/// The answer to one ask, or why it was not executed.
+pub(super) type Answer = Result<Bytes, String>;
+
+/// Takes what arrives for this voter.
+pub(super) struct Server {
+    /// Weak, because the links hold the server and the core holds the links.
+    core: Weak<Inner>,
+    seams: Seams,
+    under_way: Arc<AtomicUsize>,
+    /// By sender: the snapshot it is sending.
+    incoming: Mutex<BTreeMap<NodeId, Incoming>>,
+}
+
+/// The parts of a snapshot so far.
+struct Incoming {
+    vote: Vote,
+    meta: SnapshotMeta,
+    bytes: BytesMut,
+}
+
+/// Counts one ask while it lives.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    pub(super) fn new(core: &RaftCore, seams: Seams) -> Arc<Self> {
+        let (under_way, incoming) = (Arc::default(), Mutex::default());
+        Arc::new(Self { core: Arc::downgrade(&core.0), seams, under_way, incoming })
+    }
+
+    fn admit(&self) -> Option<UnderWay> {
+        let admitted = self.under_way.fetch_add(1, Ordering::Relaxed) < ASKS_MAX;
+        let counted = UnderWay(self.under_way.clone());
+        admitted.then_some(counted)
+    }
+
+    /// Answers one ask of `from`.
+    pub(super) async fn answer(&self, from: &NodeId, service: Service, body: &[u8]) -> Answer {
+        let core = self.core.upgrade().map(RaftCore).ok_or("this voter has stopped")?;
+        match service {
+            Service::Raft => to_frame(&self.raft(&core, from, from_frame(body)?).await?),
+            Service::Propose => to_frame(&self.propose(&core, from, from_frame(body)?).await),
+            other @ (Service::Formation
+            | Service::Lease
+            | Service::Gossip
+            | Service::Replica
+            | Service::Entity) => Err(format!("{other:?} is not served here")),
+        }
+    }
+
+    async fn raft(
+        &self,
+        core: &RaftCore,
+        from: &NodeId,
+        request: RaftRequest,
+    ) -> Result<RaftReply, String> {
+        if !core.may_speak_raft(from) {
+            return Err(format!("{from} is no voter"));
+        }
+        let raft = &core.0.raft;
+        let stopped = |error: &dyn std::fmt::Display| error.to_string();
+        Ok(match request {
+            RaftRequest::Append(request) => {
+                RaftReply::Append(raft.append_entries(request).await.map_err(|e| stopped(&e))?)
+            }
+            RaftRequest::Vote(request) => {
+                RaftReply::Vote(raft.vote(request).await.map_err(|e| stopped(&e))?)
+            }
+            RaftRequest::PreVote(request) => {
+                RaftReply::PreVote(raft.pre_vote(request).await.map_err(|e| stopped(&e))?)
+            }
+            RaftRequest::Transfer(request) => RaftReply::Transfer(
+                raft.handle_transfer_leader(request).await.map_err(|e| stopped(&e))?,
+            ),
+            RaftRequest::Snapshot(part) => self.part(from, raft, part).await?,
+        })
+    }
+
+    /// Keeps a part of a snapshot; installs it after the last one.
+    async fn part(&self, from: &NodeId, raft: &Raft, part: Part) -> Result<RaftReply, String> {
+        let Part { vote, meta, offset, bytes, is_last } = part;
+        let whole = {
+            let mut incoming = self.incoming.lock();
+            if offset == 0 {
+                let fresh = Incoming { vote, meta: meta.clone(), bytes: BytesMut::new() };
+                incoming.insert(from.clone(), fresh);
+            }
+            let begun = incoming.get_mut(from).filter(|begun| {
+                begun.vote == vote && begun.meta == meta && begun.bytes.len() == offset
+            });
+            let begun = begun.ok_or("a part of a snapshot that was not begun")?;
+            if offset + bytes.len() > SNAPSHOT_BYTES_MAX {
+                incoming.remove(from);
+                return Err(format!("a snapshot of more than {SNAPSHOT_BYTES_MAX} bytes"));
+            }
+            begun.bytes.extend_from_slice(&bytes);
+            if !is_last {
+                return Ok(RaftReply::Part);
+            }
+            incoming.remove(from).map(|begun| begun.bytes.freeze()).unwrap_or_default()
+        };
+        let snapshot = Snapshot { meta, snapshot: whole };
+        let SnapshotResponse { vote, .. } = raft
+            .install_full_snapshot(vote, snapshot)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(RaftReply::Snapshot(SnapshotResponse::new(vote)))
+    }
+
+    async fn propose(
+        &self,
+        core: &RaftCore,
+        from: &NodeId,
+        request: ProposeRequest,
+    ) -> ProposeReply {
+        let ProposeRequest { proposals, patience } = request;
+        if !proposals.iter().all(|proposal| may_propose(from, proposal)) {
+            tracing::warn!(%from, "proposes what only others may");
+            return ProposeReply::Forbidden;
+        }
+        let deadline = self.seams.clock.now() + patience;
+        core.write(None, proposals, deadline).await
+    }
+}
+
+/// Whether `from` may propose it at another voter: a node for itself, an owner for its own shards.
+/// The leader alone evicts and assigns, and never through another node.
+pub(super) fn may_propose(from: &NodeId, proposal: &Proposal) -> bool {
+    match &proposal.change {
+        Change::Join { claim, .. } | Change::Rejoin { claim, .. } => claim.node == *from,
+        Change::HasRecords { when, .. }
+        | Change::Add { when, .. }
+        | Change::Shrink { when, .. } => when.owner.node == *from,
+        Change::Form { .. } | Change::Evict { .. } | Change::Assign { .. } => false,
+    }
+}
+
+/// One service of the server, as links want it.
+pub(super) struct Served(pub(super) Arc<Server>, pub(super) Service);
+
+impl Inbound for Served {
+    fn tell(&self, from: &Peer, _: Head, _: Bytes) {
+        tracing::debug!(from = %from.node, service = ?self.1, "a tell where asks are expected");
+    }
+
+    fn ask(&self, from: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
+        let Self(server, service) = self;
+        let Some(counted) = server.admit() else {
+            reply.refuse(Bytes::from_static(b"overloaded"));
+            return;
+        };
+        let (server, service, from) = (server.clone(), *service, from.node.clone());
+        let answer = async move {
+            match server.answer(&from, service, &body).await {
+                Ok(body) => reply.send(body),
+                Err(error) => {
+                    tracing::debug!(%from, ?service, %error, "refused");
+                    reply.refuse(error.into());
+                }
+            }
+            drop(counted);
+        };
+        self.0.seams.control.spawn(answer);
+    }
+}

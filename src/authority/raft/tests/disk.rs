@@ -1,0 +1,169 @@
+//! The log on disk: openraft's own tests of a store, and what happens to a damaged file.
+
+use futures::FutureExt as _;
+use openraft::entry::RaftEntry as _;
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::storage::{IOFlushed, RaftLogStorage as _, RaftLogStorageExt as _};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt as _;
+use openraft::{RaftLogReader as _, StorageError};
+use redb::{Database, TableDefinition};
+
+use super::super::file::{RAFT_FILE, RaftFile};
+use super::super::types::{Batch, Entry, LogId, Tc, Vote};
+use super::world::{World, mark, name};
+use super::*;
+use crate::base::Worker;
+use crate::storage::{Directory, SimDisk, open_database};
+
+impl Default for Voter {
+    fn default() -> Self {
+        Self { node: name(0), addr: String::new() }
+    }
+}
+
+fn open(disk: &dyn Disk, worker: Worker) -> Result<(Log, Machine), OpenError> {
+    let (file, mut loaded) = RaftFile::open(disk, worker)?;
+    let machine = Machine::new(file.clone(), loaded.snapshot.take())?;
+    Ok((Log::new(file, loaded), machine))
+}
+
+struct Fresh;
+
+impl StoreBuilder<Tc, Log, Machine> for Fresh {
+    async fn build(&self) -> Result<((), Log, Machine), StorageError<Tc>> {
+        let disk = SimDisk::new(mark(0)).mount();
+        let (log, machine) = open(&disk, Worker::inline()).unwrap();
+        Ok(((), log, machine))
+    }
+}
+
+#[tokio::test]
+async fn openraft_is_content_with_the_store() {
+    Suite::test_all(Fresh).await.unwrap();
+}
+
+fn id(index: u64) -> LogId {
+    LogId::new(LeaderId { term: 2, node_id: 5 }, index)
+}
+
+fn entry(index: u64) -> Entry {
+    let payload = match index {
+        0 => openraft::EntryPayload::Blank,
+        _ => openraft::EntryPayload::Normal(Batch(vec![super::world::form(4)])),
+    };
+    Entry::new(id(index), payload)
+}
+
+async fn filled(disk: &SimDisk, entries: u64) {
+    let (mut log, _) = open(&disk.mount(), Worker::inline()).unwrap();
+    for index in 0..entries {
+        log.blocking_append([entry(index)]).await.unwrap();
+    }
+}
+
+fn entries(log: &mut Log) -> Vec<Entry> {
+    log.try_get_log_entries(..).now_or_never().unwrap().unwrap()
+}
+
+/// Goal: what a thread writes in groups is there after a restart, in order. Method: a real
+/// directory, appends that do not wait for each other.
+#[tokio::test]
+async fn a_log_written_by_a_thread_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Directory::open(directory.path()).unwrap();
+    let worker = Worker::thread("raft-log-test").unwrap();
+    let (file, loaded) = RaftFile::open(&disk, worker).unwrap();
+    let mut log = Log::new(file.clone(), loaded);
+    let flushed: Vec<_> = (0..200)
+        .map(|index| {
+            let (signal, flushed) = Tc::oneshot();
+            let append = log.append([entry(index)], IOFlushed::signal(signal));
+            append.now_or_never().unwrap().unwrap();
+            flushed
+        })
+        .collect();
+    for flushed in flushed {
+        flushed.await.unwrap().unwrap();
+    }
+    log.save_vote(&Vote::new(7, 5)).await.unwrap();
+    log.truncate_after(Some(id(150))).await.unwrap();
+    // The thread has let go of the file when it does the next call.
+    file.run(|| ()).await.unwrap();
+    drop((log, file, disk));
+    let disk = Directory::open(directory.path()).unwrap();
+    let (mut log, _) = open(&disk, Worker::inline()).unwrap();
+    let expected: Vec<_> = (0..=150).map(entry).collect();
+    assert_eq!(entries(&mut log), expected);
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(7, 5)));
+}
+
+#[tokio::test]
+async fn a_missing_entry_is_an_error() {
+    const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+    let missing = |index| async move {
+        let disk = SimDisk::new(mark(0));
+        filled(&disk, 4).await;
+        let database: Database = open_database(&disk.mount(), RAFT_FILE, 1 << 20).unwrap();
+        let write = database.begin_write().unwrap();
+        write.open_table(LOG).unwrap().remove(index).unwrap();
+        write.commit().unwrap();
+        drop(database);
+        open(&disk.mount(), Worker::inline())
+    };
+    for index in [0, 2, 3] {
+        let error = missing(index).await.map(|_| ()).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged(_)), "entry {index}: {error}");
+    }
+}
+
+/// Goal: no flipped bit of an entry becomes another entry. Method: flip one inside each.
+#[tokio::test]
+async fn a_damaged_entry_is_an_error() {
+    let disk = SimDisk::new(mark(0));
+    filled(&disk, 4).await;
+    open(&disk.mount(), Worker::inline()).unwrap();
+    let bytes = disk.bytes(RAFT_FILE).unwrap();
+    let word = b"lock_inode";
+    let places: Vec<_> =
+        bytes.windows(word.len()).enumerate().filter(|(_, seen)| seen == word).collect();
+    assert!(!places.is_empty());
+    for (place, _) in places {
+        // Old copies of pages may hold the word too: all are flipped.
+        disk.flip_bit(RAFT_FILE, place);
+    }
+    let error = open(&disk.mount(), Worker::inline()).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged(_) | OpenError::Store(_)), "{error}");
+}
+
+/// Goal: a full power loss between any two writes leaves a log that opens and has all that was
+/// acknowledged.
+#[tokio::test]
+async fn power_loss_keeps_what_was_acknowledged() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(mark(0));
+        let (mut log, _) = open(&disk.mount(), Worker::inline()).unwrap();
+        disk.fail_write_after(10 + seed * 7);
+        let mut acknowledged = 0;
+        while acknowledged < 40 && log.blocking_append([entry(acknowledged)]).await.is_ok() {
+            acknowledged += 1;
+        }
+        disk.power_loss(&SeededRng::new(seed));
+        let (mut log, _) = open(&disk.mount(), Worker::inline()).unwrap();
+        let found = entries(&mut log).len() as u64;
+        // One more may be there: an error says that it is unknown.
+        assert!(found >= acknowledged && found <= acknowledged + 1, "seed {seed}: {found}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_file_that_is_garbage_is_a_plain_error() {
+    let mut world = World::formed(12).await;
+    world.kill(0).await;
+    let len = world.disks[0].bytes(RAFT_FILE).unwrap().len();
+    for offset in (0..len).step_by(64) {
+        world.disks[0].flip_bit(RAFT_FILE, offset);
+    }
+    let error = RaftCore::start(world.setup(0)).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged(_) | OpenError::Store(_)), "{error}");
+}
