@@ -1,9 +1,13 @@
 //! Who decides what the view is, and the leases that bound how long a node may act on it.
 
 mod api;
+mod formation;
+mod leader;
 mod lease;
+mod office;
 mod quorum;
 mod raft;
+mod renewal;
 
 pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
