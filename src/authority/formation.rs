@@ -391,4 +391,4 @@ impl From<StoreError> for NotFormed {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -76,6 +76,8 @@ struct Inner {
     /// Per shard the epoch under which (node, boot) owns it; 0: it does not. Made with the first
     /// view of a formed cluster: the shard count never changes.
     owned: OnceLock<Box<[AtomicU64]>>,
+    /// Of the newest view it was told of.
+    version: AtomicU64,
     lists: [Mutex<List>; LISTS],
     /// What this life gave up, whatever later views say. Held while any of the above is changed;
     /// the gate does not take it.
@@ -102,6 +104,7 @@ impl Lease {
             deadline: AtomicU64::new(0),
             boot: AtomicU64::new(0),
             owned: OnceLock::new(),
+            version: AtomicU64::new(0),
             lists: std::array::from_fn(|_| Mutex::default()),
             released: Mutex::default(),
         }))
@@ -186,10 +189,12 @@ impl Lease {
     /// Notes what the view says this life owns. Called before the view is published to others, so
     /// that nobody acts on a view that the gate does not know.
     pub fn applied(&self, view: &View) {
-        if !view.is_formed() {
+        let mut released = self.0.released.lock();
+        // An older view than the newest known must not open a gate again.
+        if !view.is_formed() || view.version.0 < self.0.version.load(Ordering::Acquire) {
             return;
         }
-        let mut released = self.0.released.lock();
+        self.0.version.store(view.version.0, Ordering::Release);
         let boot = self.boot();
         let all = self.0.owned.get_or_init(|| view.shards.iter().map(|_| 0.into()).collect());
         let mut moved = false;

@@ -18,7 +18,7 @@ fn candidate(name: &str, nonce: u64) -> Candidate {
     Candidate { claim, nonce }
 }
 
-fn trio() -> List {
+pub(in super::super) fn trio() -> List {
     List::of([candidate("n3", 3), candidate("n1", 1), candidate("n2", 2)])
 }
 

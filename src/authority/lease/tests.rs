@@ -219,6 +219,15 @@ fn a_release_is_final_though_the_view_still_shows_the_owner() {
 }
 
 #[test]
+fn an_older_view_opens_no_gate() {
+    let (lease, _, tenure) = granted();
+    let newer = View { version: crate::base::Version(2), ..view(1, 8) };
+    lease.applied(&newer);
+    lease.applied(&View { version: crate::base::Version(1), ..view(1, 7) });
+    assert_eq!(lease.check(&tenure), Err(Lapsed::Moved));
+}
+
+#[test]
 fn an_older_grant_takes_no_time_back() {
     let (lease, _, _) = granted();
     lease.extend(Boot(1), at(500));
