@@ -1,7 +1,15 @@
 //! Who decides what the view is, and the leases that bound how long a node may act on it.
 
 mod api;
+mod formation;
+mod leader;
+mod lease;
+mod office;
+mod quorum;
 mod raft;
+mod renewal;
 
 pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
+pub use lease::{Gated, Lapsed, Lease, Tenure};
+pub use quorum::{Formation, QuorumAuthority, QuorumParts, Standing, StartError};
 pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};

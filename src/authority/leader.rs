@@ -1,0 +1,199 @@
+//! What the leader does unasked: it evicts boots whose lease is over, and gives ownerless shards an
+//! owner. Runs at every voter; acts only while that one leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::LeaderKey;
+use super::office::{Office, span_of};
+use crate::base::{Boot, Instant, NodeId};
+use crate::detector::Span;
+use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
+
+/// A leader that finds every voter restarted waits this long for the others before it evicts.
+const COLD_GRACE: Duration = Duration::from_secs(30);
+/// Shortest time between two rounds.
+const TICK_MIN: Duration = Duration::from_millis(10);
+
+/// One leadership of this node.
+#[derive(Debug)]
+struct Reign {
+    key: LeaderKey,
+    /// Evictions under way, each repeated under its id until the view shows it.
+    evicting: BTreeMap<(NodeId, Boot), Proposal>,
+    cold: Option<Cold>,
+}
+
+/// Every voter seems to have been restarted since the last committed entry.
+#[derive(Debug)]
+struct Cold {
+    until: Instant,
+    /// The lives that the view knew then.
+    before: BTreeMap<NodeId, Boot>,
+}
+
+/// The leader's loop at one node.
+#[derive(Debug)]
+pub(super) struct Leader {
+    office: Arc<Office>,
+    /// The life of this process.
+    boot: Boot,
+    reign: Option<Reign>,
+}
+
+impl Leader {
+    pub(super) fn new(office: Arc<Office>, boot: Boot) -> Self {
+        Self { office, boot, reign: None }
+    }
+
+    /// Rounds without end.
+    pub(super) async fn run(mut self) {
+        let mut planned = self.office.seams.clock.now();
+        loop {
+            let now = self.office.seams.clock.now();
+            let span = span_of(&self.office.core.view());
+            if now.since(planned) > span.lease / 4 && span.lease > Duration::ZERO {
+                // What seems to be the others' silence may be this node's own.
+                tracing::warn!(late = ?now.since(planned), "the leader's loop was late");
+                self.office.table.lock().late_loop(now, span);
+            }
+            let tick = (span.lease / 40).max(TICK_MIN);
+            // A round waits for proposals at most D/8, so it is not late by itself.
+            planned = now + tick + span.lease / 8;
+            self.round(now + span.lease / 8).await;
+            let next = self.office.seams.clock.now() + tick;
+            planned = planned.max(next);
+            self.office.seams.clock.sleep_until(next).await;
+        }
+    }
+
+    /// One round; it waits no longer than `deadline`.
+    pub(super) async fn round(&mut self, deadline: Instant) {
+        let Some(key) = self.office.core.leader_key().await else {
+            self.reign = None;
+            return;
+        };
+        if self.reign.as_ref().is_none_or(|reign| reign.key != key) {
+            // The first entry of this leadership must be applied before its table starts.
+            match self.office.core.barrier(deadline).await {
+                Ok(confirmed) if confirmed == key => self.begin(key),
+                Ok(_) | Err(_) => return,
+            }
+        }
+        let proposals = self.decide();
+        if proposals.is_empty() {
+            return;
+        }
+        if let Err(error) = self.office.core.propose_as(key, proposals, deadline).await {
+            tracing::debug!(%error, "the leader's proposals are repeated in the next round");
+        }
+    }
+
+    fn begin(&mut self, key: LeaderKey) {
+        let (view, now) = (self.office.core.view(), self.office.seams.clock.now());
+        self.office.table.lock().lead(key, now, span_of(&view));
+        // This node itself did not restart: then not every voter did.
+        let restarted =
+            view.members.get(&self.office.me).is_some_and(|member| member.boot < self.boot);
+        let before = || view.members.iter().map(|(node, one)| (node.clone(), one.boot)).collect();
+        let cold = restarted.then(|| Cold { until: now + COLD_GRACE, before: before() });
+        self.reign = Some(Reign { key, evicting: BTreeMap::new(), cold });
+    }
+
+    /// What is to be proposed now. Marks what it evicts, in one step under the table's mutex.
+    fn decide(&mut self) -> Vec<Proposal> {
+        let Some(reign) = &mut self.reign else { return Vec::new() };
+        let office = self.office.clone();
+        let mut table = office.table.lock();
+        let (view, now) = (office.core.view(), office.seams.clock.now());
+        if !view.is_formed() || table.key() != Some(reign.key) {
+            return Vec::new();
+        }
+        let span = span_of(&view);
+        table.applied(
+            |node, boot| view.has_boot(node, boot),
+            |shard, epoch| view.shard(shard).is_some_and(|now| now.epoch == epoch),
+        );
+        reign.evicting.retain(|(node, boot), _| view.has_boot(node, *boot));
+        refuse_the_deaf(&office, &mut table, &view, (now, span));
+        if reign.cold.as_ref().is_some_and(|cold| cold.is_over(&view, now, &table)) {
+            reign.cold = None;
+        }
+        let members = || view.members.iter().map(|(node, one)| (node, one.boot));
+        let alive: BTreeSet<NodeId> = members()
+            .filter(|(node, boot)| {
+                !table.is_due(node, *boot, now) && !table.is_ending(node, *boot)
+            })
+            .map(|(node, _)| node.clone())
+            .collect();
+        if reign.cold.is_none() {
+            for (node, boot) in members() {
+                if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
+                    let evict = || {
+                        let assign = plan_evict_among(&view, node, &alive);
+                        let cause = "its lease ran out, or it left".into();
+                        let node = node.clone();
+                        office.proposal(Change::Evict { node, boot, cause, assign })
+                    };
+                    reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
+                }
+            }
+        }
+        let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
+        let assign = plan_ownerless(&view, &alive);
+        if !assign.is_empty() {
+            let cause = "without an owner".into();
+            proposals.push(office.proposal(Change::Assign { cause, assign }));
+        }
+        proposals
+    }
+}
+
+type Table = crate::detector::LeaseTable<LeaderKey>;
+
+impl Cold {
+    /// Not cold after all, or over: a life that the view knew before renews, all are back, or the
+    /// time is up.
+    fn is_over(&self, view: &View, now: Instant, table: &Table) -> bool {
+        let one_never_went =
+            self.before.iter().any(|(node, boot)| table.heard(node, *boot).is_some());
+        let is_back = |(node, boot): (&NodeId, &Boot)| {
+            view.members.get(node).is_none_or(|member| member.boot != *boot)
+        };
+        one_never_went || now >= self.until || self.before.iter().all(is_back)
+    }
+}
+
+/// Refuses one boot to which no grant gets through, if the cluster can do without it: never the
+/// leader, one at a time, a majority stays, and so do `write_min` stores of each of its shards.
+fn refuse_the_deaf(office: &Office, table: &mut Table, view: &View, at: (Instant, Span)) {
+    let (now, span) = at;
+    if view.members.iter().any(|(node, member)| table.is_ending(node, member.boot)) {
+        return;
+    }
+    let stay = |node: &NodeId, member: &crate::placement::Member| {
+        !table.is_ending(node, member.boot) && !table.is_due(node, member.boot, now)
+    };
+    let staying = view.members.iter().filter(|(node, member)| stay(node, member)).count();
+    let write_min = view.constants.as_ref().map_or(1, |all| usize::from(all.write_min));
+    for (node, boot) in table.deaf(now, span) {
+        let Some(member) = view.members.get(&node).filter(|one| one.boot == boot) else {
+            continue;
+        };
+        let enough = |shard: &crate::placement::Shard| {
+            !shard.has_records
+                || !shard.in_sync.contains(&member.store)
+                || shard.in_sync.len() > write_min
+        };
+        let majority = (staying.saturating_sub(1)) * 2 > view.members.len();
+        if node != office.me && majority && view.numbered().all(|(_, shard)| enough(shard)) {
+            tracing::warn!(%node, %boot, "refused: no grant reaches it");
+            table.refuse(&node, boot);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::super::formation::tests::trio;
+use super::super::office::{Answer, Ask, ClaimError, Core, Wire};
+use super::super::{Grant, NotLeader, ProposeError, Proposed, Renew, RenewError};
+use super::*;
+use crate::base::{Clock, Seams, SeededRng, Spawner, TokioNet, VoterId};
+use crate::placement::{Claim, Outcome, Profile};
+use crate::transport::AskError;
+
+/// A clock that a test moves.
+#[derive(Debug)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep_until(&self, _: Instant) -> BoxFuture<'static, ()> {
+        futures::future::pending().boxed()
+    }
+
+    fn unix(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A quorum that agrees at once, and a way to other offices that is cut.
+#[derive(Debug)]
+struct Fake {
+    view: Mutex<Arc<View>>,
+    key: Mutex<Option<LeaderKey>>,
+    /// Whether proposals get through.
+    open: Mutex<bool>,
+    index: AtomicU64,
+}
+
+impl Core for Fake {
+    fn view(&self) -> Arc<View> {
+        self.view.lock().clone()
+    }
+
+    fn leader_hint(&self) -> Option<NodeId> {
+        None
+    }
+
+    fn leader_key(&self) -> BoxFuture<'_, Option<LeaderKey>> {
+        async { *self.key.lock() }.boxed()
+    }
+
+    fn barrier(&self, _: Instant) -> BoxFuture<'_, Result<LeaderKey, NotLeader>> {
+        async { self.key.lock().ok_or(NotLeader { leader: None }) }.boxed()
+    }
+
+    fn propose_as(
+        &self,
+        key: LeaderKey,
+        proposals: Vec<Proposal>,
+        _: Instant,
+    ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
+        async move {
+            if *self.key.lock() != Some(key) || !*self.open.lock() {
+                return Err(ProposeError::NotExecuted("no".into()));
+            }
+            let mut view = (**self.view.lock()).clone();
+            let mut apply = |one: &Proposal| {
+                let index = self.index.fetch_add(1, Ordering::SeqCst);
+                (one.id, view.apply(index, one))
+            };
+            let outcomes = proposals.iter().map(&mut apply).collect();
+            *self.view.lock() = Arc::new(view);
+            Ok(outcomes)
+        }
+        .boxed()
+    }
+}
+
+impl Wire for Fake {
+    fn ask(&self, _: NodeId, _: Bytes, _: Instant) -> BoxFuture<'_, Result<Bytes, AskError>> {
+        async { Err(AskError::NotExecuted("cut".into())) }.boxed()
+    }
+}
+
+struct World {
+    core: Arc<Fake>,
+    clock: Arc<Hand>,
+    office: Arc<Office>,
+    leader: Leader,
+}
+
+fn name(name: &str) -> NodeId {
+    name.parse().expect("a name")
+}
+
+fn key(term: u64) -> LeaderKey {
+    LeaderKey { term, voter: VoterId(1) }
+}
+
+impl World {
+    /// n1 of three leads in term 1, in its life `boot`; it is 100 s.
+    fn new(boot: u64) -> Self {
+        let mut view = View::default();
+        assert_eq!(view.apply(1, &trio().first(16, &Profile::dev())), Outcome::Accepted);
+        let core = Arc::new(Fake {
+            view: Mutex::new(Arc::new(view)),
+            key: Mutex::new(Some(key(1))),
+            open: Mutex::new(true),
+            index: AtomicU64::new(2),
+        });
+        let clock = Arc::new(Hand(AtomicU64::new(100_000_000_000)));
+        let seams = Seams {
+            clock: clock.clone(),
+            rng: Arc::new(SeededRng::new(1)),
+            net: Arc::new(TokioNet),
+            control: Spawner::Current,
+            work: Spawner::Current,
+            threads: false,
+        };
+        let office = Office::new(seams, core.clone(), core.clone(), name("n1"));
+        let leader = Leader::new(office.clone(), Boot(boot));
+        Self { core, clock, office, leader }
+    }
+
+    fn pass(&self, millis: u64) {
+        self.clock.0.fetch_add(millis * 1_000_000, Ordering::SeqCst);
+    }
+
+    fn has(&self, node: &str, boot: u64) -> bool {
+        self.core.view().has_boot(&name(node), Boot(boot))
+    }
+
+    async fn renew(&self, node: &str, boot: u64) -> Result<Grant, RenewError> {
+        let now = self.clock.now();
+        let renew = Renew {
+            nonce: 7,
+            node: name(node),
+            boot: Boot(boot),
+            last_grant: Some(now.as_nanos()),
+            load: 0,
+            unreachable: vec![],
+            released: vec![],
+            leaving: false,
+        };
+        match self.office.answer(now, Ask::Renew(renew), true).await {
+            Answer::Renew(result) => result,
+            Answer::Claim(_) => panic!("not what was asked"),
+        }
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<(), ClaimError> {
+        match self.office.answer(self.clock.now(), Ask::Claim(claim), true).await {
+            Answer::Claim(result) => result,
+            Answer::Renew(_) => panic!("not what was asked"),
+        }
+    }
+
+    async fn round(&mut self) {
+        self.leader.round(Instant::NEVER).await;
+    }
+
+    /// `millis` pass, in which the nodes named renew every 200 ms.
+    async fn live(&mut self, millis: u64, renewing: &[&str]) {
+        for _ in 0..millis / 200 {
+            self.pass(200);
+            for node in renewing {
+                let _ = self.renew(node, 1).await;
+            }
+            self.round().await;
+        }
+    }
+}
+
+/// n2 as it presents itself after a restart.
+fn restarted() -> Claim {
+    let claim = trio().0[1].claim.clone();
+    Claim { boot: Boot(2), earlier_boots: vec![Boot(1)], ..claim }
+}
+
+#[tokio::test]
+async fn a_silent_boot_is_evicted_after_its_lease_and_its_shards_go_on() {
+    let mut world = World::new(1);
+    world.round().await;
+    world.live(4_000, &["n1", "n2", "n3"]).await;
+    world.live(1_800, &["n1", "n3"]).await;
+    assert!(world.has("n2", 1), "its lease is not over");
+    world.live(600, &["n1", "n3"]).await;
+    assert!(!world.has("n2", 1));
+    let view = world.core.view();
+    assert!(view.numbered().all(|(_, shard)| shard.owner.is_some()), "every shard has an owner");
+    let gone = RenewError::NotMember(name("n2"), Boot(1));
+    assert_eq!(world.renew("n2", 1).await, Err(gone));
+}
+
+#[tokio::test]
+async fn a_new_leadership_evicts_nobody_for_d_prime() {
+    let mut world = World::new(1);
+    world.round().await;
+    world.live(4_000, &["n1", "n3"]).await;
+    assert!(!world.has("n2", 1));
+    *world.core.key.lock() = Some(key(2));
+    // n3 renewed at the old table just now; nothing of that is known to the new one.
+    world.round().await;
+    world.live(2_000, &["n1"]).await;
+    assert!(world.has("n3", 1));
+    world.live(200, &["n1"]).await;
+    assert!(!world.has("n3", 1));
+}
+
+#[tokio::test]
+async fn a_marked_boot_is_denied_though_its_evict_does_not_get_through() {
+    let mut world = World::new(1);
+    world.round().await;
+    world.live(2_000, &["n1", "n3"]).await;
+    *world.core.open.lock() = false;
+    world.live(1_000, &["n1", "n3"]).await;
+    assert!(world.has("n2", 1));
+    assert_eq!(world.renew("n2", 1).await, Err(RenewError::Evicting(name("n2"), Boot(1))));
+    *world.core.open.lock() = true;
+    world.round().await;
+    assert!(!world.has("n2", 1), "the eviction is repeated");
+}
+
+#[tokio::test]
+async fn who_does_not_lead_grants_nothing() {
+    let world = World::new(1);
+    *world.core.key.lock() = None;
+    assert_eq!(world.renew("n2", 1).await, Err(RenewError::NotLeader { leader: None }));
+}
+
+#[tokio::test]
+async fn a_restart_on_the_same_disk_and_host_is_accepted_at_once() {
+    let mut world = World::new(1);
+    world.round().await;
+    assert_eq!(world.renew("n2", 1).await.map(|grant| grant.nonce), Ok(7));
+    assert_eq!(world.claim(restarted()).await, Ok(()));
+    assert!(world.has("n2", 2));
+    assert_eq!(world.claim(restarted()).await, Ok(()), "repeating is harmless");
+    assert!(world.claim(trio().0[1].claim.clone()).await.is_err(), "the old life does not return");
+}
+
+#[tokio::test]
+async fn a_restart_of_the_host_waits_for_the_old_life_to_run_out() {
+    let mut world = World::new(1);
+    world.round().await;
+    world.live(3_000, &["n1", "n2", "n3"]).await;
+    let mut claim = restarted();
+    claim.disk.host_boot = "another run".into();
+    assert_eq!(world.claim(claim.clone()).await, Err(ClaimError::Wait));
+    world.pass(2_100);
+    assert_eq!(world.claim(claim).await, Ok(()));
+    assert!(world.has("n2", 2));
+}
+
+#[tokio::test]
+async fn a_second_claimant_of_a_live_name_is_refused_when_the_first_renews() {
+    let mut world = World::new(1);
+    world.round().await;
+    let mut claim = restarted();
+    claim.disk.host_boot = "another host".into();
+    assert_eq!(world.claim(claim.clone()).await, Err(ClaimError::Wait));
+    world.live(200, &["n1", "n2", "n3"]).await;
+    assert!(matches!(world.claim(claim).await, Err(ClaimError::Refused(_))));
+    assert!(world.has("n2", 1));
+}
+
+#[tokio::test]
+async fn a_cold_leader_evicts_nobody_until_the_grace_is_over() {
+    let mut world = World::new(2);
+    world.round().await;
+    world.live(29_000, &[]).await;
+    assert!(world.has("n2", 1) && world.has("n3", 1));
+    world.live(1_200, &[]).await;
+    assert!(!world.has("n2", 1) && !world.has("n3", 1));
+}
+
+#[tokio::test]
+async fn a_restarted_leader_is_not_cold_when_another_voter_never_went() {
+    let mut world = World::new(2);
+    world.round().await;
+    world.live(4_000, &["n2"]).await;
+    assert!(world.has("n2", 1) && !world.has("n3", 1));
+}
+
+#[tokio::test]
+async fn a_boot_that_gets_no_grant_is_refused_and_evicted_unless_it_leads() {
+    let mut world = World::new(1);
+    world.round().await;
+    let deaf = |node: &str| Renew {
+        nonce: 1,
+        node: name(node),
+        boot: Boot(1),
+        last_grant: None,
+        load: 0,
+        unreachable: vec![],
+        released: vec![],
+        leaving: false,
+    };
+    // n1 leads and is deaf to itself; n2 is deaf, too; n3 hears.
+    for _ in 0..40 {
+        world.pass(200);
+        let now = world.clock.now();
+        for node in ["n1", "n2"] {
+            let _ = world.office.answer(now, Ask::Renew(deaf(node)), true).await;
+        }
+        let _ = world.renew("n3", 1).await;
+        world.round().await;
+    }
+    assert!(!world.has("n2", 1));
+    assert!(world.has("n1", 1) && world.has("n3", 1));
+}

@@ -1,0 +1,367 @@
+//! The lease office: every voter answers Renews and claims; only the leader grants.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError};
+use crate::base::{Boot, Instant, NodeId, Seams};
+use crate::detector::{Denied, LeaseTable, Renewal, Span};
+use crate::placement::{
+    Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
+    plan_rejoin,
+};
+use crate::transport::{AskError, Class, Head, Inbound, Links, Peer, ReplyTo, Service};
+
+/// Requests answered at one time; further ones are refused.
+const REQUESTS_MAX: usize = 1_024;
+/// Claims that wait for an older life to run out.
+const CLAIMS_MAX: usize = 1_024;
+/// First byte of every message.
+const SCHEMA: u8 = 1;
+
+/// What office and leader need of raft.
+pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
+    fn view(&self) -> Arc<View>;
+    fn leader_hint(&self) -> Option<NodeId>;
+    fn leader_key(&self) -> BoxFuture<'_, Option<LeaderKey>>;
+    fn barrier(&self, deadline: Instant) -> BoxFuture<'_, Result<LeaderKey, NotLeader>>;
+    fn propose_as(
+        &self,
+        key: LeaderKey,
+        proposals: Vec<Proposal>,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Proposed, ProposeError>>;
+}
+
+impl Core for RaftCore {
+    fn view(&self) -> Arc<View> {
+        Self::view(self)
+    }
+
+    fn leader_hint(&self) -> Option<NodeId> {
+        Self::leader_hint(self)
+    }
+
+    fn leader_key(&self) -> BoxFuture<'_, Option<LeaderKey>> {
+        Self::leader_key(self).boxed()
+    }
+
+    fn barrier(&self, deadline: Instant) -> BoxFuture<'_, Result<LeaderKey, NotLeader>> {
+        Self::barrier(self, deadline).boxed()
+    }
+
+    fn propose_as(
+        &self,
+        key: LeaderKey,
+        proposals: Vec<Proposal>,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
+        Self::propose_as(self, key, proposals, deadline).boxed()
+    }
+}
+
+/// The way to another voter's office.
+pub(super) trait Wire: fmt::Debug + Send + Sync + 'static {
+    fn ask(
+        &self,
+        to: NodeId,
+        body: Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Bytes, AskError>>;
+}
+
+impl Wire for Links {
+    fn ask(
+        &self,
+        to: NodeId,
+        body: Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Bytes, AskError>> {
+        async move {
+            let head = Head::default();
+            Self::ask(self, &to, Class::Control, Service::Lease, head, body, deadline).await
+        }
+        .boxed()
+    }
+}
+
+/// What an office is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ask {
+    Renew(Renew),
+    Claim(Claim),
+}
+
+/// An [`Ask`] on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Letter {
+    /// Passed on by another voter: not passed on again.
+    relayed: bool,
+    ask: Ask,
+}
+
+/// What an office answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Renew(Result<Grant, RenewError>),
+    Claim(Result<(), ClaimError>),
+}
+
+/// Why a node is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(super) enum ClaimError {
+    /// Ask the leader, or the next voter.
+    #[error("not the leader")]
+    NotLeader { leader: Option<NodeId> },
+    /// Ask again: an older life of this name may still run.
+    #[error("an older life of this node may still run")]
+    Wait,
+    /// Ask again: nothing is known of the proposal.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+    /// Final.
+    #[error("{0}")]
+    Refused(String),
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
+    let mut bytes = vec![SCHEMA];
+    match rmp_serde::encode::write_named(&mut bytes, value) {
+        Ok(()) => bytes.into(),
+        // Plain values always encode; an empty body is refused by every reader.
+        Err(_) => Bytes::new(),
+    }
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    match bytes {
+        [SCHEMA, rest @ ..] => rmp_serde::from_slice(rest).ok(),
+        _ => None,
+    }
+}
+
+/// What `ask` is on the wire.
+pub(super) fn letter(ask: Ask) -> Bytes {
+    encode(&Letter { relayed: false, ask })
+}
+
+/// D and D' as the view says; while D changes, D' is that of the longer one.
+pub(super) fn span_of(view: &View) -> Span {
+    let Some(constants) = &view.constants else {
+        return Span { lease: Duration::ZERO, at_leader: Duration::MAX };
+    };
+    let profile = &constants.profile;
+    let longest = constants.lease_before.map_or(profile.lease, |old| old.max(profile.lease));
+    let at_leader = Profile::lease_at_leader(longest, profile.drift_permille);
+    Span { lease: profile.lease, at_leader }
+}
+
+/// One lease table, and the claims that wait for it.
+#[derive(Debug)]
+pub(super) struct Office {
+    pub(super) seams: Seams,
+    pub(super) core: Arc<dyn Core>,
+    pub(super) wire: Arc<dyn Wire>,
+    pub(super) me: NodeId,
+    /// The one mutex of the design: renewals, marks and the view they look at.
+    pub(super) table: Mutex<LeaseTable<LeaderKey>>,
+    /// Since when each second claimant of a live name waits.
+    waiting: Mutex<BTreeMap<(NodeId, Boot), Instant>>,
+    busy: AtomicUsize,
+}
+
+impl Office {
+    pub(super) fn new(
+        seams: Seams,
+        core: Arc<dyn Core>,
+        wire: Arc<dyn Wire>,
+        me: NodeId,
+    ) -> Arc<Self> {
+        let (table, waiting) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { seams, core, wire, me, table, waiting, busy: AtomicUsize::new(0) })
+    }
+
+    /// A fresh, random id.
+    pub(super) fn proposal(&self, change: Change) -> Proposal {
+        Proposal { id: ChangeId(self.seams.rng.next_u128()), change }
+    }
+
+    /// Answers one question that arrived at `receipt`; passes it to the leader once if this node
+    /// does not lead and `may_relay`.
+    pub(super) async fn answer(&self, receipt: Instant, ask: Ask, may_relay: bool) -> Answer {
+        let lease = span_of(&self.core.view()).lease.max(Duration::from_millis(200));
+        let deadline = receipt + lease;
+        let answer = match &ask {
+            Ask::Renew(renew) => Answer::Renew(self.renew(receipt, renew, deadline).await),
+            Ask::Claim(claim) => Answer::Claim(self.claim(claim, deadline).await),
+        };
+        let leader = match &answer {
+            Answer::Renew(Err(RenewError::NotLeader { leader }))
+            | Answer::Claim(Err(ClaimError::NotLeader { leader })) => leader.clone(),
+            Answer::Renew(_) | Answer::Claim(_) => None,
+        };
+        let Some(leader) = leader.filter(|leader| may_relay && *leader != self.me) else {
+            return answer;
+        };
+        let body = encode(&Letter { relayed: true, ask });
+        let relayed = self.wire.ask(leader, body, deadline).await;
+        relayed.ok().and_then(|body| decode(&body)).unwrap_or(answer)
+    }
+
+    /// Grants or denies a Renew. `receipt` was read before anything else was done with it.
+    async fn renew(
+        &self,
+        receipt: Instant,
+        renew: &Renew,
+        deadline: Instant,
+    ) -> Result<Grant, RenewError> {
+        let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
+        let key = self.core.barrier(deadline).await.map_err(not_leader)?;
+        let mut table = self.table.lock();
+        // The view is read under the mutex: what a mark led to is seen here, or the mark is.
+        let view = self.core.view();
+        let span = span_of(&view);
+        // Now, not the receipt: the barrier may have waited for the leadership's first entry.
+        table.lead(key, self.seams.clock.now(), span);
+        let renewal = Renewal {
+            node: &renew.node,
+            boot: renew.boot,
+            receipt,
+            is_member: view.has_boot(&renew.node, renew.boot),
+            last_grant: renew.last_grant,
+            leaving: renew.leaving,
+            released: &renew.released,
+        };
+        match table.renew(key, &renewal, span) {
+            Ok(()) => {
+                Ok(Grant { nonce: renew.nonce, lease: span.lease, version: view.version })
+            }
+            Err(Denied::OldLeader) => Err(RenewError::NotLeader { leader: None }),
+            Err(Denied::NotMember) => Err(RenewError::NotMember(renew.node.clone(), renew.boot)),
+            Err(Denied::Ending) => Err(RenewError::Evicting(renew.node.clone(), renew.boot)),
+        }
+    }
+
+    /// Admits a node that joins or was restarted.
+    async fn claim(&self, claim: &Claim, deadline: Instant) -> Result<(), ClaimError> {
+        let not_leader = |NotLeader { leader }| ClaimError::NotLeader { leader };
+        let key = self.core.barrier(deadline).await.map_err(not_leader)?;
+        let view = self.core.view();
+        if view.has_boot(&claim.node, claim.boot) {
+            return Ok(());
+        }
+        let change = match view.members.get(&claim.node) {
+            None => Change::Join { claim: claim.clone(), assign: plan_join(&view, claim) },
+            Some(member) => {
+                self.may_replace(key, &view, member, claim)?;
+                let assign = plan_rejoin(&view, claim);
+                Change::Rejoin { replaces: member.boot, claim: claim.clone(), assign }
+            }
+        };
+        let proposals = vec![self.proposal(change)];
+        let outcomes = self.core.propose_as(key, proposals, deadline).await;
+        match outcomes.map(|outcomes| outcomes.into_iter().next()) {
+            Ok(Some((_, Outcome::Accepted))) => Ok(()),
+            // The view moved on between the plan and the entry: the claimant asks again.
+            Ok(Some((_, Outcome::Refused(Refusal::Stale(shard))))) => {
+                Err(ClaimError::NoAnswer(format!("{shard} has moved on")))
+            }
+            Ok(Some((_, Outcome::Refused(why)))) => Err(ClaimError::Refused(why.to_string())),
+            Ok(None) => Err(ClaimError::NoAnswer("no outcome".into())),
+            Err(error) => Err(ClaimError::NoAnswer(error.to_string())),
+        }
+    }
+
+    /// Whether the life that `member` stands for is over. On the same disk and the same run of the
+    /// host the lock proves it: the claimant holds it. Otherwise it goes the way of an eviction.
+    fn may_replace(
+        &self,
+        key: LeaderKey,
+        view: &View,
+        member: &Member,
+        claim: &Claim,
+    ) -> Result<(), ClaimError> {
+        if claim.boot <= member.boot {
+            return Err(ClaimError::Refused(format!(
+                "{}: {} is not newer than {}, the life the cluster knows",
+                claim.node, claim.boot, member.boot
+            )));
+        }
+        if claim.disk == member.disk {
+            return Ok(());
+        }
+        let now = self.seams.clock.now();
+        let mut table = self.table.lock();
+        table.lead(key, now, span_of(view));
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|(node, _), since| {
+            view.members.contains_key(node) && now.since(*since) < Duration::from_secs(600)
+        });
+        if table.mark(key, &claim.node, member.boot, now) {
+            waiting.remove(&(claim.node.clone(), claim.boot));
+            return Ok(());
+        }
+        if waiting.len() >= CLAIMS_MAX {
+            return Err(ClaimError::NoAnswer("too many nodes wait to join".into()));
+        }
+        let since = *waiting.entry((claim.node.clone(), claim.boot)).or_insert(now);
+        if table.heard(&claim.node, member.boot).is_some_and(|heard| heard > since) {
+            return Err(ClaimError::Refused(Refusal::NameTaken(claim.node.clone()).to_string()));
+        }
+        Err(ClaimError::Wait)
+    }
+}
+
+/// The office's door to the links.
+pub(super) struct Door(pub(super) Arc<Office>);
+
+impl Door {
+    /// Whether `from` may send this: a node speaks for itself, a voter may pass on.
+    fn may_ask(&self, from: &Peer, letter: &Letter) -> bool {
+        let view = self.0.core.view();
+        if letter.relayed {
+            return view.members.get(&from.node).is_some_and(|member| member.voter.is_some());
+        }
+        match &letter.ask {
+            Ask::Renew(renew) => renew.node == from.node,
+            Ask::Claim(claim) => claim.node == from.node,
+        }
+    }
+}
+
+impl Inbound for Door {
+    fn tell(&self, from: &Peer, _: Head, _: Bytes) {
+        tracing::debug!(node = %from.node, "a tell to the lease office was dropped");
+    }
+
+    fn ask(&self, from: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
+        // First of all: the lease counts from here.
+        let receipt = self.0.seams.clock.now();
+        let Some(letter) = decode::<Letter>(&body) else {
+            return reply.refuse(Bytes::from_static(b"malformed"));
+        };
+        if !self.may_ask(from, &letter) {
+            return reply.refuse(Bytes::from_static(b"not yours to ask"));
+        }
+        if self.0.busy.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
+            self.0.busy.fetch_sub(1, Ordering::AcqRel);
+            return reply.refuse(Bytes::from_static(b"overloaded"));
+        }
+        let office = self.0.clone();
+        self.0.seams.control.spawn(async move {
+            let answer = office.answer(receipt, letter.ask, !letter.relayed).await;
+            office.busy.fetch_sub(1, Ordering::AcqRel);
+            reply.send(encode(&answer));
+        });
+    }
+}

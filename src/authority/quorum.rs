@@ -1,0 +1,505 @@
+//! [`ViewAuthority`](super::ViewAuthority) among several nodes: raft, leases and formation put
+//! together.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::formation::{Former, List, NotFormed};
+use super::leader::Leader;
+use super::office::{Answer, Ask, ClaimError, Door, Office, decode, letter};
+use super::renewal::{RenewalParts, Renewals};
+use super::{
+    FormError, Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError,
+    ViewAuthority,
+};
+use crate::base::{
+    Boot, Epoch, Instant, NodeId, Publisher, Seams, ShardId, StoreId, Watched, within,
+};
+use crate::placement::{Claim, Profile, Proposal, View};
+use crate::storage::{Disk, Facts, StoreError};
+use crate::transport::{Links, Service};
+
+/// Most earlier boots that a claim names.
+const EARLIER_BOOTS_MAX: usize = 64;
+
+/// How a node finds its cluster when its directory is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Formation {
+    /// It forms a cluster of one.
+    Bootstrap,
+    /// It waits until `expect` nodes, itself included, agree on who they are.
+    Expect {
+        /// How many nodes form the cluster.
+        expect: usize,
+        /// Where others may be reached, `host:port`; its own address may be among them.
+        seeds: Vec<String>,
+    },
+}
+
+/// What the authority of one node is made of.
+#[derive(Debug)]
+pub struct QuorumParts {
+    /// Its way to the world.
+    pub seams: Seams,
+    /// Its links; not of any cluster yet unless the directory says so.
+    pub links: Links,
+    /// Its data directory.
+    pub disk: Arc<dyn Disk>,
+    /// What it knows about itself.
+    pub facts: Facts,
+    /// Its name.
+    pub me: NodeId,
+    /// The life it begins; fsynced in its directory.
+    pub boot: Boot,
+    /// Its store.
+    pub store: StoreId,
+    /// Where others reach it.
+    pub addr: String,
+    /// Failure zone, or empty.
+    pub zone: String,
+    /// Units of 128 virtual nodes.
+    pub weight: u16,
+    /// How many shards a cluster formed by this node has.
+    pub shards: u16,
+    /// Its timing; must be the cluster's.
+    pub profile: Profile,
+    /// How it finds its cluster.
+    pub formation: Formation,
+}
+
+/// How this node stands with the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// It is not a member yet.
+    #[default]
+    Outside,
+    /// The view has its boot.
+    Member(Boot),
+    /// Its boot was evicted, or another life of its name replaced it. Next: stop what runs, begin
+    /// a new boot ([`QuorumAuthority::begin`]).
+    Evicted(Boot),
+    /// It left for good.
+    Left,
+}
+
+/// Why a node did not become a member.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No answer before the deadline. Next: check that the others run, and start again.
+    #[error("no cluster yet: {0}")]
+    NoCluster(String),
+    /// The cluster refuses this node.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The directory, or raft's log in it.
+    #[error("{0}")]
+    Storage(String),
+    /// Its timing is not the cluster's.
+    #[error("this node's profile {mine} is not the cluster's {theirs}")]
+    Profile {
+        /// Its own.
+        mine: String,
+        /// The cluster's.
+        theirs: String,
+    },
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+struct Inner {
+    seams: Seams,
+    links: Links,
+    facts: Facts,
+    core: RaftCore,
+    lease: Lease,
+    office: Arc<Office>,
+    renewals: Arc<Renewals>,
+    /// What the lease knows of already.
+    views: Arc<Publisher<View>>,
+    standing: Arc<Publisher<Standing>>,
+    /// How this node presents itself.
+    claim: Mutex<Claim>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The authority of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct QuorumAuthority(Arc<Inner>);
+
+impl std::fmt::Debug for QuorumAuthority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QuorumAuthority({}, {:?})", self.0.office.me, self.0.lease)
+    }
+}
+
+impl QuorumAuthority {
+    /// Opens raft, forms or joins the cluster, and becomes a member under the boot of `parts`.
+    /// Returns once the view applied here has it and a lease was granted.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(parts: QuorumParts, deadline: Instant) -> Result<Self, StartError> {
+        // Raft spawns where it is opened, and belongs on the control runtime.
+        let control = parts.seams.control.clone();
+        let started = control.spawn(Self::start_here(parts, deadline)).await;
+        started.map_err(|error| StartError::Storage(format!("the start ended: {error}")))?
+    }
+
+    async fn start_here(parts: QuorumParts, deadline: Instant) -> Result<Self, StartError> {
+        let claim = claim_of(&parts);
+        let former = Arc::new(Former::open(&parts.seams, &parts.facts, claim.clone())?);
+        parts.links.serve(Service::Formation, former.clone());
+        if let Some(cluster) = parts.facts.cluster() {
+            parts.links.set_cluster(cluster);
+        }
+        let core = RaftCore::open(RaftParts {
+            seams: parts.seams.clone(),
+            links: parts.links.clone(),
+            disk: parts.disk.clone(),
+            me: parts.me.clone(),
+            voter: parts.facts.voter(),
+            profile: parts.profile.clone(),
+        })
+        .await
+        .map_err(|error| StartError::Storage(error.to_string()))?;
+        let result = Self::start_with(parts, &former, core.clone(), (claim, deadline)).await;
+        if result.is_err() {
+            core.shutdown().await;
+        }
+        result
+    }
+
+    async fn start_with(
+        parts: QuorumParts,
+        former: &Former,
+        core: RaftCore,
+        (claim, deadline): (Claim, Instant),
+    ) -> Result<Self, StartError> {
+        if !core.view().is_formed() {
+            form(&parts, former, &core, deadline).await?;
+        }
+        same_profile(&parts.profile, &core.view())?;
+        let this = Self::assemble(parts, core, claim);
+        let result = this.become_member(deadline).await;
+        if result.is_err() {
+            this.stop_tasks();
+        }
+        result.map(|()| this)
+    }
+
+    /// Puts the parts together and starts what runs as long as the node.
+    fn assemble(parts: QuorumParts, core: RaftCore, claim: Claim) -> Self {
+        let QuorumParts { seams, links, facts, me, boot, profile, .. } = parts;
+        let lease = Lease::new(seams.clock.clone(), me.clone());
+        lease.begin(boot);
+        let views = Arc::new(Publisher::new(View::default()));
+        let standing = Arc::new(Publisher::new(Standing::Outside));
+        let office = Office::new(
+            seams.clone(),
+            Arc::new(core.clone()),
+            Arc::new(links.clone()),
+            me,
+        );
+        links.serve(Service::Lease, Arc::new(Door(office.clone())));
+        let voters = core.clone();
+        let renewals = Renewals::new(RenewalParts {
+            office: office.clone(),
+            lease: lease.clone(),
+            profile,
+            views: views.watched(),
+            voters: Box::new(move || voters.voters()),
+            standing: standing.clone(),
+        });
+        let (claim, tasks) = (Mutex::new(claim), Mutex::new(Vec::new()));
+        let leader = Leader::new(office.clone(), boot);
+        let this = Self(Arc::new(Inner {
+            seams, links, facts, core, lease, office, renewals, views, standing, claim, tasks,
+        }));
+        this.show(this.0.core.view());
+        let control = &this.0.seams.control;
+        let follow = control.spawn(this.clone().follow());
+        let renew = control.spawn(this.0.renewals.clone().run());
+        let lead = control.spawn(leader.run());
+        this.0.tasks.lock().extend([follow, renew, lead]);
+        this
+    }
+
+    /// Shows every view to the lease first, then to all others.
+    async fn follow(self) {
+        let mut watch = self.0.core.watched().follow();
+        // Shown again: one may have come before this follower began.
+        self.show(watch.get());
+        while let Some(view) = watch.changed().await {
+            self.show(view);
+        }
+    }
+
+    fn show(&self, view: Arc<View>) {
+        let inner = &*self.0;
+        inner.lease.applied(&view);
+        for (node, member) in &view.members {
+            if *node != inner.office.me {
+                inner.links.learn(node, &member.addr);
+            }
+        }
+        if let Standing::Member(boot) = *inner.standing.get()
+            && !view.has_boot(&inner.office.me, boot)
+        {
+            inner.renewals.evicted(boot);
+        }
+        inner.views.publish(view);
+    }
+
+    /// Presents this node until the view here has its boot, then waits for the first grant.
+    async fn become_member(&self, deadline: Instant) -> Result<(), StartError> {
+        let inner = &*self.0;
+        let claim = inner.claim.lock().clone();
+        let mut turn = 0;
+        let mut why = String::from("no voter answered");
+        while !inner.views.get().has_boot(&claim.node, claim.boot) {
+            let now = inner.seams.clock.now();
+            if now >= deadline {
+                return Err(StartError::NoCluster(why));
+            }
+            match self.present(&claim, turn).await {
+                Ok(()) => {}
+                Err(ClaimError::Refused(refused)) => return Err(StartError::Refused(refused)),
+                Err(error) => why = error.to_string(),
+            }
+            turn += 1;
+            let has_boot = |view: &View| view.has_boot(&claim.node, claim.boot);
+            let mut views = inner.views.watched().follow();
+            let pause = now + inner.renewals.profile.renew / 2;
+            let _ = within(&*inner.seams.clock, pause, views.until(has_boot).boxed()).await;
+        }
+        inner.standing.publish(Arc::new(Standing::Member(claim.boot)));
+        inner.renewals.begin(claim.boot);
+        inner.renewals.first_grant(claim.boot, deadline).await.map_err(StartError::NoCluster)
+    }
+
+    /// Sends the claim to who leads as far as is known, else to the voters in turn.
+    async fn present(&self, claim: &Claim, turn: usize) -> Result<(), ClaimError> {
+        let inner = &*self.0;
+        let voters: Vec<_> = inner.core.voters().into_values().map(|one| one.node).collect();
+        let hint = inner.core.leader_hint().filter(|_| turn.is_multiple_of(2));
+        let other = turn.checked_rem(voters.len()).and_then(|at| voters.get(at)).cloned();
+        let to = hint.or(other).unwrap_or_else(|| inner.office.me.clone());
+        let (now, ask) = (inner.seams.clock.now(), Ask::Claim(claim.clone()));
+        let answer = if to == inner.office.me {
+            inner.office.answer(now, ask, true).await
+        } else {
+            let deadline = now + inner.renewals.profile.lease;
+            let asked = inner.office.wire.ask(to, letter(ask), deadline).await;
+            let body = asked.map_err(|error| ClaimError::NoAnswer(error.to_string()))?;
+            decode(&body).ok_or_else(|| ClaimError::NoAnswer("malformed".into()))?
+        };
+        match answer {
+            Answer::Claim(result) => result,
+            Answer::Renew(_) => Err(ClaimError::NoAnswer("not what was asked".into())),
+        }
+    }
+
+    /// This node's lease.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.0.lease.clone()
+    }
+
+    /// The voter.
+    #[must_use]
+    pub fn core(&self) -> &RaftCore {
+        &self.0.core
+    }
+
+    /// Follows how this node stands.
+    #[must_use]
+    pub fn standing(&self) -> Watched<Standing> {
+        self.0.standing.watched()
+    }
+
+    /// Begins the life `boot` (fsynced in the directory) after an eviction, and becomes a member
+    /// again. Before, whoever acted under the old life must have been stopped.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn begin(
+        &self,
+        boot: Boot,
+        store: StoreId,
+        deadline: Instant,
+    ) -> Result<(), StartError> {
+        let inner = &*self.0;
+        inner.renewals.begin(Boot(0));
+        inner.standing.publish(Arc::new(Standing::Outside));
+        inner.lease.begin(boot);
+        inner.links.set_boot(boot);
+        {
+            let mut claim = inner.claim.lock();
+            claim.earlier_boots = earlier_boots(&inner.facts, boot);
+            (claim.boot, claim.store) = (boot, store);
+        }
+        // What the view says of the new life, if anything, the lease learns from it again.
+        inner.lease.applied(&inner.core.view());
+        let this = self.clone();
+        let joined = inner.seams.control.spawn(async move { this.become_member(deadline).await });
+        joined.await.map_err(|error| StartError::NoCluster(error.to_string()))?
+    }
+
+    /// Gives up `shard` for good under `epoch`: it is never served again. Sent at once, and
+    /// repeated until the view shows it.
+    pub fn release(&self, shard: ShardId, epoch: Epoch) {
+        self.0.lease.release(shard, epoch);
+        self.0.renewals.hurry.notify_one();
+    }
+
+    /// Tells which nodes this one finds unreachable.
+    pub fn unreachable(&self, nodes: Vec<NodeId>) {
+        self.0.renewals.notes.lock().unreachable = nodes;
+    }
+
+    /// Tells this node's load, in turns per second.
+    pub fn load(&self, turns_per_second: u32) {
+        self.0.renewals.notes.lock().load = turns_per_second;
+    }
+
+    /// Releases the whole boot: this node serves nothing from here on, and its shards go on at
+    /// once. Waits until the view shows it, or until `deadline`: then the lease runs out by itself.
+    pub async fn leave(&self, deadline: Instant) {
+        let inner = &*self.0;
+        let Standing::Member(boot) = *inner.standing.get() else { return };
+        // First the gate shuts for good, then it is said.
+        inner.lease.begin(Boot(0));
+        inner.renewals.notes.lock().leaving = true;
+        inner.renewals.hurry.notify_one();
+        let mut views = inner.views.watched().follow();
+        let gone = views.until(|view| !view.has_boot(&inner.office.me, boot));
+        let _ = within(&*inner.seams.clock, deadline, gone.boxed()).await;
+    }
+
+    fn stop_tasks(&self) {
+        for task in self.0.tasks.lock().drain(..) {
+            task.abort();
+        }
+        self.0.lease.begin(Boot(0));
+    }
+
+    /// Stops the renewals, the leader's part and the voter. The gates of all tenures shut.
+    pub async fn stop(&self) {
+        self.stop_tasks();
+        self.0.core.shutdown().await;
+    }
+}
+
+impl ViewAuthority for QuorumAuthority {
+    fn view(&self) -> Arc<View> {
+        self.0.views.get()
+    }
+
+    fn watched(&self) -> Watched<View> {
+        self.0.views.watched()
+    }
+
+    fn propose(
+        &self,
+        proposals: Vec<Proposal>,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
+        self.0.core.propose(proposals, deadline).boxed()
+    }
+
+    fn renew(&self, request: Renew, deadline: Instant) -> BoxFuture<'_, Result<Grant, RenewError>> {
+        let to = self.0.core.leader_hint().unwrap_or_else(|| self.0.office.me.clone());
+        async move { self.0.renewals.ask(&to, request, deadline).await }.boxed()
+    }
+}
+
+fn earlier_boots(facts: &Facts, boot: Boot) -> Vec<Boot> {
+    let mut boots = facts.boots();
+    boots.retain(|earlier| *earlier < boot);
+    boots.split_off(boots.len().saturating_sub(EARLIER_BOOTS_MAX))
+}
+
+/// How the node of `parts` presents itself.
+fn claim_of(parts: &QuorumParts) -> Claim {
+    Claim {
+        node: parts.me.clone(),
+        boot: parts.boot,
+        earlier_boots: earlier_boots(&parts.facts, parts.boot),
+        store: parts.store,
+        voter: Some(parts.facts.voter()),
+        addr: parts.addr.clone(),
+        zone: parts.zone.clone(),
+        weight: parts.weight,
+        disk: parts.disk.mark(),
+    }
+}
+
+/// Agrees on a list of nodes, unless that was done before, and starts the quorum with it.
+async fn form(
+    parts: &QuorumParts,
+    former: &Former,
+    core: &RaftCore,
+    deadline: Instant,
+) -> Result<(), StartError> {
+    let list: List = match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
+        // It was agreed on before, and this process or an earlier one stopped before the view came.
+        (Some(list), _) => list,
+        (None, Formation::Bootstrap) => former.alone()?,
+        (None, Formation::Expect { expect, seeds }) => {
+            let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
+            agreed.map_err(|why| match why {
+                NotFormed::Exists(cluster) => StartError::Refused(format!(
+                    "a cluster exists there already ({cluster}), and this node's directory is not \
+                     of it: nodes cannot be added to a cluster yet"
+                )),
+                NotFormed::Refused(why) => StartError::Refused(why),
+                NotFormed::Late(why) => StartError::NoCluster(why),
+                NotFormed::Storage(error) => error.into(),
+            })?
+        }
+    };
+    for (_, voter) in list.voters() {
+        if voter.node != parts.me {
+            parts.links.learn(&voter.node, &voter.addr);
+        }
+    }
+    former.formed(list.id())?;
+    parts.links.set_cluster(list.id());
+    loop {
+        let first = list.first(parts.shards, &parts.profile);
+        match core.initialize(list.voters(), first, deadline).await {
+            Ok(()) => break,
+            Err(FormError::NotYet) if parts.seams.clock.now() < deadline => {}
+            Err(FormError::NotYet) => {
+                return Err(StartError::NoCluster("the first view is not agreed yet".into()));
+            }
+            Err(error) => return Err(StartError::Refused(error.to_string())),
+        }
+    }
+    parts.facts.set_quorum_started()?;
+    let mut views = core.watched().follow();
+    let formed = views.until(View::is_formed);
+    match within(&*parts.seams.clock, deadline, formed.boxed()).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) | Err(_) => Err(StartError::NoCluster("the first view has not come".into())),
+    }
+}
+
+fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError> {
+    match &view.constants {
+        Some(constants) if constants.profile != *mine => Err(StartError::Profile {
+            mine: format!("{mine:?}"),
+            theirs: format!("{:?}", constants.profile),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,297 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+const DRIFT_PERMILLE: u64 = 20;
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::from_nanos(millis * MS)
+}
+
+fn span() -> Span {
+    let lease = ms(1_000);
+    let nanos = lease.as_nanos() as u64 * (1_000 + DRIFT_PERMILLE);
+    Span { lease, at_leader: Duration::from_nanos(nanos.div_ceil(1_000 - DRIFT_PERMILLE)) }
+}
+
+fn node() -> NodeId {
+    "n1".parse().expect("a name")
+}
+
+fn renewal(node: &NodeId, receipt: Instant) -> Renewal<'_> {
+    Renewal {
+        node,
+        boot: Boot(1),
+        receipt,
+        is_member: true,
+        last_grant: Some(receipt.as_nanos()),
+        leaving: false,
+        released: &[],
+    }
+}
+
+/// A table of leadership 1 that started at 0, its first D' over, with one grant at 5 s.
+fn granted() -> LeaseTable<u64> {
+    let mut table = LeaseTable::default();
+    assert!(table.lead(1, at(0), span()));
+    assert_eq!(table.renew(1, &renewal(&node(), at(5_000)), span()), Ok(()));
+    table
+}
+
+#[test]
+fn a_boot_is_marked_only_when_its_lease_is_over_and_then_not_renewed() {
+    let mut table = granted();
+    let expiry = at(5_000) + span().at_leader;
+    assert!(!table.mark(1, &node(), Boot(1), expiry - Duration::from_nanos(1)));
+    assert!(table.mark(1, &node(), Boot(1), expiry));
+    assert_eq!(table.renew(1, &renewal(&node(), expiry), span()), Err(Denied::Ending));
+    // The entry is applied: the seat falls, and the boot is no member.
+    table.applied(|_, _| false, |_, _| true);
+    let n1 = node();
+    let gone = Renewal { is_member: false, ..renewal(&n1, expiry) };
+    assert_eq!(table.renew(1, &gone, span()), Err(Denied::NotMember));
+}
+
+#[test]
+fn nobody_is_evicted_in_a_tables_first_d_prime_heard_or_not() {
+    let mut table = LeaseTable::default();
+    assert!(!table.mark(1, &node(), Boot(1), at(9_000)), "no table, no eviction");
+    assert!(table.lead(1, at(9_000), span()));
+    let first = at(9_000) + span().at_leader;
+    assert!(!table.mark(1, &node(), Boot(1), first - Duration::from_nanos(1)));
+    assert!(table.mark(1, &node(), Boot(1), first));
+}
+
+#[test]
+fn another_leadership_begins_another_table_and_an_older_one_may_not_use_it() {
+    let mut table = granted();
+    assert!(table.mark(1, &node(), Boot(1), at(9_000)));
+    assert!(table.lead(2, at(9_100), span()));
+    assert!(!table.mark(1, &node(), Boot(1), at(99_000)), "the old leadership marks nothing");
+    assert!(!table.lead(1, at(9_150), span()), "nor does it take the table back");
+    assert_eq!(table.renew(1, &renewal(&node(), at(9_050)), span()), Err(Denied::OldLeader));
+    assert_eq!(table.key(), Some(2));
+    // Marks fell with the old table; the first D' protects instead.
+    assert!(!table.is_due(&node(), Boot(1), at(9_100) + ms(1_000)));
+    assert_eq!(table.renew(2, &renewal(&node(), at(9_200)), span()), Ok(()));
+}
+
+#[test]
+fn a_late_loop_moves_the_first_d_prime_and_keeps_every_mark() {
+    let mut table = granted();
+    let other: NodeId = "n2".parse().expect("a name");
+    assert!(table.mark(1, &node(), Boot(1), at(9_000)));
+    table.late_loop(at(9_000), span());
+    assert!(!table.mark(1, &other, Boot(1), at(9_500)), "nobody new is marked");
+    assert!(table.mark(1, &node(), Boot(1), at(9_500)), "the mark stands");
+    assert_eq!(table.renew(1, &renewal(&node(), at(9_500)), span()), Err(Denied::Ending));
+}
+
+#[test]
+fn a_receipt_out_of_order_never_shortens_a_lease() {
+    let mut table = granted();
+    assert_eq!(table.renew(1, &renewal(&node(), at(4_000)), span()), Ok(()));
+    assert!(!table.is_due(&node(), Boot(1), at(5_000) + ms(1_000)));
+}
+
+#[test]
+fn while_d_changes_the_longer_one_counts_at_the_leader() {
+    let mut table = granted();
+    let changing = Span { lease: ms(500), at_leader: ms(3_000) };
+    assert_eq!(table.renew(1, &renewal(&node(), at(6_000)), changing), Ok(()));
+    assert!(!table.is_due(&node(), Boot(1), at(8_999)));
+    assert!(table.is_due(&node(), Boot(1), at(9_000)));
+}
+
+#[test]
+fn a_boot_that_leaves_is_due_at_once_and_for_good() {
+    let mut table = granted();
+    let n1 = node();
+    let leaving = Renewal { leaving: true, ..renewal(&n1, at(5_100)) };
+    assert_eq!(table.renew(1, &leaving, span()), Err(Denied::Ending));
+    assert!(table.mark(1, &node(), Boot(1), at(5_101)));
+    assert_eq!(table.renew(1, &renewal(&node(), at(5_200)), span()), Err(Denied::Ending));
+}
+
+#[test]
+fn a_release_stands_until_the_view_shows_it() {
+    let mut table = granted();
+    let released = [(ShardId(3), Epoch(7))];
+    let n1 = node();
+    let giving = Renewal { released: &released, ..renewal(&n1, at(5_100)) };
+    assert_eq!(table.renew(1, &giving, span()), Ok(()));
+    // A Renew sent before the release, arriving after it, takes nothing back.
+    assert_eq!(table.renew(1, &renewal(&node(), at(5_200)), span()), Ok(()));
+    let now: Vec<_> = table.released().map(|(_, _, shard, epoch)| (shard, epoch)).collect();
+    assert_eq!(now, released);
+    table.applied(|_, _| true, |_, epoch| epoch != Epoch(7));
+    assert_eq!(table.released().count(), 0);
+}
+
+#[test]
+fn a_boot_that_never_shows_a_grant_is_refused_and_runs_out() {
+    let mut table = granted();
+    let n1 = node();
+    let mut now = at(5_000);
+    while now < at(7_200) {
+        now = now + ms(200);
+        let deaf = Renewal { last_grant: Some(1), ..renewal(&n1, now) };
+        assert_eq!(table.renew(1, &deaf, span()), Ok(()));
+        assert_eq!(table.deaf(now, span()).is_empty(), now < at(7_200), "{now}");
+    }
+    table.refuse(&node(), Boot(1));
+    assert!(table.is_ending(&node(), Boot(1)));
+    assert!(table.deaf(now, span()).is_empty(), "said once");
+    assert_eq!(table.renew(1, &renewal(&node(), now), span()), Err(Denied::Ending));
+    assert!(!table.is_due(&node(), Boot(1), now), "not before it ran out");
+    assert!(table.is_due(&node(), Boot(1), now + span().at_leader));
+}
+
+#[test]
+fn a_silent_boot_is_not_called_deaf() {
+    let table = granted();
+    assert!(table.deaf(at(5_000) + ms(2_500), span()).is_empty());
+}
+
+#[test]
+fn a_grant_for_no_outstanding_request_counts_for_nothing() {
+    let mut lease = NodeLease::default();
+    lease.request(7, at(100));
+    assert_eq!(lease.granted(8, ms(1_000), ms(50)), None);
+    assert_eq!(lease.granted(7, ms(1_000), ms(50)), Some(at(1_050)));
+    assert_eq!(lease.granted(7, ms(9_000), ms(50)), None, "once only");
+    assert_eq!(lease.last_grant(), Some(7));
+}
+
+#[test]
+fn each_grant_counts_from_its_own_request_and_the_oldest_is_given_up() {
+    let mut lease = NodeLease::default();
+    lease.request(1, at(100));
+    lease.request(2, at(200));
+    assert_eq!(lease.granted(2, ms(1_000), ms(50)), Some(at(1_150)));
+    assert_eq!(lease.granted(1, ms(1_000), ms(50)), Some(at(1_050)), "by that grant alone");
+    for nonce in 10..=10 + OUTSTANDING_MAX as u64 {
+        lease.request(nonce, at(nonce * 100));
+    }
+    assert_eq!(lease.granted(10, ms(1_000), ms(50)), None);
+    assert!(lease.granted(11, ms(1_000), ms(50)).is_some());
+}
+
+/// What happens to one Renew, in true nanoseconds.
+#[derive(Debug, Clone)]
+struct Exchange {
+    wait: u64,
+    to_leader: u64,
+    to_node: Option<u64>,
+}
+
+fn exchange() -> impl Strategy<Value = Exchange> {
+    let delay = 0..1_500 * MS;
+    (0..900 * MS, delay.clone(), proptest::option::of(delay))
+        .prop_map(|(wait, to_leader, to_node)| Exchange { wait, to_leader, to_node })
+}
+
+/// A clock's reading at true time `now`, `permille` thousandths of its right rate.
+fn reading(now: u64, permille: u64, offset: u64) -> Instant {
+    let scaled = u128::from(now) * u128::from(permille) / 1_000;
+    Instant::from_nanos(scaled as u64 + offset)
+}
+
+/// Runs the exchanges and then asks the leader, true nanosecond by true nanosecond around its
+/// deadline, for an eviction. Gives by how many nanoseconds of its clock the node still acts then.
+fn overlap(exchanges: &[Exchange], node_rate: u64, leader_rate: u64) -> u64 {
+    let (node_clock, leader_clock) =
+        (|now| reading(now, node_rate, 77 * MS), |now| reading(now, leader_rate, 5_000 * MS));
+    let mut table = LeaseTable::default();
+    assert!(table.lead(1, leader_clock(0), span()));
+    let mut lease = NodeLease::default();
+    let mut events = Vec::new();
+    let mut sent = 0;
+    for (nonce, one) in (0u64..).zip(exchanges) {
+        sent += one.wait;
+        events.push((sent, 0, nonce, None));
+        events.push((sent + one.to_leader, 1, nonce, one.to_node));
+    }
+    // Grants are put in as they are made.
+    let mut queue: std::collections::BTreeSet<_> = events.into_iter().collect();
+    let mut evicted = None;
+    let mut until = None;
+    while let Some((now, kind, nonce, to_node)) = queue.pop_first() {
+        // The leader evicts as early as it ever may: at each event, and at the expiry below.
+        if evicted.is_none() && table.mark(1, &node(), Boot(1), leader_clock(now)) {
+            evicted = Some(now);
+        }
+        match kind {
+            0 => lease.request(nonce, node_clock(now)),
+            1 => {
+                let receipt = leader_clock(now);
+                if table.renew(1, &renewal(&node(), receipt), span()).is_ok()
+                    && let Some(delay) = to_node
+                {
+                    queue.insert((now + delay, 2, nonce, None));
+                }
+            }
+            _ => until = until.max(lease.granted(nonce, span().lease, Duration::ZERO)),
+        }
+        if evicted.is_none() {
+            evicted = due_before(&table, now, queue.first().map(|next| next.0), leader_rate);
+            if let Some(when) = evicted {
+                assert!(table.mark(1, &node(), Boot(1), leader_clock(when)));
+            }
+        }
+    }
+    let evicted = evicted.unwrap_or_else(|| {
+        due_before(&table, sent + 9_000 * MS, Some(u64::MAX / 4), leader_rate).expect("expires")
+    });
+    let until = until.unwrap_or(Instant::ZERO);
+    until.as_nanos().saturating_sub(node_clock(evicted).as_nanos())
+}
+
+/// The first true nanosecond in `from..until` at which the table lets the boot be evicted.
+fn due_before(
+    table: &LeaseTable<u64>,
+    from: u64,
+    until: Option<u64>,
+    rate: u64,
+) -> Option<u64> {
+    let due = |now| table.is_due(&node(), Boot(1), reading(now, rate, 5_000 * MS));
+    let (mut low, mut high) = (from, until.unwrap_or(from + 20_000 * MS));
+    if low >= high || !due(high - 1) {
+        return None;
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if due(middle) { high = middle } else { low = middle + 1 }
+    }
+    Some(low)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Goal: the node has stopped when the leader may evict it. Method: random delays and losses,
+    /// clock rates anywhere within r, no guard, the earliest eviction the table allows.
+    #[test]
+    fn the_node_has_stopped_before_the_leader_may_evict(
+        exchanges in proptest::collection::vec(exchange(), 1..12),
+        node_rate in 1_000 - DRIFT_PERMILLE..=1_000 + DRIFT_PERMILLE,
+        leader_rate in 1_000 - DRIFT_PERMILLE..=1_000 + DRIFT_PERMILLE,
+    ) {
+        // One nanosecond is what the integer readings may lose.
+        prop_assert!(overlap(&exchanges, node_rate, leader_rate) <= 1);
+    }
+}
+
+/// The test above can fail: with rates beyond r the same run shows an overlap.
+#[test]
+fn rates_beyond_r_do_overlap() {
+    let prompt = Exchange { wait: 500 * MS, to_leader: 1, to_node: Some(1) };
+    let exchanges = vec![prompt; 6];
+    assert!(overlap(&exchanges, 1_000 - 40, 1_000 + 40) > 10 * MS);
+    assert!(overlap(&exchanges, 1_000 - 20, 1_000 + 20) <= 1);
+}
