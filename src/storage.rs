@@ -1,1 +1,26 @@
-//! See the design: layer `storage`.
+//! What a node keeps on its disk: one data directory, its own facts, and the records of shards.
+//!
+//! A [`Disk`] is one data directory: [`Directory`] on a real machine, a mount of a `SimDisk` in
+//! simulation. [`Facts`] are what a node knows of itself. [`Store`] holds the records; every write
+//! of a node passes through its group commit. Nothing here knows who owns a shard: it keeps the
+//! *seal* of each shard and accepts writes under that epoch only (PacificA's replica, on its disk).
+
+mod database;
+mod disk;
+mod error;
+mod facts;
+mod op;
+mod record;
+mod store;
+#[cfg(feature = "sim")]
+mod sim_disk;
+
+pub use database::{CACHE_BYTES_SMALL, begin_write, open_database};
+pub use disk::{Directory, Disk};
+pub use error::{DiskError, StoreError};
+pub use facts::{FACTS_FILE, Facts};
+pub use op::{Op, OpResult};
+pub use record::{Number, Record, ShardHead};
+#[cfg(feature = "sim")]
+pub use sim_disk::{SimDisk, SimMount};
+pub use store::{DATA_FILE, Durability, Store};

@@ -1,0 +1,184 @@
+//! The data directory.
+
+use std::fmt::Debug;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use redb::StorageBackend;
+
+use super::DiskError;
+use crate::placement::DiskMark;
+
+/// One data directory, ours alone as long as this value lives.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// Opens a file for reading and writing; makes it if there is none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Whether there is such a file.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn exists(&self, name: &str) -> io::Result<bool>;
+
+    /// Gives a file another name, in place of one that may have it. On the disk when it returns.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file. On the disk when it returns.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// What tells this directory from a copy of it.
+    fn mark(&self) -> DiskMark;
+}
+
+/// Name of the file whose lock says that the directory is in use.
+const LOCK_FILE: &str = "lock";
+
+/// A directory of the file system, locked as long as this value lives.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    mark: DiskMark,
+    /// Synced after every change of a name.
+    names: File,
+    /// Holds the lock.
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes the directory at `path`; makes it, for this user alone, if there is none.
+    ///
+    /// # Errors
+    /// [`DiskError`]; nothing was changed but what had to be created.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DiskError> {
+        let path = path.as_ref();
+        let fail = |verb| move |source: io::Error| failed(path, verb, source);
+        match fs::metadata(path) {
+            Ok(found) if !found.is_dir() => {
+                return Err(DiskError::NotADirectory { path: path.into() });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .map_err(fail("created"))?;
+            }
+            Err(error) => return Err(failed(path, "read", error)),
+        }
+        let names = File::open(path).map_err(fail("read"))?;
+        let lock = options().open(path.join(LOCK_FILE)).map_err(fail("written"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DiskError::InUse { path: path.into() }),
+            Err(TryLockError::Error(error)) => return Err(failed(path, "written", error)),
+        }
+        names.sync_all().map_err(fail("written"))?;
+        let mark = mark_of(&lock).map_err(fail("read"))?;
+        Ok(Self { path: path.into(), mark, names, _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Disk for Directory {
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        let path = self.path.join(name);
+        let made = !path.try_exists()?;
+        let file = options().open(path)?;
+        if made {
+            self.names.sync_all()?;
+        }
+        Ok(Box::new(DataFile(file)))
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        self.path.join(name).try_exists()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))?;
+        self.names.sync_all()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))?;
+        self.names.sync_all()
+    }
+
+    fn mark(&self) -> DiskMark {
+        self.mark.clone()
+    }
+}
+
+/// Opens for reading and writing, makes what is missing, for this user alone.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+fn failed(path: &Path, verb: &'static str, source: io::Error) -> DiskError {
+    let path = path.into();
+    match source.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            DiskError::Denied { path, verb, source }
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => DiskError::NotADirectory { path },
+        _ => DiskError::Io { path, source },
+    }
+}
+
+fn mark_of(lock: &File) -> io::Result<DiskMark> {
+    // The id that the file system keeps itself. Device numbers may change when a host restarts;
+    // they stand in where a file system has no id.
+    let id = rustix::fs::fstatvfs(lock)?.f_fsid;
+    let found = lock.metadata()?;
+    let host_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Ok(DiskMark {
+        filesystem: if id == 0 { found.dev() } else { id },
+        lock_inode: found.ino(),
+        host_boot: host_boot.trim().into(),
+    })
+}
+
+/// A file of a directory, as redb wants it. The directory's lock stands for the file's.
+#[derive(Debug)]
+struct DataFile(File);
+
+impl StorageBackend for DataFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+}

@@ -1,0 +1,264 @@
+//! What a node keeps about itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
+use serde::{Deserialize, Serialize};
+
+use super::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database};
+use crate::base::{Boot, ClusterId, NodeId, Rng, StoreId, VoterId};
+use crate::placement::DiskMark;
+
+/// Name of the file in the data directory.
+pub const FACTS_FILE: &str = "node.redb";
+
+/// The facts: one record, MessagePack after a schema byte.
+const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
+/// Every boot of this directory.
+const BOOTS: TableDefinition<u64, ()> = TableDefinition::new("boots");
+const KEY: &str = "node";
+const SCHEMA: u8 = 1;
+
+/// How the facts lie on the disk. A new field needs a default.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    node: NodeId,
+    voter: VoterId,
+    cluster: Option<ClusterId>,
+    store: Option<StoreId>,
+    mark: Option<DiskMark>,
+    nonce: Option<u64>,
+    answer: Option<Bytes>,
+    quorum_started: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    kept: Kept,
+    boots: BTreeSet<Boot>,
+}
+
+/// The facts a node keeps about itself, in a small file of their own. Every setter returns when the
+/// fact is on the disk. After an error nothing is known of the fact that was to be set, and every
+/// later setter fails.
+#[derive(Debug, Clone)]
+pub struct Facts(Arc<Mutex<Inner>>);
+
+impl Facts {
+    /// Reads the facts of node `name` from `disk`; makes them if there are none, with a random
+    /// [`VoterId`].
+    ///
+    /// # Errors
+    /// [`StoreError::OtherNode`] if the directory was made by another node,
+    /// [`StoreError::CorruptFile`], [`StoreError::Failed`].
+    pub fn open(disk: &dyn Disk, name: &NodeId, rng: &dyn Rng) -> Result<Self, StoreError> {
+        let database = open_database(disk, FACTS_FILE, CACHE_BYTES_SMALL)?;
+        if let Some((kept, boots)) = read(&database)? {
+            if kept.node != *name {
+                return Err(StoreError::OtherNode { found: kept.node, name: name.clone() });
+            }
+            return Ok(Self(Arc::new(Mutex::new(Inner { database, kept, boots }))));
+        }
+        let kept = Kept {
+            node: name.clone(),
+            voter: VoterId(rng.next_u64()),
+            cluster: None,
+            store: None,
+            mark: None,
+            nonce: None,
+            answer: None,
+            quorum_started: false,
+        };
+        let inner = Inner { database, kept: kept.clone(), boots: BTreeSet::new() };
+        let facts = Self(Arc::new(Mutex::new(inner)));
+        facts.change(|new| *new = kept)?;
+        Ok(facts)
+    }
+
+    /// Begins a new boot: one more than the last of this directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn begin_boot(&self) -> Result<Boot, StoreError> {
+        self.boot_after(Boot(0))
+    }
+
+    /// Begins a new boot above `seen`, too: the last one of this node that the view knows, which a
+    /// new directory cannot know of.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn boot_after(&self, seen: Boot) -> Result<Boot, StoreError> {
+        let mut inner = self.0.lock();
+        let last = inner.boots.last().copied().unwrap_or_default();
+        let boot = Boot(last.max(seen).0 + 1);
+        let write = begin_write(&inner.database)?;
+        write.open_table(BOOTS)?.insert(boot.0, ())?;
+        write.commit()?;
+        inner.boots.insert(boot);
+        Ok(boot)
+    }
+
+    /// Every boot of this directory, ascending.
+    #[must_use]
+    pub fn boots(&self) -> Vec<Boot> {
+        self.0.lock().boots.iter().copied().collect()
+    }
+
+    /// Whether this directory has seen `boot`.
+    #[must_use]
+    pub fn has_boot(&self, boot: Boot) -> bool {
+        self.0.lock().boots.contains(&boot)
+    }
+
+    /// Whose directory it is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.lock().kept.node.clone()
+    }
+
+    /// This node's raft id.
+    #[must_use]
+    pub fn voter(&self) -> VoterId {
+        self.0.lock().kept.voter
+    }
+
+    /// Which cluster the node belongs to, once it does.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.0.lock().kept.cluster
+    }
+
+    /// Keeps which cluster the node belongs to.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn set_cluster(&self, cluster: ClusterId) -> Result<(), StoreError> {
+        self.change(|kept| kept.cluster = Some(cluster))
+    }
+
+    /// The store that this directory held last.
+    #[must_use]
+    pub fn store(&self) -> Option<StoreId> {
+        self.0.lock().kept.store
+    }
+
+    /// Keeps which store this directory holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn set_store(&self, store: StoreId) -> Result<(), StoreError> {
+        self.change(|kept| kept.store = Some(store))
+    }
+
+    /// The mark of the directory as it was when last kept.
+    #[must_use]
+    pub fn mark(&self) -> Option<DiskMark> {
+        self.0.lock().kept.mark.clone()
+    }
+
+    /// Keeps the mark of the directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn set_mark(&self, mark: DiskMark) -> Result<(), StoreError> {
+        self.change(|kept| kept.mark = Some(mark))
+    }
+
+    /// Whether a directory marked `now` is a copy of the one these facts were written in: another
+    /// file system, or another lock file.
+    #[must_use]
+    pub fn is_copy(&self, now: &DiskMark) -> bool {
+        self.0.lock().kept.mark.as_ref().is_some_and(|then| {
+            then.filesystem != now.filesystem || then.lock_inode != now.lock_inode
+        })
+    }
+
+    /// The number this node drew for the formation it takes part in.
+    #[must_use]
+    pub fn nonce(&self) -> Option<u64> {
+        self.0.lock().kept.nonce
+    }
+
+    /// Keeps the number drawn for a formation.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn set_nonce(&self, nonce: u64) -> Result<(), StoreError> {
+        self.change(|kept| kept.nonce = Some(nonce))
+    }
+
+    /// What this node answered in the formation it takes part in.
+    #[must_use]
+    pub fn answer(&self) -> Option<Bytes> {
+        self.0.lock().kept.answer.clone()
+    }
+
+    /// Keeps what this node answers in a formation.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn set_answer(&self, answer: Bytes) -> Result<(), StoreError> {
+        self.change(|kept| kept.answer = Some(answer))
+    }
+
+    /// Whether this node's raft was initialized.
+    #[must_use]
+    pub fn quorum_started(&self) -> bool {
+        self.0.lock().kept.quorum_started
+    }
+
+    /// Keeps that this node's raft was initialized.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn set_quorum_started(&self) -> Result<(), StoreError> {
+        self.change(|kept| kept.quorum_started = true)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), StoreError> {
+        let mut inner = self.0.lock();
+        let mut kept = inner.kept.clone();
+        change(&mut kept);
+        let mut bytes = vec![SCHEMA];
+        rmp_serde::encode::write_named(&mut bytes, &kept).map_err(StoreError::failed)?;
+        let write = begin_write(&inner.database)?;
+        write.open_table(FACTS)?.insert(KEY, bytes.as_slice())?;
+        write.commit()?;
+        inner.kept = kept;
+        Ok(())
+    }
+}
+
+/// The facts in the file; none if its maker died before it wrote them.
+fn read(database: &Database) -> Result<Option<(Kept, BTreeSet<Boot>)>, StoreError> {
+    let read = database.begin_read()?;
+    let found = match read.open_table(FACTS) {
+        Ok(table) => table.get(KEY)?,
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(found) = found else { return Ok(None) };
+    let corrupt = |why: &str| StoreError::CorruptFile { file: FACTS_FILE.into(), why: why.into() };
+    let kept = match found.value() {
+        [SCHEMA, bytes @ ..] => {
+            rmp_serde::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))?
+        }
+        _ => return Err(corrupt("its schema is unknown to this version")),
+    };
+    let mut boots = BTreeSet::new();
+    match read.open_table(BOOTS) {
+        Ok(table) => {
+            for entry in table.iter()? {
+                boots.insert(Boot(entry?.0.value()));
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Some((kept, boots)))
+}
