@@ -5,5 +5,7 @@
 //! under its epoch, makes each hold exactly its own log, and only then serves.
 
 mod api;
+mod frame;
+mod primary;
 
 pub use api::{Copies, KEY_BYTES_MAX, ReplicaError, SaveError, VALUE_BYTES_MAX, Write};
