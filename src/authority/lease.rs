@@ -1,0 +1,316 @@
+//! The node's side of a lease: the gate that every turn of an entity passes.
+//!
+//! A node may run entity code only while its clock is before `s + D - guard` (see
+//! `detector::NodeLease`), and only for shards that the newest view it applied says are
+//! its own. The gate reads the *clock*, never a flag: a process that was stopped and goes on finds
+//! a flag as it left it, but the clock went on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::base::{Boot, Clock, Epoch, Instant, NodeId, ShardId};
+use crate::placement::View;
+
+/// Waiting futures are kept in this many lists, so that shards rarely share a lock.
+const LISTS: usize = 64;
+
+/// Under what right a turn, timer or helper task of an entity runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tenure {
+    /// The life of the node's membership.
+    pub boot: Boot,
+    /// The shard the entity is in.
+    pub shard: ShardId,
+    /// The ownership of that shard.
+    pub epoch: Epoch,
+}
+
+/// Why the gate is shut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lapsed {
+    /// The lease ran out. Still true: nobody else has the shard as far as this node knows. Next:
+    /// wait; a new grant may open the gate again.
+    #[error("the lease ran out")]
+    Expired,
+    /// The boot, the shard's owner or its epoch is another by now. Final: drop future and state,
+    /// and answer *unknown*.
+    #[error("the shard is owned under another epoch")]
+    Moved,
+}
+
+/// A future that waits at the gate.
+struct Waiting {
+    /// Woken by the next grant too; otherwise only when its shard moves.
+    parked: bool,
+    tenure: Tenure,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct List {
+    next: u64,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+impl List {
+    /// Takes out the wakers of all that `wanted` picks.
+    fn take(&mut self, mut wanted: impl FnMut(&Waiting) -> bool) -> Vec<Waker> {
+        self.waiting.extract_if(.., |_, one| wanted(one)).map(|(_, one)| one.waker).collect()
+    }
+}
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    node: NodeId,
+    /// Nanoseconds; the node runs entity code before it.
+    deadline: AtomicU64,
+    /// The boot this process runs under; 0: none yet.
+    boot: AtomicU64,
+    /// Per shard the epoch under which (node, boot) owns it; 0: it does not. Made with the first
+    /// view of a formed cluster: the shard count never changes.
+    owned: OnceLock<Box<[AtomicU64]>>,
+    lists: [Mutex<List>; LISTS],
+    /// Held while any of the above is changed; the gate does not take it.
+    changing: Mutex<()>,
+}
+
+/// The lease of this node. Cheap to clone; all clones are one lease.
+#[derive(Clone)]
+pub struct Lease(Arc<Inner>);
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease of {} until {}", self.0.node, self.valid_until())
+    }
+}
+
+impl Lease {
+    /// A lease that was never granted, of a node that has no boot yet: every gate is shut.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, node: NodeId) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            node,
+            deadline: AtomicU64::new(0),
+            boot: AtomicU64::new(0),
+            owned: OnceLock::new(),
+            lists: std::array::from_fn(|_| Mutex::default()),
+            changing: Mutex::new(()),
+        }))
+    }
+
+    /// Begins the life `boot`: what was owned and granted before counts no more.
+    pub fn begin(&self, boot: Boot) {
+        let _changing = self.0.changing.lock();
+        self.0.deadline.store(0, Ordering::Release);
+        self.0.boot.store(boot.0, Ordering::Release);
+        for owned in self.0.owned.get().into_iter().flatten() {
+            owned.store(Epoch::NONE.0, Ordering::Release);
+        }
+        self.wake(|_| true);
+    }
+
+    /// The life this node runs under; `Boot(0)` before the first.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        Boot(self.0.boot.load(Ordering::Acquire))
+    }
+
+    /// The node runs entity code before this instant. [`Instant::ZERO`] before the first grant.
+    #[must_use]
+    pub fn valid_until(&self) -> Instant {
+        Instant::from_nanos(self.0.deadline.load(Ordering::Acquire))
+    }
+
+    /// Whether the lease holds now, by the clock.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.0.clock.now() < self.valid_until()
+    }
+
+    /// The right of this life to `shard` under `epoch`. Whether it holds is for [`Self::check`].
+    #[must_use]
+    pub fn tenure(&self, shard: ShardId, epoch: Epoch) -> Tenure {
+        Tenure { boot: self.boot(), shard, epoch }
+    }
+
+    /// The tenure of `shard`, if the newest applied view says that this life owns it.
+    #[must_use]
+    pub fn owned(&self, shard: ShardId) -> Option<Tenure> {
+        let epoch = self.epoch_of(shard);
+        (epoch != Epoch::NONE).then(|| self.tenure(shard, epoch))
+    }
+
+    fn epoch_of(&self, shard: ShardId) -> Epoch {
+        let owned = self.0.owned.get().and_then(|all| all.get(usize::from(shard.0)));
+        Epoch(owned.map_or(0, |epoch| epoch.load(Ordering::Acquire)))
+    }
+
+    /// The gate. To be passed whenever a suspended future is polled again, at every batch, and
+    /// before every effect that leaves a turn.
+    ///
+    /// # Errors
+    /// [`Lapsed`]: what must not be done.
+    pub fn check(&self, tenure: &Tenure) -> Result<(), Lapsed> {
+        // The deadline first: one that a grant just set was set after the view that the grant
+        // names was applied, so what is read below is at least that view. The clock last: the
+        // later it is read, the stricter.
+        let deadline = self.valid_until();
+        if self.boot() != tenure.boot
+            || tenure.epoch == Epoch::NONE
+            || self.epoch_of(tenure.shard) != tenure.epoch
+        {
+            return Err(Lapsed::Moved);
+        }
+        if self.0.clock.now() < deadline { Ok(()) } else { Err(Lapsed::Expired) }
+    }
+
+    /// Polls `future` only while the gate is open. Past the deadline it is parked, not polled; it
+    /// goes on after a new grant if boot, shard and epoch are unchanged; when they are not it is
+    /// dropped at once, and the answer is an error. What leaves a turn passes [`Self::check`]
+    /// besides: a poll may outlast the lease.
+    pub fn through<F: Future>(&self, tenure: Tenure, future: F) -> Gated<F> {
+        let lease = self.clone();
+        Gated { lease, tenure, future: Some(Box::pin(future)), place: None }
+    }
+
+    /// Notes what the view says this life owns. Called before the view is published to others, so
+    /// that nobody acts on a view that the gate does not know.
+    pub fn applied(&self, view: &View) {
+        if !view.is_formed() {
+            return;
+        }
+        let _changing = self.0.changing.lock();
+        let boot = self.boot();
+        let all = self.0.owned.get_or_init(|| view.shards.iter().map(|_| 0.into()).collect());
+        let mut moved = false;
+        for (owned, shard) in all.iter().zip(&view.shards) {
+            let mine = |owner: &crate::placement::Owner| {
+                owner.node == self.0.node && owner.boot == boot
+            };
+            let epoch = if shard.owner.as_ref().is_some_and(mine) { shard.epoch.0 } else { 0 };
+            if owned.load(Ordering::Acquire) != epoch {
+                owned.store(epoch, Ordering::Release);
+                moved = true;
+            }
+        }
+        if moved {
+            self.wake(|one| self.epoch_of(one.tenure.shard) != one.tenure.epoch);
+        }
+    }
+
+    /// Sets the deadline that a grant to `boot` gives; never takes one back. For the renewal
+    /// driver, after the view that the grant names was applied.
+    pub fn extend(&self, boot: Boot, until: Instant) {
+        let _changing = self.0.changing.lock();
+        if self.boot() == boot {
+            self.0.deadline.fetch_max(until.as_nanos(), Ordering::AcqRel);
+            self.wake(|one| one.parked);
+        }
+    }
+
+    fn wake(&self, mut wanted: impl FnMut(&Waiting) -> bool) {
+        for list in &self.0.lists {
+            let woken = list.lock().take(&mut wanted);
+            woken.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn list(&self, shard: ShardId) -> &Mutex<List> {
+        &self.0.lists[usize::from(shard.0) % LISTS]
+    }
+}
+
+/// A future behind the gate: [`Lease::through`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Gated<F: Future> {
+    lease: Lease,
+    tenure: Tenure,
+    /// `None` once it was dropped or has ended.
+    future: Option<Pin<Box<F>>>,
+    /// Its place in the list of those that wait.
+    place: Option<u64>,
+}
+
+impl<F: Future> fmt::Debug for Gated<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gated").field("tenure", &self.tenure).finish_non_exhaustive()
+    }
+}
+
+impl<F: Future> Gated<F> {
+    /// Waits for a move of the shard and, if `parked`, for the next grant.
+    fn wait(&mut self, parked: bool, waker: &Waker) {
+        let tenure = self.tenure;
+        let mut list = self.lease.list(tenure.shard).lock();
+        let place = *self.place.get_or_insert_with(|| {
+            list.next += 1;
+            list.next
+        });
+        list.waiting.insert(place, Waiting { parked, tenure, waker: waker.clone() });
+    }
+
+    fn stop_waiting(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.lease.list(self.tenure.shard).lock().waiting.remove(&place);
+        }
+    }
+}
+
+impl<F: Future> Future for Gated<F> {
+    type Output = Result<F::Output, Lapsed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.lease.check(&self.tenure) {
+                Ok(()) => break,
+                Err(Lapsed::Moved) => {
+                    self.future = None;
+                    self.stop_waiting();
+                    return Poll::Ready(Err(Lapsed::Moved));
+                }
+                Err(Lapsed::Expired) => {
+                    self.wait(true, cx.waker());
+                    // A grant may have come in between, before it could see that we wait.
+                    if self.lease.check(&self.tenure) == Err(Lapsed::Expired) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        let polled = self.future.as_mut().map(|future| future.as_mut().poll(cx));
+        match polled {
+            Some(Poll::Ready(output)) => {
+                self.future = None;
+                self.stop_waiting();
+                Poll::Ready(Ok(output))
+            }
+            Some(Poll::Pending) => {
+                self.wait(false, cx.waker());
+                // The shard may have moved before it could see that we wait.
+                if self.lease.check(&self.tenure) == Err(Lapsed::Moved) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            // Polled after its end: what a future may answer then is free.
+            None => Poll::Ready(Err(Lapsed::Moved)),
+        }
+    }
+}
+
+impl<F: Future> Drop for Gated<F> {
+    fn drop(&mut self) {
+        self.stop_waiting();
+    }
+}
+
+#[cfg(test)]
+mod tests;
