@@ -96,7 +96,9 @@ impl Body {
         match self {
             Self::Append { records, .. }
             | Self::Adopt { records, .. }
-            | Self::Fill { records, .. } => ITEM_BYTES + records.iter().map(record_bytes).sum::<usize>(),
+            | Self::Fill { records, .. } => {
+                ITEM_BYTES + records.iter().map(record_bytes).sum::<usize>()
+            }
             Self::Begin { keep, .. } => ITEM_BYTES + keep.len() * LISTED_BYTES,
             Self::Seal | Self::List | Self::Acked { .. } => ITEM_BYTES,
         }

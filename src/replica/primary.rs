@@ -24,10 +24,11 @@ use crate::storage::{Number, Op, OpResult, Record};
 
 use change::Pending;
 use log::Log;
+pub(crate) use peer::fits_one_frame;
 use peer::{Peer, Stage};
 
 /// Bytes of one adopted tail at most: it must be one frame, because an adoption is all or nothing.
-pub(crate) const ADOPT_BYTES_MAX: usize = 8 << 20;
+pub(crate) const ADOPT_BYTES_MAX: usize = 7 << 20;
 /// Bytes of one part of a catch-up.
 pub(crate) const PART_BYTES: usize = 256 << 10;
 

@@ -57,15 +57,13 @@ impl Primary {
         }
         let (shard, when) = (self.config.shard, self.precondition());
         let change = match self.phase {
-            Phase::Bare => self.first_holders(now).map(|in_sync| {
-                Change::HasRecords { shard, in_sync, when }
-            }),
+            Phase::Bare => {
+                self.first_holders(now).map(|in_sync| Change::HasRecords { shard, in_sync, when })
+            }
             Phase::TakingOver | Phase::Serving if self.holds() => self
                 .to_remove()
                 .map(|store| Change::Shrink { shard, store, when: when.clone() })
-                .or_else(|| {
-                    self.ready_to_join().map(|store| Change::Add { shard, store, when })
-                }),
+                .or_else(|| self.ready_to_join().map(|store| Change::Add { shard, store, when })),
             Phase::TakingOver | Phase::Serving | Phase::Sealing | Phase::Deposed => None,
         };
         let Some(change) = change else { return };
@@ -93,7 +91,8 @@ impl Primary {
     fn first_holders(&self, now: Instant) -> Option<Vec<StoreId>> {
         let since = self.log.waiting_since()?;
         let planned = &self.holders.in_sync;
-        let live: Vec<StoreId> = planned.iter().copied().filter(|&store| self.is_live(now, store)).collect();
+        let live: Vec<StoreId> =
+            planned.iter().copied().filter(|&store| self.is_live(now, store)).collect();
         let waited = now >= since + self.config.ack_timeout / 2;
         let enough = live.len() >= self.config.write_min && live.contains(&self.config.own);
         (enough && (waited || live.len() == planned.len())).then_some(live)

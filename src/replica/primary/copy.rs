@@ -27,11 +27,9 @@ impl Primary {
         match self.phase {
             Phase::TakingOver | Phase::Serving if stays < self.config.write_min => Some(true),
             Phase::Serving if self.holders.in_sync.len() < self.config.copies => Some(false),
-            Phase::Bare
-            | Phase::Sealing
-            | Phase::TakingOver
-            | Phase::Serving
-            | Phase::Deposed => None,
+            Phase::Bare | Phase::Sealing | Phase::TakingOver | Phase::Serving | Phase::Deposed => {
+                None
+            }
         }
     }
 
@@ -98,9 +96,7 @@ impl Primary {
         let holds = peer.stage == Stage::Live && !peer.silent;
         let ready = match self.phase {
             // A later takeover undoes from its `acked` on: that must be past the filled stretch.
-            Phase::Serving => {
-                peer.head.last >= self.log.acked && peer.head.acked >= peer.filled
-            }
+            Phase::Serving => peer.head.last >= self.log.acked && peer.head.acked >= peer.filled,
             // Nothing is acknowledged before: its copy is the own log, and that does not move.
             Phase::TakingOver => peer.head.last == self.log.last,
             Phase::Bare | Phase::Sealing | Phase::Deposed => false,
