@@ -192,8 +192,9 @@ impl Lease {
         let all = self.0.owned.get_or_init(|| view.shards.iter().map(|_| 0.into()).collect());
         let mut moved = false;
         for (owned, shard) in all.iter().zip(&view.shards) {
-            let mine =
-                |owner: &crate::placement::Owner| owner.node == self.0.node && owner.boot == boot;
+            let mine = |owner: &crate::placement::Owner| {
+                owner.node == self.0.node && owner.boot == boot
+            };
             let epoch = if shard.owner.as_ref().is_some_and(mine) { shard.epoch.0 } else { 0 };
             if owned.load(Ordering::Acquire) != epoch {
                 owned.store(epoch, Ordering::Release);
