@@ -1,1 +1,197 @@
-//! See the design: layer `node`.
+//! A process of the cluster: its parts put together, started in order, supervised, and stopped in
+//! reverse.
+//!
+//! ```no_run
+//! # use evertree::{entity::{Cx, Durable, Entity, Failure, Kind, Reply}, node::{Node, NodeConfig}};
+//! # #[derive(Default, serde::Serialize, serde::Deserialize)] struct Cart;
+//! # #[derive(serde::Serialize, serde::Deserialize)] enum CartMsg { Count(Reply<u64>) }
+//! # impl Entity for Cart {
+//! #     const KIND: &'static str = "cart";
+//! #     type Msg = CartMsg;
+//! #     type Env = ();
+//! #     async fn handle(&mut self, m: CartMsg, _: &mut Cx<'_, Self>) -> Result<(), Failure> {
+//! #         let CartMsg::Count(reply) = m;
+//! #         reply.send(0);
+//! #         Ok(())
+//! #     }
+//! # }
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = NodeConfig::new("n1".parse()?);
+//! let carts = Kind::<Cart>::new(()).durable(Durable::Snapshots);
+//! let node = Node::build(config).host(carts).start().await?;
+//! let count = node.entities::<Cart>().get("alice").ask(CartMsg::Count).await?;
+//! node.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod build;
+mod config;
+mod life;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use build::{NodeBuilder, StartError};
+pub use config::{ConfigError, NodeConfig, Security};
+
+use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
+use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
+use crate::entity::{Entities, Entity, EntityCounts, Hosts};
+use crate::membership::{Membership, Observations};
+use crate::placement::View;
+use crate::replica::{Copies, Replicas};
+use crate::storage::Store;
+use crate::supervisor::{Snapshot, Tree};
+use crate::transport::{Counts, Links};
+
+/// How long turns in hand may take when the node stops.
+const STOP_TURNS: Duration = Duration::from_secs(5);
+
+/// What a node consists of, and the tree that its own tasks run under.
+struct Parts {
+    name: NodeId,
+    seams: Seams,
+    links: Links,
+    authority: QuorumAuthority,
+    store: Store,
+    replicas: Replicas,
+    hosts: Hosts,
+    /// Of the present life.
+    membership: Mutex<Option<Membership>>,
+    /// Why the node ended, once it did.
+    ended: Publisher<Option<String>>,
+}
+
+struct Inner {
+    parts: Arc<Parts>,
+    tree: Tree,
+    /// The control runtime, unless the seams were given.
+    control: Mutex<Option<ControlRuntime>>,
+}
+
+/// A running node. Cheap to clone; lives until [`Node::stop`], or until it ends by itself
+/// ([`Node::ended`]).
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+impl Node {
+    /// A node that is not started yet.
+    #[must_use]
+    pub fn build(config: NodeConfig) -> NodeBuilder {
+        NodeBuilder::new(config)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &NodeId {
+        &self.0.parts.name
+    }
+
+    /// The entities of one kind, wherever they are.
+    #[must_use]
+    pub fn entities<E: Entity>(&self) -> Entities<E> {
+        self.0.parts.hosts.entities()
+    }
+
+    /// The newest view applied here.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.0.parts.authority.view()
+    }
+
+    /// The shard that `kind/id` is in.
+    #[must_use]
+    pub fn shard_of(&self, kind: &str, id: &str) -> ShardId {
+        // A node that has started has a formed view.
+        self.0.parts.hosts.shard_of(kind, id).unwrap_or_default()
+    }
+
+    /// Whether this node may run entities at present: it is a member and its lease is valid.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let member = matches!(*self.0.parts.authority.standing().get(), Standing::Member(_));
+        member && self.0.parts.seams.clock.now() < self.lease().valid_until()
+    }
+
+    /// Who leads the authority, as far as this node has heard.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.0.parts.authority.core().leader_hint()
+    }
+
+    /// This node's lease.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.0.parts.authority.lease()
+    }
+
+    /// How this node stands with the cluster.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        *self.0.parts.authority.standing().get()
+    }
+
+    /// What this node observes of the others by gossip.
+    #[must_use]
+    pub fn observed(&self) -> Arc<Observations> {
+        let membership = self.0.parts.membership.lock();
+        membership.as_ref().map(|membership| membership.observed().get()).unwrap_or_default()
+    }
+
+    /// The copies of the shards with records that this node owns.
+    #[must_use]
+    pub fn copies(&self) -> Vec<Copies> {
+        self.0.parts.replicas.status()
+    }
+
+    /// What its entities did since the start.
+    #[must_use]
+    pub fn entity_counts(&self) -> EntityCounts {
+        self.0.parts.hosts.counted()
+    }
+
+    /// What its links did since the start.
+    #[must_use]
+    pub fn link_counts(&self) -> Counts {
+        self.0.parts.links.counts()
+    }
+
+    /// The tree that the node's own tasks run under.
+    #[must_use]
+    pub fn tree(&self) -> Snapshot {
+        self.0.tree.snapshot()
+    }
+
+    /// Completes when the node ends without being asked to, and says why: its disk failed, or its
+    /// own tasks crashed more often than they may. Next: stop it, mend what is named, start again.
+    pub async fn ended(&self) -> String {
+        let mut watch = self.0.parts.ended.watched().follow();
+        let why = watch.until(Option::is_some).await;
+        why.and_then(|why| (*why).clone()).unwrap_or_default()
+    }
+
+    /// Stops in the reverse order of the start: no new messages, turns in hand end, the boot is
+    /// released so that its shards go on at once, links close, files close. May be called again.
+    pub async fn stop(&self) {
+        let parts = &self.0.parts;
+        let deadline = parts.seams.clock.now() + STOP_TURNS;
+        parts.hosts.stop(deadline).await;
+        parts.replicas.stop().await;
+        parts.authority.leave(parts.seams.clock.now() + STOP_TURNS).await;
+        self.0.tree.stop().await;
+        parts.authority.stop().await;
+        parts.links.stop().await;
+        // Joins the thread, which must not be one of the runtime's own.
+        drop(self.0.control.lock().take());
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({}, {:?})", self.name(), self.standing())
+    }
+}

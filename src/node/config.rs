@@ -47,7 +47,9 @@ pub struct NodeConfig {
     /// Where the first nodes listen, `host:port` each: the same list for all. Its own address may
     /// stand in it.
     pub seeds: Vec<String>,
-    /// How many empty nodes form the cluster together. 1 forms one alone, without asking anybody.
+    /// How many empty nodes form the cluster together; 1 forms one alone, without asking anybody.
+    /// It also sets how many stores hold a shard and how many of them a write must reach at least:
+    /// 1/1 for one node, 2/2 for two, 3/2 from three on.
     pub expect: usize,
     /// Its data directory, made if absent.
     pub data: PathBuf,
@@ -57,10 +59,6 @@ pub struct NodeConfig {
     pub security: Security,
     /// Number of shards, a power of two from 1 to 32,768; set at formation.
     pub shards: u16,
-    /// Stores that hold each shard; `None` picks by `expect`: 1, 2, and 3 from three nodes on.
-    pub copies: Option<u8>,
-    /// Stores that must hold a write; `None` picks by `expect`: 1, and 2 from two nodes on.
-    pub write_min: Option<u8>,
     /// Failure zone; empty for none.
     pub zone: String,
     /// Units of 128 virtual nodes.
@@ -99,23 +97,10 @@ impl NodeConfig {
             profile: Profile::dev(),
             security: Security::Insecure,
             shards: 4096,
-            copies: None,
-            write_min: None,
             zone: String::new(),
             weight: 1,
             durability: Durability::Disk,
         }
-    }
-
-    /// Copies and least copies of a write, as set or by the number of first nodes.
-    #[must_use]
-    pub fn redundancy(&self) -> (u8, u8) {
-        let (copies, write_min) = match self.expect {
-            0 | 1 => (1, 1),
-            2 => (2, 2),
-            _ => (3, 2),
-        };
-        (self.copies.unwrap_or(copies), self.write_min.unwrap_or(write_min))
     }
 
     /// Checks every rule between the settings.
@@ -126,18 +111,9 @@ impl NodeConfig {
         let error = |first, value: String, second, why| {
             Err(ConfigError { first, value, second, why })
         };
-        let (copies, write_min) = self.redundancy();
         if !self.shards.is_power_of_two() || self.shards > 1 << 15 {
             let why = "must be a power of two from 1 to 32768";
             return error("shards", self.shards.to_string(), "its range", why);
-        }
-        if copies == 0 || usize::from(copies) > self.expect.max(1) {
-            let why = "more copies than first nodes: raise `expect` or lower `copies`";
-            return error("copies", copies.to_string(), "expect", why);
-        }
-        if write_min == 0 || write_min > copies {
-            let why = "must be from 1 to `copies`";
-            return error("write_min", write_min.to_string(), "copies", why);
         }
         if self.expect > 1 && self.seeds.len() < self.expect {
             let why = "to form a cluster, all first nodes must stand in `seeds`";
@@ -168,8 +144,6 @@ mod tests {
         let listen = SocketAddr::from(([0, 0, 0, 0], 7000));
         let faults = [
             (NodeConfig { shards: 1000, ..config() }, ("shards", "its range")),
-            (NodeConfig { copies: Some(3), ..config() }, ("copies", "expect")),
-            (NodeConfig { write_min: Some(2), ..config() }, ("write_min", "copies")),
             (NodeConfig { expect: 3, ..config() }, ("expect", "seeds")),
             (NodeConfig { weight: 0, ..config() }, ("weight", "its range")),
             (NodeConfig { listen, ..config() }, ("listen", "security")),
@@ -178,11 +152,5 @@ mod tests {
             let error = config.validate().expect_err(first);
             assert_eq!((error.first, error.second), (first, second), "{error}");
         }
-    }
-
-    #[test]
-    fn redundancy_follows_the_number_of_first_nodes() {
-        let of = |expect| NodeConfig { expect, ..config() }.redundancy();
-        assert_eq!([of(1), of(2), of(3), of(9)], [(1, 1), (2, 2), (3, 2), (3, 2)]);
     }
 }
