@@ -4,8 +4,10 @@ mod api;
 mod lease;
 mod quorum;
 mod raft;
+mod single;
 
 pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts, Standing, StartError};
 pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
+pub use single::SingleNode;

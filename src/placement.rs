@@ -4,10 +4,19 @@
 //! agreed on; `apply` validates and copies, it never plans. The planner runs at the proposer, so
 //! that an agreed entry says explicitly which shard goes to whom.
 
+mod apply;
 mod change;
+mod check;
 mod profile;
 mod view;
 
+/// Most shards a cluster may have.
+pub const SHARDS_MAX: u16 = 32_768;
+
+/// Most units of 128 virtual nodes that one node may claim.
+pub const WEIGHT_MAX: u16 = 256;
+
+pub use apply::RECENT_MAX;
 pub use change::{
     Assign, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal, Refusal,
 };

@@ -1,1 +1,9 @@
-//! See the design: layer `replica`.
+//! Primary/backup replication of shard state under epochs (PacificA, under our view).
+//!
+//! The owner of a shard numbers its writes, stores each, sends it to every store that must have it
+//! and acknowledges when all do. A new owner first *takes over*: it seals the stores of `in_sync`
+//! under its epoch, makes each hold exactly its own log, and only then serves.
+
+mod api;
+
+pub use api::{Copies, KEY_BYTES_MAX, ReplicaError, SaveError, VALUE_BYTES_MAX, Write};
