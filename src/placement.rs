@@ -7,6 +7,7 @@
 mod apply;
 mod change;
 mod check;
+mod planner;
 mod profile;
 mod view;
 
@@ -20,5 +21,12 @@ pub use apply::RECENT_MAX;
 pub use change::{
     Assign, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal, Refusal,
 };
+pub use planner::{
+    cap, copy_candidates, next_copy, plan_evict, plan_evict_among, plan_formation, plan_join,
+    plan_ownerless, plan_rejoin,
+};
 pub use profile::{Profile, ProfileError};
 pub use view::{Constants, DiskMark, Member, Owner, Shard, Status, StoreMark, View};
+
+#[cfg(test)]
+mod tests;

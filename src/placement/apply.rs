@@ -95,11 +95,10 @@ impl View {
             next.in_sync_generation = slot.in_sync_generation + 1;
         }
         for store in next.in_sync.iter().filter(|store| !slot.in_sync.contains(store)) {
-            let member = self.stores.get(store).and_then(|mark| self.members.get_mut(&mark.node));
-            if let Some(member) = member.filter(|member| member.store == *store) {
-                if member.status == Status::Joining {
-                    member.status = Status::Up;
-                }
+            let Some(mark) = self.stores.get(store) else { continue };
+            let Some(member) = self.members.get_mut(&mark.node) else { continue };
+            if member.store == *store && member.status == Status::Joining {
+                member.status = Status::Up;
             }
         }
         *slot = Arc::new(next);

@@ -122,6 +122,20 @@ pub struct View {
     pub recent: VecDeque<(ChangeId, Outcome)>,
 }
 
+impl Shard {
+    /// A shard before its first owner.
+    pub(super) fn unassigned() -> Self {
+        Self {
+            epoch: Epoch::NONE,
+            owner: None,
+            in_sync: Vec::new(),
+            in_sync_generation: 0,
+            has_records: false,
+            lost: false,
+        }
+    }
+}
+
 impl View {
     /// Whether a cluster was formed.
     #[must_use]

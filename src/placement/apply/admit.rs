@@ -33,7 +33,7 @@ impl View {
             quorum_generation: self.quorum_generation,
             cluster,
             constants: Some(constants.clone()),
-            shards: vec![Arc::new(unassigned()); usize::from(constants.shards)],
+            shards: (0..constants.shards).map(|_| Arc::new(Shard::unassigned())).collect(),
             ..Self::default()
         };
         for claim in claims {
@@ -201,18 +201,6 @@ fn are_valid(constants: &Constants, nodes: usize) -> Result<(), Refusal> {
         return Err(malformed("1 <= write_min <= copies, nodes must hold"));
     }
     Ok(())
-}
-
-/// A shard before its first owner.
-fn unassigned() -> Shard {
-    Shard {
-        epoch: Epoch::NONE,
-        owner: None,
-        in_sync: Vec::new(),
-        in_sync_generation: 0,
-        has_records: false,
-        lost: false,
-    }
 }
 
 /// Refuses what no proposer should send.
