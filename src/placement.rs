@@ -29,4 +29,4 @@ pub use profile::{Profile, ProfileError};
 pub use view::{Constants, DiskMark, Member, Owner, Shard, Status, StoreMark, View};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,5 +5,11 @@
 //! under its epoch, makes each hold exactly its own log, and only then serves.
 
 mod api;
+mod backup;
+mod driver;
+mod frame;
+mod handle;
+mod primary;
 
 pub use api::{Copies, KEY_BYTES_MAX, ReplicaError, SaveError, VALUE_BYTES_MAX, Write};
+pub use handle::{ReplicaParts, Replicas};

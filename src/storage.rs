@@ -5,6 +5,7 @@
 //! of a node passes through its group commit. Nothing here knows who owns a shard: it keeps the
 //! *seal* of each shard and accepts writes under that epoch only (PacificA's replica, on its disk).
 
+mod apply;
 mod database;
 mod disk;
 mod error;
@@ -12,6 +13,7 @@ mod facts;
 mod op;
 mod record;
 mod store;
+mod tables;
 #[cfg(feature = "sim")]
 mod sim_disk;
 
@@ -24,3 +26,6 @@ pub use record::{Number, Record, ShardHead};
 #[cfg(feature = "sim")]
 pub use sim_disk::{SimDisk, SimMount};
 pub use store::{DATA_FILE, Durability, Store};
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -4,23 +4,43 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
 use crate::base::{Instant, Publisher, Watched};
-use crate::placement::{Proposal, View};
+use crate::placement::{Change, ChangeId, Outcome, Proposal, View};
 
 /// Applies every proposal at once and grants every renewal. Nothing is kept on disk; several nodes
 /// in one process may share it behind an [`Arc`].
 #[derive(Debug)]
 pub struct SingleNode {
     view: Publisher<View>,
+    /// Index of the last entry; locked while one is applied.
+    last: Mutex<u64>,
 }
 
 impl SingleNode {
     /// Starts with `view`.
     #[must_use]
     pub fn new(view: View) -> Self {
-        Self { view: Publisher::new(view) }
+        // Past every epoch that the view may hold already.
+        let last = view.shards.iter().map(|shard| shard.epoch.0).max().unwrap_or(0);
+        Self { view: Publisher::new(view), last: Mutex::new(last) }
+    }
+
+    /// Applies `change` and publishes the view.
+    pub fn change(&self, change: Change) -> Outcome {
+        let mut last = self.last.lock();
+        let id = ChangeId(u128::MAX - u128::from(*last));
+        self.apply(&mut last, &Proposal { id, change })
+    }
+
+    fn apply(&self, last: &mut u64, proposal: &Proposal) -> Outcome {
+        *last += 1;
+        let mut view = View::clone(&self.view.get());
+        let outcome = view.apply(*last, proposal);
+        self.view.publish(Arc::new(view));
+        outcome
     }
 }
 
@@ -35,13 +55,20 @@ impl ViewAuthority for SingleNode {
 
     fn propose(
         &self,
-        _proposals: Vec<Proposal>,
+        proposals: Vec<Proposal>,
         _deadline: Instant,
     ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
-        std::future::ready(Err(ProposeError::NotExecuted("not built yet".into()))).boxed()
+        let mut last = self.last.lock();
+        let outcome = |one: Proposal| (one.id, self.apply(&mut last, &one));
+        let outcomes = proposals.into_iter().map(outcome).collect();
+        std::future::ready(Ok(outcomes)).boxed()
     }
 
-    fn renew(&self, request: Renew, _deadline: Instant) -> BoxFuture<'_, Result<Grant, RenewError>> {
+    fn renew(
+        &self,
+        request: Renew,
+        _deadline: Instant,
+    ) -> BoxFuture<'_, Result<Grant, RenewError>> {
         let view = self.view.get();
         let lease = view.constants.as_ref().map_or_else(Default::default, |c| c.profile.lease);
         let grant = Grant { nonce: request.nonce, lease, version: view.version };

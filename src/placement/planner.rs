@@ -21,7 +21,8 @@ pub use self::roster::cap;
 use super::{Assign, Claim, Constants, Shard, View};
 use crate::base::{NodeId, ShardId, StoreId};
 
-/// Fixed orders of the nodes from which sets of stores are cut.
+/// Fixed orders of the nodes from which sets of stores are cut: two circles, each walked both ways, so
+/// that the shards of a node that is gone go to at least min(N - 1, 2 (R - 1)) others.
 const ORDERS: u16 = 4;
 
 /// Owner and holders of every shard of a new cluster: no node above its [`cap`], R stores each, or
@@ -46,7 +47,8 @@ pub fn plan_evict(view: &View, node: &NodeId) -> Vec<Assign> {
 /// shard does not go from one dead node to the next.
 #[must_use]
 pub fn plan_evict_among(view: &View, node: &NodeId, alive: &BTreeSet<NodeId>) -> Vec<Assign> {
-    let mut roster = Roster::of_view(view, |name| name != node, |name| alive.contains(name));
+    let mut roster =
+        Roster::of_view(view, |name| name != node, |name| alive.contains(name)).counted(view);
     let of_node = |shard: &Shard| shard.owner.as_ref().is_some_and(|owner| owner.node == *node);
     plan(view, &mut roster, of_node)
 }
@@ -56,7 +58,7 @@ pub fn plan_evict_among(view: &View, node: &NodeId, alive: &BTreeSet<NodeId>) ->
 /// store that holds them, or is lost.
 #[must_use]
 pub fn plan_rejoin(view: &View, claim: &Claim) -> Vec<Assign> {
-    let mut roster = Roster::of_view(view, |name| *name != claim.node, |_| true);
+    let mut roster = Roster::of_view(view, |name| *name != claim.node, |_| true).counted(view);
     roster.seat(view, claim);
     let old = view.members.get(&claim.node).map(|member| member.store);
     let Some(old) = old.filter(|old| *old != claim.store) else {
@@ -73,7 +75,7 @@ pub fn plan_rejoin(view: &View, claim: &Claim) -> Vec<Assign> {
 /// what no other does.
 #[must_use]
 pub fn plan_join(view: &View, claim: &Claim) -> Vec<Assign> {
-    let mut roster = Roster::of_view(view, |name| *name != claim.node, |_| true);
+    let mut roster = Roster::of_view(view, |name| *name != claim.node, |_| true).counted(view);
     roster.seat(view, claim);
     plan(view, &mut roster, |_| false)
 }
@@ -82,7 +84,7 @@ pub fn plan_join(view: &View, claim: &Claim) -> Vec<Assign> {
 /// hold is left out: it waits for one of them.
 #[must_use]
 pub fn plan_ownerless(view: &View, alive: &BTreeSet<NodeId>) -> Vec<Assign> {
-    let mut roster = Roster::of_view(view, |_| true, |name| alive.contains(name));
+    let mut roster = Roster::of_view(view, |_| true, |name| alive.contains(name)).counted(view);
     plan(view, &mut roster, |_| false)
 }
 

@@ -14,10 +14,6 @@ fn ring(names: &[&str]) -> Ring {
     Ring::build(names.iter().map(|name| node(name))).expect("distinct names")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn key(index: u32) -> u64 {
     leading(sha1(&[index.to_string().as_bytes()]))
 }
@@ -25,14 +21,16 @@ fn key(index: u32) -> u64 {
 #[test]
 fn r01_sha1_is_the_one_of_the_standard() {
     for (text, want) in [
-        ("abc", "a9993e364706816aba3e25717850c26c9cd0d89d"),
-        ("", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
+        ("abc", [0xa999_3e36, 0x4706_816a, 0xba3e_2571, 0x7850_c26c, 0x9cd0_d89d]),
+        ("", [0xda39_a3ee, 0x5e6b_4b0d, 0x3255_bfef, 0x9560_1890, 0xafd8_0709]),
         (
             "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
-            "84983e441c3bd26ebaae4aa1f95129e5e54670f1",
+            [0x8498_3e44, 0x1c3b_d26e, 0xbaae_4aa1, 0xf951_29e5, 0xe546_70f1],
         ),
     ] {
-        assert_eq!(hex(&sha1(&[text.as_bytes()])), want, "{text:?}");
+        let hash = sha1(&[text.as_bytes()]);
+        let words = hash.chunks_exact(4).map(|word| word.try_into().map(u32::from_be_bytes));
+        assert_eq!(words.collect::<Result<Vec<_>, _>>().expect("of four"), want, "{text:?}");
     }
     assert_eq!(sha1(&[b"a", b"bc"]), sha1(&[b"abc"]), "parts are joined");
 }

@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::StorageBackend;
 
@@ -51,8 +52,8 @@ pub struct Directory {
     mark: DiskMark,
     /// Synced after every change of a name.
     names: File,
-    /// Holds the lock.
-    _lock: File,
+    /// Holds the lock; every open file holds it too, so that it ends with the last of them.
+    lock: Arc<File>,
 }
 
 impl Directory {
@@ -86,7 +87,7 @@ impl Directory {
         }
         names.sync_all().map_err(fail("written"))?;
         let mark = mark_of(&lock).map_err(fail("read"))?;
-        Ok(Self { path: path.into(), mark, names, _lock: lock })
+        Ok(Self { path: path.into(), mark, names, lock: Arc::new(lock) })
     }
 
     /// Where it is.
@@ -104,7 +105,7 @@ impl Disk for Directory {
         if made {
             self.names.sync_all()?;
         }
-        Ok(Box::new(DataFile(file)))
+        Ok(Box::new(DataFile { file, _lock: Arc::clone(&self.lock) }))
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
@@ -159,26 +160,29 @@ fn mark_of(lock: &File) -> io::Result<DiskMark> {
 
 /// A file of a directory, as redb wants it. The directory's lock stands for the file's.
 #[derive(Debug)]
-struct DataFile(File);
+struct DataFile {
+    file: File,
+    _lock: Arc<File>,
+}
 
 impl StorageBackend for DataFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
+        self.file.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)
     }
 }

@@ -15,7 +15,7 @@ use crate::placement::DiskMark;
 /// Name of the file in the data directory.
 pub const FACTS_FILE: &str = "node.redb";
 
-/// The facts: one record, MessagePack after a schema byte.
+/// The facts: one record, `MessagePack` after a schema byte.
 const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 /// Every boot of this directory.
 const BOOTS: TableDefinition<u64, ()> = TableDefinition::new("boots");

@@ -88,6 +88,16 @@ pub enum Op {
         /// The store now holds everything up to `last`: it is no longer filling.
         complete: bool,
     },
+    /// Puts `record` in place of the corrupt record of its key, which must have been this very
+    /// write: one fetched from another replica. A record that can be read is never replaced.
+    Repair {
+        /// Which shard.
+        shard: ShardId,
+        /// The seal.
+        epoch: Epoch,
+        /// The write, as another store has it.
+        record: Record,
+    },
     /// Up to `acked` every in-sync store has everything: forgets what was replaced up to there.
     /// Only moves forward, never past the shard's last write, and never into the middle of an
     /// adopted or filled stretch, whose inner states are unknown here.
@@ -111,6 +121,7 @@ impl Op {
             | Self::Adopt { shard, .. }
             | Self::Begin { shard, .. }
             | Self::Fill { shard, .. }
+            | Self::Repair { shard, .. }
             | Self::Acked { shard, .. } => *shard,
         }
     }

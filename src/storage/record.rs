@@ -87,6 +87,12 @@ impl Record {
         out
     }
 
+    /// The number in an encoded record whose checksum was verified before.
+    pub(super) fn number_in(bytes: &[u8]) -> Option<Number> {
+        let header = bytes.first_chunk::<HEADER_BYTES>()?;
+        Some(Number { epoch: Epoch(long(header, 2)), seq: long(header, 10) })
+    }
+
     /// The record that lies under `key`, with its checksum, both verified.
     pub(super) fn decode(
         shard: ShardId,
@@ -122,7 +128,7 @@ fn long(header: &[u8; HEADER_BYTES], at: usize) -> u64 {
     header[at..at + 8].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))
 }
 
-fn checksum(shard: ShardId, key: &[u8], header: &[u8], value: &[u8]) -> u32 {
+pub(super) fn checksum(shard: ShardId, key: &[u8], header: &[u8], value: &[u8]) -> u32 {
     let mut hash = Sha1::new();
     hash.update(shard.0.to_be_bytes());
     // With its length, so that no byte can move between key and value unseen.

@@ -296,7 +296,7 @@ pub enum LinksError {
 pub enum SendError {
     /// Too much waits to be written to that node. Next: slow down, send again later.
     #[error("overloaded: too much waits to be sent to {0}")]
-    Overloaded(NodeId),
+    Overloaded(String),
     /// There is no way to it now. Next: send again after the back-off.
     #[error("unreachable: {0}")]
     Unreachable(String),

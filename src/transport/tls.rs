@@ -1,13 +1,36 @@
 //! TLS 1.3 with certificates on both sides, and the name in them.
+//!
+//! A certificate carries exactly one URI: `spiffe://<cluster>/node/<name>`. The chain is judged
+//! during the TLS handshake, the name right after it: then the other side can be told in words.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::Clock;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::base::{Clock, NodeId, Stream};
 
 /// Certificate, key and trust of this node, ready for both directions.
-#[derive(Debug)]
-pub struct TlsConfig(());
+pub struct TlsConfig {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+    own: San,
+}
 
 /// Where a node's PEM files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +46,7 @@ pub struct TlsFiles {
 /// Why certificate or key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TlsError(pub String);
+pub struct TlsError(String);
 
 impl TlsFiles {
     /// Reads the files.
@@ -31,7 +54,11 @@ impl TlsFiles {
     /// # Errors
     /// [`TlsError`] names the file.
     pub fn load(&self, clock: Arc<dyn Clock>) -> Result<TlsConfig, TlsError> {
-        TlsConfig::from_pem("", "", "", clock)
+        let read = |path: &Path| {
+            fs::read_to_string(path)
+                .map_err(|error| TlsError(format!("cannot read {}: {error}", path.display())))
+        };
+        TlsConfig::from_pem(&read(&self.ca)?, &read(&self.cert)?, &read(&self.key)?, clock)
     }
 }
 
@@ -41,11 +68,284 @@ impl TlsConfig {
     /// # Errors
     /// [`TlsError`] says which of the three is wrong, and how.
     pub fn from_pem(
-        _ca: &str,
-        _cert: &str,
-        _key: &str,
-        _clock: Arc<dyn Clock>,
+        ca: &str,
+        cert: &str,
+        key: &str,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, TlsError> {
-        Ok(Self(()))
+        Self::assemble([ca, cert, key], clock, San::of)
+    }
+
+    /// As [`TlsConfig::from_pem`], with `name` to find this node's name in its certificate.
+    pub(super) fn assemble(
+        [ca, cert, key]: [&str; 3],
+        clock: Arc<dyn Clock>,
+        name: impl Fn(&CertificateDer<'_>) -> Result<San, String>,
+    ) -> Result<Self, TlsError> {
+        let wrong = |what: &str, why: &dyn fmt::Display| TlsError(format!("the {what}: {why}"));
+        let roots = roots(ca)?;
+        let chain = certificates("node's certificate", cert)?;
+        let own = chain.first().ok_or_else(|| wrong("node's certificate", &"it is empty"))?;
+        let own = name(own).map_err(|error| wrong("node's certificate", &error))?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+            .map_err(|error| wrong("node's private key", &error))?;
+
+        let provider = Arc::new(ring::default_provider());
+        let time: Arc<dyn TimeProvider> = Arc::new(Wall(clock));
+        let acceptor =
+            server(&provider, time.clone(), roots.clone(), (chain.clone(), key.clone_key()))?;
+        let connector = client(&provider, time, roots, (chain, key))?;
+        Ok(Self { acceptor, connector, own })
+    }
+
+    /// The name in this node's own certificate.
+    pub(super) const fn own(&self) -> &San {
+        &self.own
+    }
+
+    /// The TLS handshake of the accepting side; gives the name the other side proved.
+    pub(super) async fn accept(&self, stream: Stream) -> Result<(Stream, Proof), String> {
+        let stream = self.acceptor.accept(stream).await.map_err(|error| explain(&error))?;
+        let proof = proof(stream.get_ref().1.peer_certificates());
+        Ok((Box::new(stream), proof))
+    }
+
+    /// The TLS handshake of the dialling side. The other side has not judged us yet.
+    pub(super) async fn connect(&self, stream: Stream) -> Result<(Stream, Proof), String> {
+        // Never sent: names are in the URI, and are compared after the handshake.
+        let name = ServerName::try_from("evertree").map_err(|error| error.to_string())?;
+        let stream = self.connector.connect(name, stream).await.map_err(|error| explain(&error))?;
+        let proof = proof(stream.get_ref().1.peer_certificates());
+        Ok((Box::new(stream), proof))
+    }
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TlsConfig({})", self.own)
+    }
+}
+
+/// What the other side's certificate says: a name, or why it has no usable one.
+pub(super) type Proof = Result<San, String>;
+
+fn proof(chain: Option<&[CertificateDer<'_>]>) -> Proof {
+    San::of(chain.and_then(<[_]>::first).ok_or("it showed no certificate")?)
+}
+
+/// The name in a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct San {
+    pub(super) cluster_name: String,
+    pub(super) node: NodeId,
+}
+
+impl San {
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let certificate = webpki::EndEntityCert::try_from(certificate)
+            .map_err(|error| format!("it does not decode: {error}"))?;
+        let uris: Vec<&str> = certificate.valid_uri_names().collect();
+        let [uri] = uris[..] else {
+            return Err(format!(
+                "it carries {} URI names, and must carry exactly one: \
+                 spiffe://<cluster>/node/<name>",
+                uris.len()
+            ));
+        };
+        Self::parse(uri).ok_or_else(|| {
+            format!("its name is {uri:?}, and must be spiffe://<cluster>/node/<name>")
+        })
+    }
+
+    fn parse(uri: &str) -> Option<Self> {
+        let (cluster_name, path) = uri.strip_prefix("spiffe://")?.split_once('/')?;
+        let node = path.strip_prefix("node/")?.parse().ok()?;
+        (!cluster_name.is_empty()).then(|| Self { cluster_name: cluster_name.into(), node })
+    }
+}
+
+impl fmt::Display for San {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spiffe://{}/node/{}", self.cluster_name, self.node)
+    }
+}
+
+type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn server(
+    provider: &Arc<CryptoProvider>,
+    time: Arc<dyn TimeProvider>,
+    roots: Arc<RootCertStore>,
+    (chain, key): Own,
+) -> Result<TlsAcceptor, TlsError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+        .build()
+        .map_err(|error| TlsError(format!("the authority's certificate: {error}")))?;
+    let mut config = ServerConfig::builder_with_details(provider.clone(), time)
+        .with_protocol_versions(&[&TLS13])
+        .and_then(|builder| {
+            builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)
+        })
+        .map_err(|error| TlsError(format!("certificate and key of the node: {error}")))?;
+    // No resumption yet: every link is a full handshake.
+    config.send_tls13_tickets = 0;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn client(
+    provider: &Arc<CryptoProvider>,
+    time: Arc<dyn TimeProvider>,
+    roots: Arc<RootCertStore>,
+    (chain, key): Own,
+) -> Result<TlsConnector, TlsError> {
+    let algorithms = provider.signature_verification_algorithms;
+    let mut config = ClientConfig::builder_with_details(provider.clone(), time)
+        .with_protocol_versions(&[&TLS13])
+        .and_then(|builder| {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(OfAuthority { roots, algorithms }))
+                .with_client_auth_cert(chain, key)
+        })
+        .map_err(|error| TlsError(format!("certificate and key of the node: {error}")))?;
+    config.resumption = Resumption::disabled();
+    config.enable_sni = false;
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The authorities in a PEM text.
+pub(super) fn roots(ca: &str) -> Result<Arc<RootCertStore>, TlsError> {
+    let what = "authority's certificate";
+    let mut roots = RootCertStore::empty();
+    for root in certificates(what, ca)? {
+        roots.add(root).map_err(|error| TlsError(format!("the {what}: {error}")))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match all {
+        Ok(all) if all.is_empty() => {
+            Err(TlsError(format!("the {what}: there is no PEM certificate in it")))
+        }
+        Ok(all) => Ok(all),
+        Err(error) => Err(TlsError(format!("the {what}: {error}"))),
+    }
+}
+
+/// The wall clock of the node, as certificates are judged by.
+#[derive(Debug)]
+struct Wall(Arc<dyn Clock>);
+
+impl TimeProvider for Wall {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0.unix()))
+    }
+}
+
+/// Accepts a server by the chain to our authority. Its name is no host name: it is compared with
+/// the node we mean once the handshake is through.
+#[derive(Debug)]
+pub(super) struct OfAuthority {
+    pub(super) roots: Arc<RootCertStore>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for OfAuthority {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(end_entity)?,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2 is not spoken here".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Says in plain words what went wrong on a connection, and what to do.
+pub(super) fn explain(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(why)) => explain_certificate(why),
+        Some(Error::AlertReceived(alert)) => explain_alert(*alert),
+        Some(Error::NoCertificatesPresented) => {
+            "the other side showed no certificate: only nodes with a certificate of this \
+             cluster's authority may connect"
+                .into()
+        }
+        Some(Error::InvalidMessage(_)) => {
+            "the other side does not speak TLS: is it in insecure mode, or no node at all?".into()
+        }
+        Some(other) => format!("TLS failed: {other}"),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the other side closed the connection".into()
+        }
+        None => error.to_string(),
+    }
+}
+
+fn explain_certificate(why: &CertificateError) -> String {
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the other side's certificate has expired: renew it, or correct this node's clock"
+                .into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the other side's certificate is not valid yet: correct this node's clock".into()
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the other side's certificate is not from the authority this node trusts: all nodes \
+             of a cluster need certificates of one authority"
+                .into()
+        }
+        other => format!("the other side's certificate is not accepted: {other}"),
+    }
+}
+
+fn explain_alert(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateExpired => {
+            "the other side says that this node's certificate has expired: renew it".into()
+        }
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+            "the other side does not trust the authority of this node's certificate: all nodes of \
+             a cluster need certificates of one authority"
+                .into()
+        }
+        AlertDescription::CertificateRequired => {
+            "the other side wants a certificate: configure this node with one".into()
+        }
+        other => format!("the other side refused this node's certificate or TLS: {other:?}"),
     }
 }

@@ -1,5 +1,6 @@
 //! The nodes a plan may use, and what each has to do already.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +35,9 @@ pub(super) struct Roster {
     copies: usize,
     write_min: usize,
     seats: BTreeMap<NodeId, Seat>,
-    /// Of the nodes that are alive, as all below.
-    ring: Ring,
+    /// Of the nodes that are alive and have a weight, as all below. Made when it is asked: it
+    /// costs 128 hashes per node.
+    ring: OnceCell<Ring>,
     total: u64,
     orders: Vec<Vec<NodeId>>,
     /// A store that is gone for good.
@@ -57,8 +59,7 @@ impl Roster {
         stays: impl Fn(&NodeId) -> bool,
         alive: impl Fn(&NodeId) -> bool,
     ) -> Self {
-        let mut seats: BTreeMap<NodeId, Seat> = BTreeMap::new();
-        for (name, member) in view.members.iter().filter(|(name, _)| stays(name)) {
+        let seats = view.members.iter().filter(|(name, _)| stays(name)).map(|(name, member)| {
             let seat = Seat {
                 boot: member.boot,
                 store: member.store,
@@ -67,17 +68,23 @@ impl Roster {
                 alive: alive(name),
                 owned: 0,
             };
-            seats.insert(name.clone(), seat);
-        }
-        for owner in view.shards.iter().filter_map(|shard| shard.owner.as_ref()) {
-            if let Some(seat) = seats.get_mut(&owner.node) {
-                seat.owned += 1;
-            }
-        }
+            (name.clone(), seat)
+        });
+        let seats = seats.collect();
         match &view.constants {
             Some(constants) => Self::new(constants, seats),
             None => Self::with(0, (0, 0), seats),
         }
+    }
+
+    /// Counts what each node owns already.
+    pub(super) fn counted(mut self, view: &View) -> Self {
+        for owner in view.shards.iter().filter_map(|shard| shard.owner.as_ref()) {
+            if let Some(seat) = self.seats.get_mut(&owner.node) {
+                seat.owned += 1;
+            }
+        }
+        self
     }
 
     /// Adds a node that is about to be a member, with the shards it keeps.
@@ -103,15 +110,16 @@ impl Roster {
         (copies, write_min): (usize, usize),
         seats: BTreeMap<NodeId, Seat>,
     ) -> Self {
-        let mut ring = Ring::default();
         let used = || seats.iter().filter(|(_, seat)| seat.alive && seat.weight > 0);
-        let placed = used().map(|(name, seat)| (name.clone(), seat.weight, seat.zone.clone()));
-        ring.add(placed).expect("the names of a map are distinct");
+        // Each circle is walked both ways: going back, other nodes follow, but the sets are the same.
         let orders = (0..ORDERS).map(|order| {
-            let place =
-                |name: &NodeId| sha1(&[name.as_str().as_bytes(), b"/", &[order_byte(order)]]);
+            let circle = [b'0' + u8::from(order >= 2)];
+            let place = |name: &NodeId| sha1(&[name.as_str().as_bytes(), b"/", &circle]);
             let mut names: Vec<NodeId> = used().map(|(name, _)| name.clone()).collect();
             names.sort_by_cached_key(place);
+            if order % 2 == 1 {
+                names.reverse();
+            }
             names
         });
         let orders = orders.collect();
@@ -120,7 +128,7 @@ impl Roster {
             shards,
             copies,
             write_min,
-            ring,
+            ring: OnceCell::new(),
             total,
             orders,
             seats,
@@ -144,10 +152,10 @@ impl Roster {
         let point = shard_point(number);
         let node = keeps
             .filter(below_cap)
-            .or_else(|| self.ring.clockwise(point).find(below_cap))
-            .or_else(|| self.ring.owner(point))?
+            .or_else(|| self.ring().clockwise(point).find(below_cap))
+            .or_else(|| self.ring().owner(point))?
             .clone();
-        let mut in_sync = self.stores_in_order(&node, number.0 % ORDERS);
+        let mut in_sync = self.stores_in_order(&node, number.0 % ORDERS, self.copies);
         in_sync.sort_unstable();
         Some(self.assign(number, shard, &node, in_sync))
     }
@@ -188,32 +196,34 @@ impl Roster {
         in_sync: &[StoreId],
     ) -> Vec<StoreId> {
         let mut sets: Vec<Vec<StoreId>> = (0..ORDERS)
-            .map(|turn| self.stores_in_order(node, (number.0 % ORDERS + turn) % ORDERS))
+            .map(|turn| self.stores_in_order(node, (number.0 + turn) % ORDERS, self.copies))
             .collect();
         let missing = |set: &Vec<StoreId>| set.iter().filter(|&x| !in_sync.contains(x)).count();
         // Stable: among equals the shard's own order goes first.
         sets.sort_by_key(missing);
         // Past those sets anybody is better than too few.
-        sets.push(self.ring_stores(number));
+        sets.push(self.stores_in_order(node, number.0 % ORDERS, usize::MAX));
         let mut met = BTreeSet::new();
         let all = sets.into_iter().flatten();
         all.filter(|store| !in_sync.contains(store) && met.insert(*store)).collect()
     }
 
-    /// The set of `node` in one of the orders: its own store and the next ones, other zones first.
-    fn stores_in_order(&self, node: &NodeId, order: u16) -> Vec<StoreId> {
+    /// `count` stores from one of the orders: that of `node` and the next ones, other zones first.
+    fn stores_in_order(&self, node: &NodeId, order: u16, count: usize) -> Vec<StoreId> {
         let Some(names) = self.orders.get(usize::from(order)) else { return Vec::new() };
         let start = names.iter().position(|name| name == node).unwrap_or(0);
         let (before, after) = names.split_at(start);
         let seats = after.iter().chain(before).filter_map(|name| self.seats.get(name));
-        let set = other_zones_first(seats, |seat| seat.zone.as_str(), self.copies);
+        let set = other_zones_first(seats, |seat| seat.zone.as_str(), count);
         set.into_iter().map(|seat| seat.store).collect()
     }
 
-    /// All stores, as the ring ranks their nodes for a shard.
-    fn ring_stores(&self, number: ShardId) -> Vec<StoreId> {
-        let nodes = self.ring.clockwise(shard_point(number));
-        nodes.filter_map(|name| self.seats.get(name)).map(|seat| seat.store).collect()
+    fn ring(&self) -> &Ring {
+        self.ring.get_or_init(|| {
+            let used = self.seats.iter().filter(|(_, seat)| seat.alive && seat.weight > 0);
+            let placed = used.map(|(name, seat)| (name.clone(), seat.weight, seat.zone.clone()));
+            Ring::build(placed).expect("the names of a map are distinct")
+        })
     }
 
     /// Counts the shard as the node's.
@@ -256,9 +266,4 @@ impl Seat {
         let mine = (self.owned + 1) * u64::from(other.weight);
         mine.cmp(&((other.owned + 1) * u64::from(self.weight)))
     }
-}
-
-/// The digit of an order, as it is hashed.
-fn order_byte(order: u16) -> u8 {
-    b'0' + u8::try_from(order).unwrap_or(0)
 }

@@ -243,28 +243,24 @@ fn only_a_live_holder_takes_over_a_shard_with_records() {
     let Change::Evict { assign, .. } = &mut eviction else { panic!("an eviction") };
     assert_eq!(assign.len(), owned.len());
     assert!(owned.len() >= 3, "each gets a wrong plan of its own: {owned:?}");
-    let shard = |cluster: &Cluster, at: usize| cluster.shard(assign_shard(&owned, at)).clone();
+    let shard = |at: usize| cluster.shard(owned[at]);
     let outside = |shard: &Shard| {
         (1..=4).find(|&s| !shard.in_sync.contains(&StoreId(s.into()))).expect("one is outside")
     };
     // A node that does not hold it; a store added without the records; a live holder left out.
-    let first = outside(&shard(&cluster, 0));
+    let first = outside(shard(0));
     assign[0].owner = Some(Owner { node: id(first), boot: Boot(1) });
-    let second = outside(&shard(&cluster, 1));
+    let second = outside(shard(1));
     assign[1].in_sync.push(StoreId(second.into()));
     assign[1].in_sync.sort_unstable();
-    let owner = assign[2].owner.clone().expect("planned");
-    assign[2].in_sync = vec![cluster.view.members[&owner.node].store];
+    let heir = assign[2].owner.clone().expect("planned");
+    assign[2].in_sync = vec![cluster.view.members[&heir.node].store];
     cluster.accept(eviction);
     for &number in &owned[..3] {
         assert_eq!(cluster.shard(number).owner, None, "{number}");
         assert_eq!(cluster.shard(number).in_sync.len(), 2);
     }
     assert!(owned[3..].iter().all(|&number| cluster.shard(number).owner.is_some()));
-}
-
-fn assign_shard(owned: &[ShardId], at: usize) -> ShardId {
-    owned[at]
 }
 
 #[test]
@@ -409,4 +405,27 @@ fn one_entry_assigns_a_shard_once() {
     let outcome = cluster.view.apply(cluster.index, &proposal);
     assert!(matches!(outcome, Outcome::Refused(Refusal::Stale(_))), "{outcome:?}");
     assert_eq!(cluster.view.shards, before.shards);
+}
+
+#[test]
+fn a_shard_that_one_entry_took_and_gave_is_not_given_again_in_it() {
+    let mut cluster = Cluster::formed(4, &constants(3, 2));
+    cluster.write_all();
+    cluster.accept(cluster.eviction(1));
+    // The same entry evicts the heir of one of its shards too, with a plan made in between.
+    let moved = |n: u16| {
+        let of = cluster.of(n).into_iter();
+        of.filter(|&s| cluster.shard(s).epoch.0 == cluster.index).collect::<Vec<_>>()
+    };
+    let (heir, moved) = (2..=4).map(|n| (n, moved(n))).find(|(_, m)| !m.is_empty()).expect("one");
+    let proposal = Proposal { id: ChangeId(500), change: cluster.eviction(heir) };
+    assert_eq!(cluster.view.apply(cluster.index, &proposal), Outcome::Accepted);
+    cluster.view.check().expect("the view keeps its rules");
+    for shard in moved {
+        assert_eq!(cluster.shard(shard).owner, None, "{shard}: its epoch would come twice");
+    }
+    let alive = cluster.view.members.keys().cloned().collect();
+    let assign = plan_ownerless(&cluster.view, &alive);
+    cluster.accept(Change::Assign { cause: "ownerless".into(), assign });
+    assert!(cluster.view.shards.iter().all(|shard| shard.owner.is_some()));
 }

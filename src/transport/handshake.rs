@@ -1,0 +1,216 @@
+//! From a byte stream to a peer whose name is proved. Nothing else of it is decoded before.
+
+use std::fmt;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::api::{Class, Identity, Peer, Security};
+use super::tls::{Proof, explain};
+use crate::base::{ClusterId, NodeId, Stream};
+use crate::wire::hello::{Greeting, Hello, PROTOCOL, Refuse, Welcome};
+
+/// What this node is at the start of a handshake.
+#[derive(Debug, Clone)]
+pub(super) struct Me {
+    pub(super) identity: Identity,
+    pub(super) cluster: ClusterId,
+    /// Changes with either: a handshake begun before counts for nothing.
+    pub(super) generation: u64,
+}
+
+/// Whom a connection turned out to reach.
+pub(super) struct Met {
+    pub(super) peer: Peer,
+    pub(super) class: Class,
+    pub(super) cluster: ClusterId,
+    pub(super) formation_only: bool,
+    pub(super) stream: Stream,
+    /// Already received behind the handshake.
+    pub(super) rest: BytesMut,
+}
+
+impl fmt::Debug for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Met({:?}, {})", self.peer, self.class)
+    }
+}
+
+/// The dialling side. `to` is whom it means to reach, if it knows.
+pub(super) async fn dial(
+    me: &Me,
+    security: &Security,
+    stream: Stream,
+    (to, class): (Option<&NodeId>, Class),
+    nonce: u64,
+) -> Result<Met, String> {
+    let (mut stream, proof) = match security {
+        Security::Tls(tls) => {
+            let (stream, proof) = tls.connect(stream).await?;
+            (stream, Some(proof))
+        }
+        Security::Insecure => (stream, None),
+    };
+    if let Err(why) = judge_certificate(me, proof.as_ref(), to) {
+        let reason = format!("your certificate is not accepted: {why}");
+        // Best effort: this side knows already.
+        let _ = send(&mut stream, &Greeting::Refuse(Refuse { reason })).await;
+        return Err(format!("the other side's certificate is not accepted: {why}"));
+    }
+    let hello = Hello {
+        protocol_min: PROTOCOL,
+        protocol_max: PROTOCOL,
+        cluster_name: me.identity.cluster_name.clone(),
+        cluster: me.cluster,
+        node: me.identity.node.clone(),
+        boot: me.identity.boot,
+        to: to.cloned(),
+        class: class as u8,
+        nonce,
+    };
+    // If it fails, what the other side had to say may still be there to read.
+    let _ = send(&mut stream, &Greeting::Hello(hello)).await;
+    let mut rest = BytesMut::new();
+    let welcome = match receive(&mut stream, &mut rest).await? {
+        Greeting::Welcome(welcome) => welcome,
+        Greeting::Refuse(refuse) => return Err(format!("refused: {}", refuse.reason)),
+        Greeting::Hello(_) => return Err("the other side answered with a hello".into()),
+    };
+    if welcome.nonce != nonce || welcome.protocol != PROTOCOL {
+        return Err("the other side answered another handshake than this one".into());
+    }
+    judge_name(&welcome.node, proof.as_ref())?;
+    if to.is_some_and(|to| *to != welcome.node) {
+        return Err(format!("this is the address of {}, not of the node meant", welcome.node));
+    }
+    let formation_only = judge_cluster(me, welcome.cluster)?;
+    let peer = Peer { node: welcome.node, boot: welcome.boot };
+    Ok(Met { peer, class, cluster: welcome.cluster, formation_only, stream, rest })
+}
+
+/// The accepting side.
+pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Result<Met, String> {
+    let (mut stream, proof) = match security {
+        Security::Tls(tls) => {
+            let (stream, proof) = tls.accept(stream).await?;
+            (stream, Some(proof))
+        }
+        Security::Insecure => (stream, None),
+    };
+    let mut rest = BytesMut::new();
+    let hello = match receive(&mut stream, &mut rest).await? {
+        Greeting::Hello(hello) => hello,
+        Greeting::Refuse(refuse) => return Err(format!("refused: {}", refuse.reason)),
+        Greeting::Welcome(_) => return Err("the other side began with a welcome".into()),
+    };
+    let (class, formation_only) = match judge_hello(me, &hello, proof.as_ref()) {
+        Ok(judged) => judged,
+        Err(reason) => {
+            let why = format!("{} was refused: {reason}", hello.node);
+            let _ = send(&mut stream, &Greeting::Refuse(Refuse { reason })).await;
+            return Err(why);
+        }
+    };
+    let welcome = Welcome {
+        protocol: PROTOCOL,
+        cluster: me.cluster,
+        node: me.identity.node.clone(),
+        boot: me.identity.boot,
+        nonce: hello.nonce,
+    };
+    send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
+    let peer = Peer { node: hello.node, boot: hello.boot };
+    Ok(Met { peer, class, cluster: hello.cluster, formation_only, stream, rest })
+}
+
+fn judge_hello(me: &Me, hello: &Hello, proof: Option<&Proof>) -> Result<(Class, bool), String> {
+    judge_certificate(me, proof, None)?;
+    judge_name(&hello.node, proof)?;
+    let own = &me.identity;
+    if hello.cluster_name != own.cluster_name {
+        return Err(format!(
+            "it belongs to cluster {:?}, and {} to cluster {:?}: correct its cluster name or its \
+             seeds",
+            hello.cluster_name, own.node, own.cluster_name
+        ));
+    }
+    if hello.protocol_min > PROTOCOL || hello.protocol_max < PROTOCOL {
+        return Err(format!(
+            "it speaks protocols {} to {}, and {} speaks {PROTOCOL}: update the older one",
+            hello.protocol_min, hello.protocol_max, own.node
+        ));
+    }
+    if let Some(to) = hello.to.as_ref().filter(|to| **to != own.node) {
+        return Err(format!("this is {}, not {to}: correct the address of {to}", own.node));
+    }
+    let class = *Class::ALL
+        .get(usize::from(hello.class))
+        .ok_or_else(|| format!("{} is no class of connection", hello.class))?;
+    Ok((class, judge_cluster(me, hello.cluster)?))
+}
+
+/// Whether the other side's certificate is one of this cluster, and of the node meant.
+fn judge_certificate(me: &Me, proof: Option<&Proof>, to: Option<&NodeId>) -> Result<(), String> {
+    let Some(proof) = proof else { return Ok(()) };
+    let san = proof.as_ref().map_err(Clone::clone)?;
+    if san.cluster_name != me.identity.cluster_name {
+        return Err(format!(
+            "it is for {san}, and this cluster is {:?}: use certificates of one cluster",
+            me.identity.cluster_name
+        ));
+    }
+    match to {
+        Some(to) if *to != san.node => Err(format!(
+            "it is for {}, and the node meant is {to}: correct the address of {to}, or its \
+             certificate",
+            san.node
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the other side is who it claims to be.
+fn judge_name(claim: &NodeId, proof: Option<&Proof>) -> Result<(), String> {
+    match proof {
+        Some(Ok(san)) if san.node != *claim => Err(format!(
+            "it claims to be {claim}, but its certificate is for {}: give {claim} its own \
+             certificate",
+            san.node
+        )),
+        Some(Ok(_)) | None => Ok(()),
+        Some(Err(why)) => Err(why.clone()),
+    }
+}
+
+/// Whether the clusters agree; true if the link carries only formation.
+fn judge_cluster(me: &Me, other: ClusterId) -> Result<bool, String> {
+    let unformed = [me.cluster, other].contains(&ClusterId::UNFORMED);
+    if !unformed && me.cluster != other {
+        return Err(format!(
+            "its data belongs to cluster {other}, and that of {} to cluster {}: one of the two \
+             has a wrong data directory or wrong seeds",
+            me.identity.node, me.cluster
+        ));
+    }
+    Ok(unformed)
+}
+
+async fn send(stream: &mut Stream, greeting: &Greeting) -> std::io::Result<()> {
+    stream.write_all(&greeting.encode()).await?;
+    stream.flush().await
+}
+
+/// Reads one greeting. Bounded by the longest greeting and one read.
+async fn receive(stream: &mut Stream, rest: &mut BytesMut) -> Result<Greeting, String> {
+    loop {
+        if let Some(greeting) = Greeting::decode(rest).map_err(|error| error.to_string())? {
+            return Ok(greeting);
+        }
+        rest.reserve(1024);
+        match stream.read_buf(rest).await {
+            Ok(0) => return Err("the other side closed the connection in the handshake".into()),
+            Ok(_) => {}
+            Err(error) => return Err(explain(&error)),
+        }
+    }
+}

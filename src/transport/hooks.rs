@@ -1,0 +1,51 @@
+//! What others want to be told of the links.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::base::{Instant, NodeId};
+
+type Arrival = Arc<dyn Fn(&NodeId, Instant) + Send + Sync>;
+type Broken = Arc<dyn Fn(&NodeId, &str) + Send + Sync>;
+type Refused = Arc<dyn Fn(SocketAddr, &str) + Send + Sync>;
+
+/// At most one listener of each kind.
+#[derive(Default)]
+pub(super) struct Hooks {
+    pub(super) arrival: RwLock<Option<Arrival>>,
+    pub(super) broken: RwLock<Option<Broken>>,
+    pub(super) refused: RwLock<Option<Refused>>,
+}
+
+impl Hooks {
+    pub(super) fn arrival(&self, node: &NodeId, now: Instant) {
+        // Not called under the lock: it may set hooks itself.
+        let hook = self.arrival.read().clone();
+        if let Some(hook) = hook {
+            hook(node, now);
+        }
+    }
+
+    pub(super) fn broken(&self, node: &NodeId, why: &str) {
+        let hook = self.broken.read().clone();
+        if let Some(hook) = hook {
+            hook(node, why);
+        }
+    }
+
+    pub(super) fn refused(&self, from: SocketAddr, why: &str) {
+        let hook = self.refused.read().clone();
+        if let Some(hook) = hook {
+            hook(from, why);
+        }
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooks")
+    }
+}

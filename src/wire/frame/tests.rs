@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const BODY_MAX: usize = 1024;
+
+fn full() -> Header {
+    Header {
+        kind: Kind::Ask,
+        service: 6,
+        schema: 0x0102,
+        shard: Some(ShardId(0x0a0b)),
+        call: 0x1122_3344_5566_7788,
+        version: Version(7),
+        epoch: Epoch(0x0001_0000_0000_0002),
+        trace: Some(Trace { trace_id: 0x0fed, span_id: 0x0abc, flags: 1 }),
+    }
+}
+
+fn bytes_of(header: &Header, body: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    encode(header, body, &mut out);
+    out
+}
+
+/// Whoever changes these breaks running clusters: raise the protocol number instead.
+#[test]
+fn golden_bytes_of_frames() {
+    let show = |bytes: BytesMut| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    assert_eq!(
+        show(bytes_of(&Header::of(Kind::Ping, 0), b"")),
+        "00000020 06 00 0000 0000 0000 0000000000000000 0000000000000000 0000000000000000"
+            .replace(' ', "")
+    );
+    assert_eq!(
+        show(bytes_of(&full(), b"hi")),
+        "0000003b 02 06 0003 0102 0a0b 1122334455667788 0000000000000007 0001000000000002 \
+         00000000000000000000000000000fed 0000000000000abc 01 6869"
+            .replace(' ', "")
+    );
+}
+
+#[test]
+fn malformed_frames_are_refused_without_waiting_for_the_rest() {
+    let good = bytes_of(&full(), b"hi");
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let table: Vec<(&str, BytesMut, WireError)> = vec![
+        (
+            "a length above the maximum",
+            BytesMut::from(&[0xff, 0xff, 0xff, 0xff][..]),
+            WireError::TooLong { bytes: 0xffff_ffff, bytes_max: BODY_MAX + 57 },
+        ),
+        (
+            "a body one byte too long",
+            bytes_of(&Header::of(Kind::Tell, 0), &[0; BODY_MAX + 26])[..4].into(),
+            WireError::TooLong { bytes: BODY_MAX + 58, bytes_max: BODY_MAX + 57 },
+        ),
+        ("a length below the header", BytesMut::from(&[0, 0, 0, 31][..]), WireError::TooShort(31)),
+        ("an unknown kind", with(4, 99), WireError::Kind(99)),
+        ("kind zero", with(4, 0), WireError::Kind(0)),
+        (
+            "unknown flags",
+            with(6, 0x80),
+            WireError::Garbage("flags 0x8003 are not known here".into()),
+        ),
+        (
+            "parts, which do not exist yet",
+            with(7, 7),
+            WireError::Garbage("flags 0x7 are not known here".into()),
+        ),
+        (
+            "a trace context flagged but not there",
+            {
+                let mut bytes = bytes_of(&Header::of(Kind::Tell, 0), b"short");
+                bytes[7] = 2;
+                bytes
+            },
+            WireError::TooShort(37),
+        ),
+    ];
+    for (what, mut input, error) in table {
+        assert_eq!(Splitter::new(BODY_MAX).next(&mut input), Err(error), "{what}");
+    }
+}
+
+#[test]
+fn a_truncated_frame_waits_and_takes_nothing() {
+    let whole = bytes_of(&full(), b"hi");
+    for cut in 0..whole.len() {
+        let mut input = BytesMut::from(&whole[..cut]);
+        assert_eq!(Splitter::new(BODY_MAX).next(&mut input), Ok(None), "cut at {cut}");
+        assert_eq!(input.len(), cut);
+    }
+}
+
+#[test]
+fn a_voided_frame_is_of_kind_void_and_the_next_is_whole() {
+    let mut out = bytes_of(&full(), b"taken back");
+    encode(&Header::of(Kind::Ping, 3), b"", &mut out);
+    assert!(void(&mut out, 0));
+    assert!(!void(&mut out, usize::MAX));
+    let splitter = Splitter::new(BODY_MAX);
+    let first = splitter.next(&mut out).expect("well formed").expect("whole");
+    assert_eq!(first.header.kind, Kind::Void);
+    let second = splitter.next(&mut out).expect("well formed").expect("whole");
+    assert_eq!(second.header, Header::of(Kind::Ping, 3));
+}
+
+fn any_header() -> impl Strategy<Value = Header> {
+    let trace = proptest::option::of(any::<(u128, u64, u8)>());
+    let fixed = (1u8..=8, any::<u8>(), any::<u16>(), proptest::option::of(any::<u16>()));
+    (fixed, any::<(u64, u64, u64)>(), trace).prop_map(
+        |((kind, service, schema, shard), (call, version, epoch), trace)| Header {
+            kind: Kind::from_wire(kind).expect("1 to 8 are kinds"),
+            service,
+            schema,
+            shard: shard.map(ShardId),
+            call,
+            version: Version(version),
+            epoch: Epoch(epoch),
+            trace: trace.map(|(trace_id, span_id, flags)| Trace { trace_id, span_id, flags }),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn frames_survive_any_cutting(
+        frames in proptest::collection::vec(
+            (any_header(), proptest::collection::vec(any::<u8>(), 0..100)), 1..8),
+        piece in 1usize..64,
+    ) {
+        let mut wire = BytesMut::new();
+        for (header, body) in &frames {
+            encode(header, body, &mut wire);
+        }
+        let (mut input, mut got) = (BytesMut::new(), Vec::new());
+        for chunk in wire.chunks(piece) {
+            input.extend_from_slice(chunk);
+            while let Some(frame) = Splitter::new(BODY_MAX).next(&mut input).expect("well formed") {
+                got.push((frame.header, frame.body.to_vec()));
+            }
+        }
+        prop_assert!(input.is_empty());
+        prop_assert_eq!(got, frames);
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut input = BytesMut::from(&bytes[..]);
+        while let Ok(Some(_)) = Splitter::new(BODY_MAX).next(&mut input) {}
+    }
+}
