@@ -29,3 +29,6 @@ pub use kind::{Durable, Entity, HostedKind, Kind, LANE_MESSAGES, PASSIVATE_AFTER
 pub use records::Records;
 pub use refs::{Entities, EntityRef};
 pub use reply::Reply;
+
+#[cfg(test)]
+mod tests;

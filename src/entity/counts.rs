@@ -16,6 +16,10 @@ pub struct EntityCounts {
     pub crashed: u64,
     /// Messages from other nodes refused because a lane was full.
     pub overloaded: u64,
+    /// Messages sent back because this node does not own their shard.
+    pub not_owner: u64,
+    /// Messages that had to wait for a view this node had not seen.
+    pub held: u64,
     /// Tells that came here and were not handled.
     pub tells_lost: u64,
 }
@@ -35,6 +39,8 @@ pub(super) struct Tally {
     pub(super) passivated: Count,
     pub(super) crashed: Count,
     pub(super) overloaded: Count,
+    pub(super) not_owner: Count,
+    pub(super) held: Count,
     pub(super) tells_lost: Count,
 }
 
@@ -47,6 +53,8 @@ impl Tally {
             passivated: read(&self.passivated),
             crashed: read(&self.crashed),
             overloaded: read(&self.overloaded),
+            not_owner: read(&self.not_owner),
+            held: read(&self.held),
             tells_lost: read(&self.tells_lost),
         }
     }

@@ -129,6 +129,7 @@ impl Hosts {
                 if waiting.frames < HELD_FRAMES_MAX && waiting.bytes + bytes <= HELD_BYTES_MAX {
                     waiting.frames += 1;
                     waiting.bytes += bytes;
+                    self.counts().held.add(1);
                     waiting.shards.entry(shard).or_default().push_back(held);
                     return;
                 }

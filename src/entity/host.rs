@@ -384,15 +384,22 @@ impl Hosts {
 
     /// Says no to whoever sent it; a tell is counted as lost.
     pub(super) fn refuse<M>(&self, envelope: Envelope<M>, why: Refusal) {
-        if matches!(why, Refusal::Because(NotExecuted::Overloaded { .. })) {
-            self.0.counts.overloaded.add(1);
-        }
+        self.count(&why);
         if envelope.refuse(why) {
             self.0.counts.tells_lost.add(1);
         }
     }
 
+    fn count(&self, why: &Refusal) {
+        match why {
+            Refusal::NotOwner(_) => self.0.counts.not_owner.add(1),
+            Refusal::Because(NotExecuted::Overloaded { .. }) => self.0.counts.overloaded.add(1),
+            Refusal::Because(_) => {}
+        }
+    }
+
     pub(super) fn refuse_arrived(&self, arrived: &Arrived, why: &Refusal) {
+        self.count(why);
         if arrived.refuse(why) {
             self.0.counts.tells_lost.add(1);
         }

@@ -79,6 +79,12 @@ impl<E: Entity> Kind<E> {
     /// A volatile kind whose entities share `env`.
     #[must_use]
     pub fn new(env: E::Env) -> Self {
+        Self::shared(Arc::new(env))
+    }
+
+    /// The same, with an `env` that others hold too.
+    #[must_use]
+    pub fn shared(env: Arc<E::Env>) -> Self {
         let policy = Policy {
             durable: false,
             lane_messages_max: LANE_MESSAGES,
@@ -86,7 +92,7 @@ impl<E: Entity> Kind<E> {
             restart: Restart::Permanent,
             intensity: Intensity::default(),
         };
-        Self { env: Arc::new(env), policy }
+        Self { env, policy }
     }
 
     /// The state outlives its node: `cx.save` keeps it.

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::{Entity, Failure};
 use crate::authority::Tenure;
 use crate::base::Instant;
-use crate::replica::{ReplicaError, SaveError, Write};
+use crate::replica::{ReplicaError, Replicas, SaveError, Write};
 use crate::storage::Record;
 
 /// Loads and saves records under a tenure: the replication, or a table in a test.
@@ -23,6 +24,22 @@ pub trait Records: fmt::Debug + Send + Sync + 'static {
 
     /// Writes; resolves when all stores that must have it do.
     fn save(&self, tenure: Tenure, write: Write) -> BoxFuture<'static, Result<(), SaveError>>;
+}
+
+impl Records for Replicas {
+    fn load(
+        &self,
+        tenure: Tenure,
+        key: Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Option<Record>, ReplicaError>> {
+        async move { Self::load(self, tenure, &key, deadline).await }.boxed()
+    }
+
+    fn save(&self, tenure: Tenure, write: Write) -> BoxFuture<'static, Result<(), SaveError>> {
+        let replicas = self.clone();
+        async move { Self::save(&replicas, tenure, write).await }.boxed()
+    }
 }
 
 /// The key of an entity's record: kind, a zero byte, id.
