@@ -1,0 +1,486 @@
+//! What a node hosts: its kinds, the homes of their entities, and the door for messages of others.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::counts::{EntityCounts, Tally};
+use super::door::Door;
+use super::frame::{Refusal, decode_message};
+use super::home::Home;
+use super::kind::Policy;
+use super::lane::{Envelope, Fate};
+use super::records::Records;
+use super::reply::{Back, Call};
+use super::{Entities, Entity, HostedKind, NotExecuted};
+use crate::authority::{Lapsed, Lease, Tenure, ViewAuthority};
+use crate::base::{Clock, Instant, NodeId, Seams, ShardId, Version, Watched, within};
+use crate::placement::View;
+use crate::transport::{Links, Service};
+
+/// How often idle entities and held frames are looked through.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// How long an ask waits that does not say.
+pub const ASK_WITHIN: Duration = Duration::from_secs(5);
+
+/// A message from another node, its address read.
+pub(super) struct Arrived {
+    pub(super) shard: ShardId,
+    pub(super) id: String,
+    pub(super) msg: Bytes,
+    pub(super) deadline: Instant,
+    pub(super) back: Option<Arc<Back>>,
+}
+
+impl Arrived {
+    /// It was not handled and will not be. True if nobody learns that.
+    pub(super) fn refuse(&self, why: &Refusal) -> bool {
+        match &self.back {
+            Some(back) => back.refuse(super::frame::encode_refusal(why)),
+            None => return true,
+        }
+        false
+    }
+}
+
+/// A kind on this node, its type forgotten.
+pub(super) trait AnyKind: Send + Sync {
+    /// Decodes a message and puts it into its lane, or refuses it.
+    fn deliver(&self, hosts: &Hosts, arrived: Arrived);
+    /// Stops the homes of shards that are not owned any more.
+    fn settle(&self, hosts: &Hosts);
+    fn sweep(&self);
+    fn stop(&self);
+    /// Entities in memory.
+    fn len(&self) -> usize;
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A kind on this node.
+pub(super) struct Host<E: Entity> {
+    env: Arc<E::Env>,
+    policy: Policy,
+    homes: Mutex<BTreeMap<ShardId, Arc<Home<E>>>>,
+}
+
+impl<E: Entity> Host<E> {
+    pub(super) fn new(env: Arc<E::Env>, policy: Policy) -> Self {
+        Self { env, policy, homes: Mutex::default() }
+    }
+
+    /// The home of a shard under its present tenure; `None` if the gate knows of none.
+    pub(super) fn home(&self, hosts: &Hosts, shard: ShardId) -> Option<Arc<Home<E>>> {
+        let (home, old) = {
+            let mut homes = self.homes.lock();
+            // Asked under the lock: a home made for an older epoch must not replace a newer one.
+            let tenure = hosts.lease().owned(shard)?;
+            match homes.get(&shard) {
+                Some(home) if home.tenure == tenure => return Some(home.clone()),
+                Some(_) | None => {}
+            }
+            let home = Home::new(hosts.clone(), self.env.clone(), self.policy, tenure);
+            let home = Arc::new(home);
+            // A stop that came before this one found nothing to stop here.
+            if hosts.is_stopping() {
+                return None;
+            }
+            (home.clone(), homes.insert(shard, home))
+        };
+        if let Some(old) = old {
+            old.stop();
+        }
+        Some(home)
+    }
+
+    fn all(&self) -> Vec<Arc<Home<E>>> {
+        self.homes.lock().values().cloned().collect()
+    }
+}
+
+impl<E: Entity> AnyKind for Host<E> {
+    fn deliver(&self, hosts: &Hosts, arrived: Arrived) {
+        let call = Arc::new(Call::default());
+        let back = arrived.back.clone().map(|back| (back, call.clone()));
+        let msg = match decode_message(hosts, back, &arrived.msg) {
+            Ok(msg) => msg,
+            Err(why) => return hosts.refuse_arrived(&arrived, &Refusal::Because(why)),
+        };
+        let Some(home) = self.home(hosts, arrived.shard) else {
+            return hosts.refuse_arrived(&arrived, &Refusal::NotOwner(hosts.version()));
+        };
+        let Arrived { id, deadline, back, .. } = arrived;
+        let fate = back.map_or(Fate::Nobody, Fate::There);
+        if let Err((envelope, why)) = home.push(&id, Envelope { msg, call, deadline, fate }) {
+            hosts.refuse(envelope, why);
+        }
+    }
+
+    fn settle(&self, hosts: &Hosts) {
+        let gone: Vec<_> = self
+            .homes
+            .lock()
+            .extract_if(.., |shard, home| hosts.lease().owned(*shard) != Some(home.tenure))
+            .collect();
+        for (_, home) in gone {
+            home.stop();
+        }
+    }
+
+    fn sweep(&self) {
+        for home in self.all() {
+            home.sweep();
+        }
+    }
+
+    fn stop(&self) {
+        let homes = std::mem::take(&mut *self.homes.lock());
+        for home in homes.into_values() {
+            home.stop();
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.all().iter().map(|home| home.len()).sum()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What [`Hosts::start`] needs.
+#[derive(Debug)]
+pub struct HostParts {
+    /// The world.
+    pub seams: Seams,
+    /// The way to other nodes.
+    pub links: Links,
+    /// Whose views say who owns what.
+    pub authority: Arc<dyn ViewAuthority>,
+    /// The gate; it must know a view before the authority publishes it.
+    pub lease: Lease,
+    /// Where durable kinds keep their state; a node without one hosts only volatile kinds.
+    pub records: Option<Arc<dyn Records>>,
+    /// This node.
+    pub me: NodeId,
+    /// What it hosts.
+    pub kinds: Vec<HostedKind>,
+}
+
+/// Why a node cannot host what it was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Two kinds have one name.
+    #[error("two kinds are named {0}: give one of them another `Entity::KIND`")]
+    KindTwice(&'static str),
+    /// A kind's name is empty or holds a zero byte.
+    #[error("{0:?} is no name for a kind: it must not be empty or hold a zero byte")]
+    KindName(&'static str),
+}
+
+#[derive(Default)]
+struct Tasks {
+    next: u64,
+    running: BTreeMap<u64, AbortHandle>,
+    closed: bool,
+    /// Whoever waits for the last of them.
+    at_end: Option<Waker>,
+}
+
+struct Inner {
+    seams: Seams,
+    links: Links,
+    authority: Arc<dyn ViewAuthority>,
+    lease: Lease,
+    records: Option<Arc<dyn Records>>,
+    me: NodeId,
+    kinds: BTreeMap<&'static str, Arc<dyn AnyKind>>,
+    door: Door,
+    counts: Tally,
+    calls: AtomicU64,
+    stopping: AtomicBool,
+    tasks: Mutex<Tasks>,
+    follower: Mutex<Option<AbortHandle>>,
+}
+
+/// The entities of one node. Cheap to clone; ends with [`Hosts::stop`].
+#[derive(Clone)]
+pub struct Hosts(Arc<Inner>);
+
+impl fmt::Debug for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hosts of {}", self.0.me)
+    }
+}
+
+impl Hosts {
+    /// Serves [`Service::Entity`] and follows the view from now on.
+    ///
+    /// # Errors
+    /// [`HostError`]: the kinds' names do not do.
+    pub fn start(parts: HostParts) -> Result<Self, HostError> {
+        let mut kinds: BTreeMap<&'static str, Arc<dyn AnyKind>> = BTreeMap::new();
+        for kind in parts.kinds {
+            if kind.name.is_empty() || kind.name.contains('\0') {
+                return Err(HostError::KindName(kind.name));
+            }
+            if kinds.insert(kind.name, kind.host).is_some() {
+                return Err(HostError::KindTwice(kind.name));
+            }
+        }
+        let hosts = Self(Arc::new(Inner {
+            seams: parts.seams,
+            links: parts.links,
+            authority: parts.authority,
+            lease: parts.lease,
+            records: parts.records,
+            me: parts.me,
+            kinds,
+            door: Door::default(),
+            counts: Tally::default(),
+            calls: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            tasks: Mutex::default(),
+            follower: Mutex::default(),
+        }));
+        hosts.links().serve(Service::Entity, Arc::new(super::door::Inlet(hosts.downgrade())));
+        let follower = follow(hosts.downgrade(), hosts.watched(), hosts.0.seams.clock.clone());
+        let follower = hosts.0.seams.work.spawn(follower);
+        *hosts.0.follower.lock() = Some(follower.abort_handle());
+        Ok(hosts)
+    }
+
+    /// All entities of a kind, on whichever node; this one need not host it.
+    #[must_use]
+    pub fn entities<E: Entity>(&self) -> Entities<E> {
+        Entities::new(self.clone())
+    }
+
+    /// The shard of `kind/id`; `None` before the cluster is formed.
+    #[must_use]
+    pub fn shard_of(&self, kind: &str, id: &str) -> Option<ShardId> {
+        let view = self.view();
+        let shards = view.constants.as_ref()?.shards;
+        Some(crate::ring::shard_of(kind, id.as_bytes(), shards))
+    }
+
+    /// What happened since the start.
+    #[must_use]
+    pub fn counted(&self) -> EntityCounts {
+        let in_memory = self.0.kinds.values().map(|kind| kind.len()).sum();
+        self.0.counts.read(in_memory)
+    }
+
+    /// Refuses new messages, gives turns that run until `deadline` to end, and drops the rest.
+    pub async fn stop(&self, deadline: Instant) {
+        self.0.stopping.store(true, Ordering::Release);
+        if let Some(follower) = self.0.follower.lock().take() {
+            follower.abort();
+        }
+        self.refuse_held();
+        for kind in self.0.kinds.values() {
+            kind.stop();
+        }
+        let ended = poll_fn(|cx| {
+            let mut tasks = self.0.tasks.lock();
+            if tasks.running.is_empty() {
+                return Poll::Ready(());
+            }
+            tasks.at_end = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        let _ = within(&*self.0.seams.clock, deadline, ended).await;
+        let left = {
+            let mut tasks = self.0.tasks.lock();
+            tasks.closed = true;
+            std::mem::take(&mut tasks.running)
+        };
+        for task in left.into_values() {
+            task.abort();
+        }
+    }
+}
+
+/// What the parts of this module use.
+impl Hosts {
+    pub(super) fn downgrade(&self) -> WeakHosts {
+        WeakHosts(Arc::downgrade(&self.0))
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.0.seams.clock.now()
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.0.seams.clock
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        ASK_WITHIN
+    }
+
+    pub(super) fn me(&self) -> &NodeId {
+        &self.0.me
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.0.lease
+    }
+
+    pub(super) fn links(&self) -> &Links {
+        &self.0.links
+    }
+
+    pub(super) fn records(&self) -> Option<&Arc<dyn Records>> {
+        self.0.records.as_ref()
+    }
+
+    pub(super) fn door(&self) -> &Door {
+        &self.0.door
+    }
+
+    pub(super) fn counts(&self) -> &Tally {
+        &self.0.counts
+    }
+
+    pub(super) fn view(&self) -> Arc<View> {
+        self.0.authority.view()
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.view().version
+    }
+
+    pub(super) fn watched(&self) -> Watched<View> {
+        self.0.authority.watched()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn next_call(&self) -> u64 {
+        self.0.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn kind(&self, name: &str) -> Option<&Arc<dyn AnyKind>> {
+        self.0.kinds.get(name)
+    }
+
+    pub(super) fn host<E: Entity>(&self) -> Option<&Host<E>> {
+        self.kind(E::KIND)?.as_any().downcast_ref()
+    }
+
+    /// Says no to whoever sent it; a tell is counted as lost.
+    pub(super) fn refuse<M>(&self, envelope: Envelope<M>, why: Refusal) {
+        self.count(&why);
+        if envelope.refuse(why) {
+            self.0.counts.tells_lost.add(1);
+        }
+    }
+
+    fn count(&self, why: &Refusal) {
+        match why {
+            Refusal::NotOwner(_) => self.0.counts.not_owner.add(1),
+            Refusal::Because(NotExecuted::Overloaded { .. }) => self.0.counts.overloaded.add(1),
+            Refusal::Because(_) => {}
+        }
+    }
+
+    pub(super) fn refuse_arrived(&self, arrived: &Arrived, why: &Refusal) {
+        self.count(why);
+        if arrived.refuse(why) {
+            self.0.counts.tells_lost.add(1);
+        }
+    }
+
+    /// Passes when the gate is open, and waits for a new grant where it may come.
+    ///
+    /// Only for futures that run inside [`Lease::through`]: that one parks them.
+    pub(super) async fn gate(&self, tenure: Tenure) -> Result<(), Lapsed> {
+        poll_fn(|cx| match self.0.lease.check(&tenure) {
+            Err(Lapsed::Expired) => {
+                // Polled again at once, by the gate around us, which parks.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            passed => Poll::Ready(passed),
+        })
+        .await
+    }
+
+    /// Starts a task that [`Hosts::stop`] ends at the latest.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.tasks.lock();
+        if tasks.closed {
+            return;
+        }
+        tasks.next += 1;
+        let number = tasks.next;
+        let hosts = self.downgrade();
+        let task = self.0.seams.work.spawn(async move {
+            // Also when the task is aborted or panics.
+            let _done = Done(hosts, number);
+            task.await;
+        });
+        tasks.running.insert(number, task.abort_handle());
+    }
+}
+
+/// Does not keep the entities alive.
+#[derive(Clone)]
+pub(super) struct WeakHosts(Weak<Inner>);
+
+impl WeakHosts {
+    pub(super) fn upgrade(&self) -> Option<Hosts> {
+        self.0.upgrade().map(Hosts)
+    }
+}
+
+struct Done(WeakHosts, u64);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if let Some(hosts) = self.0.upgrade() {
+            let at_end = {
+                let mut tasks = hosts.0.tasks.lock();
+                tasks.running.remove(&self.1);
+                if tasks.running.is_empty() { tasks.at_end.take() } else { None }
+            };
+            if let Some(waker) = at_end {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Follows the view: stops what is not owned any more, lets in what waited for it. And sweeps.
+async fn follow(hosts: WeakHosts, watched: Watched<View>, clock: Arc<dyn Clock>) {
+    let mut watch = watched.follow();
+    loop {
+        let changed = within(&*clock, clock.now() + SWEEP_EVERY, watch.changed()).await;
+        let Some(hosts) = hosts.upgrade() else { return };
+        if matches!(changed, Ok(None)) || hosts.is_stopping() {
+            return;
+        }
+        for kind in hosts.0.kinds.values() {
+            if changed.is_ok() {
+                kind.settle(&hosts);
+            } else {
+                kind.sweep();
+            }
+        }
+        hosts.let_in_held();
+    }
+}
