@@ -1,0 +1,263 @@
+//! From a configuration to a running node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::life::{self, Life};
+use super::{ConfigError, Inner, Node, NodeConfig, Parts, Security};
+use crate::authority::{
+    Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
+};
+use crate::base::{Boot, BootClock, ControlRuntime, Instant, Publisher, SeededRng, Seams, Spawner};
+use crate::base::TokioNet;
+use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Records};
+use crate::placement::ProfileError;
+use crate::replica::{ReplicaParts, Replicas};
+use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
+use crate::supervisor::StartError as TreeError;
+use crate::transport::{self, Identity, Links, LinksConfig, LinksError, TlsConfig, TlsError};
+
+/// How long a node waits for its cluster if nothing else is said.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// A round trip and an fsync that a profile must at least allow for.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// Why a node did not start. Nothing of it runs, and its files are closed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The settings do not fit each other.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The timing does not fit.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A file in the data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificates cannot be used.
+    #[error("certificates of {name}: {error}")]
+    Certificates {
+        /// The node.
+        name: crate::base::NodeId,
+        /// What is wrong with them.
+        error: TlsError,
+    },
+    /// A PEM is not text.
+    #[error("certificates: {0} is not PEM text; make certificates anew")]
+    Pem(&'static str),
+    /// The port, or another setting of the links.
+    #[error(transparent)]
+    Links(#[from] LinksError),
+    /// The cluster.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// What it was to host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Its own tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The operating system refused a thread.
+    #[error("the operating system refuses a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A node that is not started yet.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    config: NodeConfig,
+    kinds: Vec<HostedKind>,
+    seams: Option<Seams>,
+    disk: Option<Arc<dyn Disk>>,
+    start_within: Duration,
+}
+
+/// What was opened before the cluster is looked for, closed again if that fails.
+struct Opened {
+    seams: Seams,
+    control: Option<ControlRuntime>,
+    disk: Arc<dyn Disk>,
+    facts: Facts,
+    boot: Boot,
+    store: Store,
+    links: Links,
+}
+
+impl NodeBuilder {
+    pub(super) fn new(config: NodeConfig) -> Self {
+        let start_within = START_WITHIN;
+        Self { config, kinds: Vec::new(), seams: None, disk: None, start_within }
+    }
+
+    /// Hosts a kind of entity. All nodes of a cluster must host the same kinds.
+    #[must_use]
+    pub fn host<E: Entity>(mut self, kind: Kind<E>) -> Self {
+        self.kinds.push(kind.into());
+        self
+    }
+
+    /// Runs in this world instead of the machine's.
+    #[must_use]
+    pub fn seams(mut self, seams: Seams) -> Self {
+        self.seams = Some(seams);
+        self
+    }
+
+    /// Keeps its data there instead of in the configured directory.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// How long it may take to find the cluster and become a member; 60 s if nothing is said.
+    #[must_use]
+    pub fn start_within(mut self, span: Duration) -> Self {
+        self.start_within = span;
+        self
+    }
+
+    /// Starts the node: forms or finds its cluster, becomes a member, and holds a lease.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing of the node is left running.
+    pub async fn start(mut self) -> Result<Node, StartError> {
+        self.config.validate()?;
+        self.config.profile.validate(LEAST, LEAST)?;
+        let kinds = std::mem::take(&mut self.kinds);
+        let opened = self.open().await?;
+        let deadline = opened.seams.clock.now() + self.start_within;
+        let links = opened.links.clone();
+        let started = start(&self.config, opened, kinds, deadline).await;
+        if started.is_err() {
+            links.stop().await;
+        }
+        started
+    }
+
+    async fn open(&mut self) -> Result<Opened, StartError> {
+        let config = &self.config;
+        let (seams, control) = match self.seams.take() {
+            Some(seams) => (seams, None),
+            None => {
+                let control = ControlRuntime::start(&format!("control-{}", config.name))?;
+                (machine(&control), Some(control))
+            }
+        };
+        let disk = match self.disk.take() {
+            Some(disk) => disk,
+            None => Arc::new(Directory::open(&config.data)?),
+        };
+        let facts = Facts::open(&*disk, &config.name, &*seams.rng)?;
+        let mark = disk.mark();
+        if facts.is_copy(&mark) {
+            // It joins empty: what a copy holds may be older than what was acknowledged.
+            tracing::warn!(name = %config.name, "the data directory is a copy: it joins empty");
+            Store::discard(&*disk)?;
+        }
+        facts.set_mark(mark)?;
+        let boot = facts.begin_boot()?;
+        let worker = seams.worker(&format!("store-{}", config.name))?;
+        let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
+        facts.set_store(store.id())?;
+        let identity =
+            Identity { cluster_name: config.cluster.clone(), node: config.name.clone(), boot };
+        let security = security(config, &seams)?;
+        let links_config = LinksConfig::new(identity, config.listen, security);
+        let links = Links::start(links_config, seams.clone()).await?;
+        Ok(Opened { seams, control, disk, facts, boot, store, links })
+    }
+}
+
+/// The machine's clock, chance, sockets, tasks and threads.
+fn machine(control: &ControlRuntime) -> Seams {
+    Seams {
+        clock: Arc::new(BootClock),
+        rng: Arc::new(SeededRng::from_os()),
+        net: Arc::new(TokioNet),
+        control: Spawner::On(control.handle().clone()),
+        work: Spawner::On(tokio::runtime::Handle::current()),
+        threads: true,
+    }
+}
+
+fn security(config: &NodeConfig, seams: &Seams) -> Result<transport::Security, StartError> {
+    let Security::Tls { authorities, certificate, key } = &config.security else {
+        return Ok(transport::Security::Insecure);
+    };
+    let text = |pem, what| std::str::from_utf8(pem).map_err(|_| StartError::Pem(what));
+    let clock = seams.clock.clone();
+    let authorities = text(authorities, "the list of authorities")?;
+    let (certificate, key) = (text(certificate, "the certificate")?, text(key, "the key")?);
+    let tls = TlsConfig::from_pem(authorities, certificate, key, clock)
+        .map_err(|error| StartError::Certificates { name: config.name.clone(), error })?;
+    Ok(transport::Security::Tls(Arc::new(tls)))
+}
+
+async fn start(
+    config: &NodeConfig,
+    opened: Opened,
+    kinds: Vec<HostedKind>,
+    deadline: Instant,
+) -> Result<Node, StartError> {
+    let Opened { seams, control, disk, facts, boot, store, links } = opened;
+    let formation = if config.expect <= 1 && config.seeds.is_empty() {
+        Formation::Bootstrap
+    } else {
+        Formation::Expect { expect: config.expect, seeds: config.seeds.clone() }
+    };
+    let addr = config.advertise.clone().unwrap_or_else(|| links.local_addr().to_string());
+    let authority = QuorumAuthority::start(
+        QuorumParts {
+            seams: seams.clone(),
+            links: links.clone(),
+            disk,
+            facts: facts.clone(),
+            me: config.name.clone(),
+            boot,
+            store: store.id(),
+            addr,
+            zone: config.zone.clone(),
+            weight: config.weight,
+            shards: config.shards,
+            profile: config.profile.clone(),
+            formation,
+        },
+        deadline,
+    )
+    .await?;
+    let views: Arc<dyn ViewAuthority> = Arc::new(authority.clone());
+    let lease = authority.lease();
+    let name = config.name.clone();
+    let replicas = Replicas::start(ReplicaParts {
+        seams: seams.clone(),
+        links: links.clone(),
+        store: store.clone(),
+        authority: views.clone(),
+        lease: lease.clone(),
+        node: name.clone(),
+    });
+    let records: Arc<dyn Records> = Arc::new(replicas.clone());
+    let hosts = Hosts::start(HostParts {
+        seams: seams.clone(),
+        links: links.clone(),
+        authority: views,
+        lease,
+        records: Some(records),
+        me: name.clone(),
+        kinds,
+    })?;
+    let (membership, ended) = (Mutex::new(None), Publisher::new(None));
+    let parts = Arc::new(Parts {
+        name, seams, links, authority, store, replicas, hosts, membership, ended,
+    });
+    let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
+    let tree = life::tree(life).await?;
+    Ok(Node(Arc::new(Inner { parts, tree, control: Mutex::new(control) })))
+}

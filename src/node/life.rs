@@ -1,0 +1,155 @@
+//! What a node does for itself, under a supervision tree of its own: it gossips, begins a new boot
+//! after an eviction, and ends when its disk has failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Parts;
+use crate::authority::Standing;
+use crate::base::Boot;
+use crate::membership::{Membership, MembershipParts};
+use crate::placement::Profile;
+use crate::storage::Facts;
+use crate::supervisor::{Setting, StartError, Stop, SupervisorSpec, Tree, task};
+
+/// How long one attempt to become a member again may take.
+const BEGIN_WITHIN: Duration = Duration::from_secs(30);
+/// How often the store is asked whether it failed.
+const DISK_ASKED_EVERY: Duration = Duration::from_millis(200);
+
+/// What the node's own tasks share.
+pub(super) struct Life {
+    pub(super) parts: Arc<Parts>,
+    pub(super) facts: Facts,
+    pub(super) profile: Profile,
+}
+
+/// Starts the node's own tasks.
+pub(super) async fn tree(life: Life) -> Result<Tree, StartError> {
+    let life = Arc::new(life);
+    let (one, two, three) = (life.clone(), life.clone(), life.clone());
+    let spec = SupervisorSpec::one_for_one("node")
+        .child(task("gossip", move |stop: Stop| one.clone().gossip(stop)))
+        .child(task("boots", move |stop: Stop| two.clone().boots(stop)))
+        .child(task("disk", move |stop: Stop| three.clone().disk(stop)));
+    spec.start_in(Setting::new(life.parts.seams.clock.clone())).await
+}
+
+impl Life {
+    /// Gossips in every life that the node has, on the control runtime.
+    async fn gossip(self: Arc<Self>, stop: Stop) {
+        let mut standing = self.parts.authority.standing().follow();
+        loop {
+            let member = standing.until(|now| matches!(now, Standing::Member(_)));
+            let boot = tokio::select! {
+                biased;
+                () = stop.requested() => return,
+                now = member => match now.as_deref() {
+                    Some(Standing::Member(boot)) => *boot,
+                    _ => return,
+                },
+            };
+            let gossip = self.gossip_as(boot);
+            let gossip = self.parts.seams.control.spawn(gossip);
+            tokio::select! {
+                biased;
+                () = stop.requested() => {}
+                _ = standing.until(|now| *now != Standing::Member(boot)) => {}
+            }
+            gossip.abort();
+            // Aborted, or ended by itself: the next life starts its own.
+            let _ = gossip.await;
+        }
+    }
+
+    /// The gossip of one life; what it finds unreachable is reported with the renewals.
+    fn gossip_as(&self, boot: Boot) -> impl Future<Output = ()> + Send + 'static {
+        let parts = &self.parts;
+        let (membership, gossip) = Membership::start(MembershipParts {
+            seams: parts.seams.clone(),
+            links: parts.links.clone(),
+            node: parts.name.clone(),
+            boot,
+            profile: self.profile.clone(),
+            views: crate::authority::ViewAuthority::watched(&parts.authority),
+        });
+        *parts.membership.lock() = Some(membership.clone());
+        let authority = parts.authority.clone();
+        async move {
+            let mut observed = membership.observed().follow();
+            let report = async {
+                while observed.changed().await.is_some() {
+                    authority.unreachable(membership.unreachable());
+                }
+            };
+            tokio::select! {
+                biased;
+                () = gossip => {}
+                () = report => {}
+            }
+        }
+    }
+
+    /// Begins a new boot whenever the present one was evicted.
+    async fn boots(self: Arc<Self>, stop: Stop) -> Result<(), String> {
+        let mut standing = self.parts.authority.standing().follow();
+        loop {
+            let evicted = standing.until(|now| matches!(now, Standing::Evicted(_)));
+            tokio::select! {
+                biased;
+                () = stop.requested() => return Ok(()),
+                now = evicted => if now.is_none() { return Ok(()) },
+            }
+            tokio::select! {
+                biased;
+                () = stop.requested() => return Ok(()),
+                begun = self.begin() => begun?,
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<(), String> {
+        let boot = self.facts.begin_boot().map_err(|error| self.end(error.to_string()))?;
+        let name = &self.parts.name;
+        tracing::warn!(%name, %boot, "evicted: a new boot begins");
+        loop {
+            let deadline = self.parts.seams.clock.now() + BEGIN_WITHIN;
+            let store = self.parts.store.id();
+            match self.parts.authority.begin(boot, store, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(crate::authority::StartError::NoCluster(why)) => {
+                    tracing::warn!(%name, why, "not a member again yet");
+                }
+                Err(error) => return Err(self.end(error.to_string())),
+            }
+        }
+    }
+
+    /// Ends the node when its store or raft's file has failed: what they hold is then unknown.
+    async fn disk(self: Arc<Self>, stop: Stop) {
+        let clock = &self.parts.seams.clock;
+        let stopped = self.parts.authority.core().stopped();
+        let store = async {
+            loop {
+                if let Some(why) = self.parts.replicas.failed() {
+                    return why;
+                }
+                clock.sleep(DISK_ASKED_EVERY).await;
+            }
+        };
+        let why = tokio::select! {
+            biased;
+            () = stop.requested() => return,
+            why = stopped => why,
+            why = store => why,
+        };
+        self.end(why);
+        stop.requested().await;
+    }
+
+    fn end(&self, why: String) -> String {
+        tracing::error!(name = %self.parts.name, why, "the node ends");
+        self.parts.ended.publish(Arc::new(Some(why.clone())));
+        why
+    }
+}
