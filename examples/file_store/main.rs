@@ -1,0 +1,150 @@
+//! A distributed file store: files and their chunks are entities, placed by the consistent-hash
+//! ring and kept on three nodes each.
+//!
+//! ```text
+//! file_store certs --dir target/certs n1 n2 n3
+//! file_store serve --name n1 --listen 127.0.0.1:7101 --data target/fs/n1 --certs target/certs \
+//!     --seeds 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103        (and so on for n2 and n3)
+//! file_store put README.md --data target/fs/n1
+//! file_store ls --data target/fs/n2
+//! file_store get README.md /tmp/copy --data target/fs/n3
+//! file_store verify --data target/fs/n1
+//! ```
+//!
+//! `cargo run --example file_store -- ARGS`; `three_nodes` runs the whole story by itself.
+
+mod certs;
+mod client;
+mod entities;
+mod gateway;
+mod protocol;
+mod serve;
+mod transfer;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::client::Client;
+
+/// A file store on a consistent-hash ring.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an authority and a certificate for each named node.
+    Certs {
+        /// Where to.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The nodes.
+        names: Vec<String>,
+    },
+    /// Run a node.
+    Serve(serve::ServeArgs),
+    /// Store a file, or all files below a directory.
+    Put {
+        path: PathBuf,
+        #[command(flatten)]
+        nodes: Nodes,
+    },
+    /// Read a stored file into TARGET.
+    Get {
+        name: String,
+        target: PathBuf,
+        #[command(flatten)]
+        nodes: Nodes,
+    },
+    /// List what is stored.
+    Ls {
+        #[command(flatten)]
+        nodes: Nodes,
+    },
+    /// Read everything and compare all hashes.
+    Verify {
+        #[command(flatten)]
+        nodes: Nodes,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Nodes {
+    /// Data directory of a running node on this machine; several to survive one's loss.
+    #[arg(long, required = true)]
+    data: Vec<PathBuf>,
+}
+
+impl Nodes {
+    fn client(&self) -> Client {
+        Client::new(self.data.iter().map(|data| protocol::socket_in(data)).collect())
+    }
+}
+
+fn bar(size: u64, name: &str) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{msg:30!} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
+    let bar = ProgressBar::new(size).with_message(name.to_owned());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+async fn put(path: &std::path::Path, client: &Client) -> anyhow::Result<()> {
+    for file in transfer::files_below(path, &[])? {
+        let name = file.to_string_lossy().into_owned();
+        let source =
+            tokio::fs::File::open(&file).await.with_context(|| format!("reading {name}"))?;
+        let bar = bar(source.metadata().await?.len(), &name);
+        let (id, manifest) = transfer::put(client, &name, source, |bytes| bar.inc(bytes)).await?;
+        bar.finish_and_clear();
+        println!("{id}  {:>12}  {name}", manifest.size);
+    }
+    Ok(())
+}
+
+async fn verify(client: &Client) -> anyhow::Result<()> {
+    let files = transfer::list(client).await?;
+    let mut bytes = 0;
+    for (name, line) in &files {
+        let (_, manifest) = transfer::find(client, name).await?;
+        let bar = bar(line.size, name);
+        transfer::read(client, &manifest, |chunk| {
+            bar.inc(chunk.len() as u64);
+            Ok(())
+        })
+        .await
+        .with_context(|| format!("verifying {name}"))?;
+        bar.finish_and_clear();
+        bytes += manifest.size;
+    }
+    println!("{} files, {bytes} bytes: every hash is right", files.len());
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Args::parse().command {
+        Command::Certs { dir, names } => certs::make(&dir, &names),
+        Command::Serve(args) => serve::serve(args).await,
+        Command::Put { path, nodes } => put(&path, &nodes.client()).await,
+        Command::Get { name, target, nodes } => {
+            let client = nodes.client();
+            let (_, manifest) = transfer::find(&client, &name).await?;
+            let bar = bar(manifest.size, &name);
+            transfer::get(&client, &name, &target, |bytes| bar.inc(bytes)).await?;
+            bar.finish_and_clear();
+            Ok(())
+        }
+        Command::Ls { nodes } => {
+            for (name, line) in transfer::list(&nodes.client()).await? {
+                println!("{}  {:>12}  {name}", line.id, line.size);
+            }
+            Ok(())
+        }
+        Command::Verify { nodes } => verify(&nodes.client()).await,
+    }
+}

@@ -1,0 +1,79 @@
+//! A node of the file store: one process, one data directory, one port.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use evertree::entity::{Durable, Kind};
+use evertree::node::{Node, NodeConfig, Security};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::entities::{Catalog, Chunk, File};
+use crate::gateway;
+
+/// How long an unused entity stays in memory.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// What one node is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Its name, unique in the cluster.
+    #[arg(long)]
+    pub name: String,
+    /// Where it listens for the other nodes.
+    #[arg(long)]
+    pub listen: SocketAddr,
+    /// Where the first nodes listen, its own address included: the same list for all of them.
+    #[arg(long, value_delimiter = ',')]
+    pub seeds: Vec<String>,
+    /// Its data directory; made if absent.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The directory with ca.pem, NAME.pem and NAME.key; `certs` makes one.
+    #[arg(long)]
+    pub certs: PathBuf,
+}
+
+/// Runs a node until SIGINT or SIGTERM.
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let pem = |name: String| {
+        let path = args.certs.join(name);
+        std::fs::read(&path).with_context(|| {
+            format!("reading {}: make certificates with `file_store certs`", path.display())
+        })
+    };
+    let security = Security::Tls {
+        authorities: pem("ca.pem".into())?,
+        certificate: pem(format!("{}.pem", args.name))?,
+        key: pem(format!("{}.key", args.name))?,
+    };
+    let expect = args.seeds.len().max(1);
+    let config = NodeConfig {
+        cluster: "file-store".into(),
+        listen: args.listen,
+        seeds: args.seeds.clone(),
+        expect,
+        data: args.data.clone(),
+        security,
+        ..NodeConfig::new(args.name.parse()?)
+    };
+    let node = Node::build(config)
+        .host(Kind::<Chunk>::new(()).durable(Durable::Snapshots).passivate_after(IDLE))
+        .host(Kind::<File>::new(()).durable(Durable::Snapshots).passivate_after(IDLE))
+        .host(Kind::<Catalog>::new(()).durable(Durable::Snapshots))
+        .start()
+        .await?;
+    let listener = gateway::listen(&args.data)?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        end = gateway::serve(listener, node.clone()) => end?,
+        why = node.ended() => anyhow::bail!("the node has ended: {why}"),
+    }
+    node.stop().await;
+    Ok(())
+}
