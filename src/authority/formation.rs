@@ -7,7 +7,6 @@
 //! itself, so nobody can start with the list meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
