@@ -135,9 +135,7 @@ impl Leader {
         }
         let members = || view.members.iter().map(|(node, one)| (node, one.boot));
         let alive: BTreeSet<NodeId> = members()
-            .filter(|(node, boot)| {
-                !table.is_due(node, *boot, now) && !table.is_ending(node, *boot)
-            })
+            .filter(|(node, boot)| !table.is_due(node, *boot, now) && !table.is_ending(node, *boot))
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {

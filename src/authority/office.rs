@@ -243,9 +243,7 @@ impl Office {
             released: &renew.released,
         };
         match table.renew(key, &renewal, span) {
-            Ok(()) => {
-                Ok(Grant { nonce: renew.nonce, lease: span.lease, version: view.version })
-            }
+            Ok(()) => Ok(Grant { nonce: renew.nonce, lease: span.lease, version: view.version }),
             Err(Denied::OldLeader) => Err(RenewError::NotLeader { leader: None }),
             Err(Denied::NotMember) => Err(RenewError::NotMember(renew.node.clone(), renew.boot)),
             Err(Denied::Ending) => Err(RenewError::Evicting(renew.node.clone(), renew.boot)),

@@ -203,12 +203,8 @@ impl QuorumAuthority {
         lease.begin(boot);
         let views = Arc::new(Publisher::new(View::default()));
         let standing = Arc::new(Publisher::new(Standing::Outside));
-        let office = Office::new(
-            seams.clone(),
-            Arc::new(core.clone()),
-            Arc::new(links.clone()),
-            me,
-        );
+        let office =
+            Office::new(seams.clone(), Arc::new(core.clone()), Arc::new(links.clone()), me);
         links.serve(Service::Lease, Arc::new(Door(office.clone())));
         let voters = core.clone();
         let renewals = Renewals::new(RenewalParts {
@@ -222,7 +218,17 @@ impl QuorumAuthority {
         let (claim, tasks) = (Mutex::new(claim), Mutex::new(Vec::new()));
         let leader = Leader::new(office.clone(), boot);
         let this = Self(Arc::new(Inner {
-            seams, links, facts, core, lease, office, renewals, views, standing, claim, tasks,
+            seams,
+            links,
+            facts,
+            core,
+            lease,
+            office,
+            renewals,
+            views,
+            standing,
+            claim,
+            tasks,
         }));
         this.show(this.0.core.view());
         let control = &this.0.seams.control;
@@ -450,13 +456,14 @@ async fn form(
     core: &RaftCore,
     deadline: Instant,
 ) -> Result<(), StartError> {
-    let list: List = match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
-        // It was agreed on before, and this process or an earlier one stopped before the view came.
-        (Some(list), _) => list,
-        (None, Formation::Bootstrap) => former.alone()?,
-        (None, Formation::Expect { expect, seeds }) => {
-            let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
-            agreed.map_err(|why| match why {
+    let list: List =
+        match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
+            // It was agreed on before, and this process or an earlier one stopped before the view came.
+            (Some(list), _) => list,
+            (None, Formation::Bootstrap) => former.alone()?,
+            (None, Formation::Expect { expect, seeds }) => {
+                let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
+                agreed.map_err(|why| match why {
                 NotFormed::Exists(cluster) => StartError::Refused(format!(
                     "a cluster exists there already ({cluster}), and this node's directory is not \
                      of it: nodes cannot be added to a cluster yet"
@@ -465,8 +472,8 @@ async fn form(
                 NotFormed::Late(why) => StartError::NoCluster(why),
                 NotFormed::Storage(error) => error.into(),
             })?
-        }
-    };
+            }
+        };
     for (_, voter) in list.voters() {
         if voter.node != parts.me {
             parts.links.learn(&voter.node, &voter.addr);
