@@ -8,8 +8,10 @@ mod office;
 mod quorum;
 mod raft;
 mod renewal;
+mod standing;
 
 pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
-pub use quorum::{Formation, QuorumAuthority, QuorumParts, Standing, StartError};
+pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
+pub use standing::{Standing, StartError};

@@ -221,13 +221,12 @@ pub(super) struct Former {
 impl Former {
     /// Reads what this directory has answered before; draws its nonce if it has none.
     pub(super) fn open(seams: &Seams, facts: &Facts, claim: Claim) -> Result<Self, StoreError> {
-        let nonce = match facts.nonce() {
-            Some(nonce) => nonce,
-            None => {
-                let nonce = seams.rng.next_u64();
-                facts.set_nonce(nonce)?;
-                nonce
-            }
+        let nonce = if let Some(nonce) = facts.nonce() {
+            nonce
+        } else {
+            let nonce = seams.rng.next_u64();
+            facts.set_nonce(nonce)?;
+            nonce
         };
         let list = facts.answer().filter(|bytes| !bytes.is_empty());
         let list = list.and_then(|bytes| decode::<List>(&bytes));
