@@ -9,9 +9,11 @@ mod quorum;
 mod raft;
 mod renewal;
 mod single;
+mod standing;
 
 pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
-pub use quorum::{Formation, QuorumAuthority, QuorumParts, Standing, StartError};
+pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
 pub use single::SingleNode;
+pub use standing::{Standing, StartError};

@@ -13,10 +13,10 @@ use evertree::transport::certs::Authority;
 pub fn make(dir: &Path, names: &[impl AsRef<str>]) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let authority = Authority::new("file-store")?;
-    write(dir, "ca.pem", authority.certificate_pem().as_bytes())?;
+    write(dir, "ca.pem", authority.ca_pem().as_bytes())?;
     for name in names {
         let name = name.as_ref();
-        let (certificate, key) = authority.issue_node(&name.parse()?)?;
+        let (certificate, key) = authority.issue_node(name)?;
         write(dir, &format!("{name}.pem"), certificate.as_bytes())?;
         write(dir, &format!("{name}.key"), key.as_bytes())?;
     }

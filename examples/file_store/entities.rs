@@ -132,7 +132,7 @@ impl Entity for File {
 }
 
 /// A line of a catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Line {
     /// The file's id.
     pub id: String,

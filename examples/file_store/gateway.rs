@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use evertree::entity::{AskError, EntityRef};
 use evertree::node::Node;
+use evertree::placement::Shard;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -144,16 +145,15 @@ fn status(node: &Node) -> Status {
     let view = node.view();
     let copies = view.constants.as_ref().map_or(0, |constants| usize::from(constants.copies));
     let wanted = copies.min(view.members.len());
-    let with_records = view.numbered().filter(|(_, shard)| shard.has_records);
-    let complete = with_records.clone().filter(|(_, shard)| {
+    let with_records: Vec<&Shard> =
+        view.numbered().map(|(_, shard)| shard).filter(|shard| shard.has_records).collect();
+    let is_complete = |shard: &&&Shard| {
         let present = shard.in_sync.iter().filter(|store| view.member_of_store(**store).is_some());
         shard.owner.is_some() && present.count() >= wanted
-    });
+    };
     let owned = |name| {
-        let owns = |shard: &&evertree::placement::Shard| {
-            shard.owner.as_ref().is_some_and(|owner| owner.node == name)
-        };
-        with_records.clone().map(|(_, shard)| shard).filter(owns).count()
+        let owns = |shard: &&&Shard| shard.owner.as_ref().is_some_and(|owner| owner.node == *name);
+        with_records.iter().filter(owns).count()
     };
     Status {
         name: node.name().to_string(),
@@ -161,10 +161,10 @@ fn status(node: &Node) -> Status {
         members: view
             .members
             .iter()
-            .map(|(name, member)| (name.to_string(), member.boot.0, owned(name.clone())))
+            .map(|(name, member)| (name.to_string(), member.boot.0, owned(name)))
             .collect(),
-        shards: with_records.clone().count(),
-        complete: complete.count(),
+        shards: with_records.len(),
+        complete: with_records.iter().filter(is_complete).count(),
         leader: node.leader().map(|leader| leader.to_string()),
         serving: node.is_serving(),
     }

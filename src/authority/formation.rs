@@ -7,7 +7,6 @@
 //! itself, so nobody can start with the list meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -222,13 +221,12 @@ pub(super) struct Former {
 impl Former {
     /// Reads what this directory has answered before; draws its nonce if it has none.
     pub(super) fn open(seams: &Seams, facts: &Facts, claim: Claim) -> Result<Self, StoreError> {
-        let nonce = match facts.nonce() {
-            Some(nonce) => nonce,
-            None => {
-                let nonce = seams.rng.next_u64();
-                facts.set_nonce(nonce)?;
-                nonce
-            }
+        let nonce = if let Some(nonce) = facts.nonce() {
+            nonce
+        } else {
+            let nonce = seams.rng.next_u64();
+            facts.set_nonce(nonce)?;
+            nonce
         };
         let list = facts.answer().filter(|bytes| !bytes.is_empty());
         let list = list.and_then(|bytes| decode::<List>(&bytes));

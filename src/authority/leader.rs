@@ -39,32 +39,41 @@ pub(super) struct Leader {
     office: Arc<Office>,
     /// The life of this process.
     boot: Boot,
+    /// When the loop should be where it is.
+    expected: Instant,
     reign: Option<Reign>,
 }
 
 impl Leader {
     pub(super) fn new(office: Arc<Office>, boot: Boot) -> Self {
-        Self { office, boot, reign: None }
+        Self { office, boot, expected: Instant::NEVER, reign: None }
     }
 
     /// Rounds without end.
     pub(super) async fn run(mut self) {
-        let mut planned = self.office.seams.clock.now();
         loop {
-            let now = self.office.seams.clock.now();
+            let clock = self.office.seams.clock.clone();
             let span = span_of(&self.office.core.view());
-            if now.since(planned) > span.lease / 4 && span.lease > Duration::ZERO {
-                // What seems to be the others' silence may be this node's own.
-                tracing::warn!(late = ?now.since(planned), "the leader's loop was late");
-                self.office.table.lock().late_loop(now, span);
-            }
             let tick = (span.lease / 40).max(TICK_MIN);
-            // A round waits for proposals at most D/8, so it is not late by itself.
-            planned = now + tick + span.lease / 8;
-            self.round(now + span.lease / 8).await;
-            let next = self.office.seams.clock.now() + tick;
-            planned = planned.max(next);
-            self.office.seams.clock.sleep_until(next).await;
+            // What a round waits for itself does not make it late.
+            let patience = span.lease / 8;
+            self.look_at_the_clock(clock.now(), span);
+            self.expected = clock.now() + patience;
+            self.round(self.expected).await;
+            self.look_at_the_clock(clock.now(), span);
+            self.expected = clock.now() + tick;
+            clock.sleep_until(self.expected).await;
+        }
+    }
+
+    /// If the loop is late by more than D/4, nobody new is evicted for D': what seems to be the
+    /// others' silence may be this node's own.
+    fn look_at_the_clock(&mut self, now: Instant, span: Span) {
+        let late = now.since(self.expected);
+        if late > span.lease / 4 && span.lease > Duration::ZERO {
+            tracing::warn!(?late, "the leader's loop was late");
+            self.office.table.lock().late_loop(now, span);
+            self.expected = now;
         }
     }
 
@@ -81,7 +90,11 @@ impl Leader {
                 Ok(_) | Err(_) => return,
             }
         }
-        let proposals = self.decide();
+        // Whatever was waited for above: it may have been a stop of the whole process.
+        let span = span_of(&self.office.core.view());
+        let now = self.office.seams.clock.now();
+        self.look_at_the_clock(now, span);
+        let proposals = self.decide(now);
         if proposals.is_empty() {
             return;
         }
@@ -101,12 +114,12 @@ impl Leader {
         self.reign = Some(Reign { key, evicting: BTreeMap::new(), cold });
     }
 
-    /// What is to be proposed now. Marks what it evicts, in one step under the table's mutex.
-    fn decide(&mut self) -> Vec<Proposal> {
+    /// What is to be proposed at `now`. Marks what it evicts, in one step under the table's mutex.
+    fn decide(&mut self, now: Instant) -> Vec<Proposal> {
         let Some(reign) = &mut self.reign else { return Vec::new() };
         let office = self.office.clone();
         let mut table = office.table.lock();
-        let (view, now) = (office.core.view(), office.seams.clock.now());
+        let view = office.core.view();
         if !view.is_formed() || table.key() != Some(reign.key) {
             return Vec::new();
         }
@@ -122,9 +135,7 @@ impl Leader {
         }
         let members = || view.members.iter().map(|(node, one)| (node, one.boot));
         let alive: BTreeSet<NodeId> = members()
-            .filter(|(node, boot)| {
-                !table.is_due(node, *boot, now) && !table.is_ending(node, *boot)
-            })
+            .filter(|(node, boot)| !table.is_due(node, *boot, now) && !table.is_ending(node, *boot))
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {

@@ -201,8 +201,8 @@ impl Lease {
         released.retain(|(id, epoch)| view.shard(*id).is_some_and(|one| one.epoch == *epoch));
         for (owned, (id, shard)) in all.iter().zip(view.numbered()) {
             let mine = |owner: &Owner| owner.node == self.0.node && owner.boot == boot;
-            let mine = shard.owner.as_ref().is_some_and(mine)
-                && !released.contains(&(id, shard.epoch));
+            let mine =
+                shard.owner.as_ref().is_some_and(mine) && !released.contains(&(id, shard.epoch));
             let epoch = if mine { shard.epoch.0 } else { Epoch::NONE.0 };
             if owned.load(Ordering::Acquire) != epoch {
                 owned.store(epoch, Ordering::Release);

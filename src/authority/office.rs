@@ -26,6 +26,8 @@ use crate::transport::{AskError, Class, Head, Inbound, Links, Peer, ReplyTo, Ser
 const REQUESTS_MAX: usize = 1_024;
 /// Claims that wait for an older life to run out.
 const CLAIMS_MAX: usize = 1_024;
+/// How long a claim that is not repeated is remembered.
+const CLAIM_KEPT: Duration = Duration::from_mins(10);
 /// First byte of every message.
 const SCHEMA: u8 = 1;
 
@@ -243,9 +245,7 @@ impl Office {
             released: &renew.released,
         };
         match table.renew(key, &renewal, span) {
-            Ok(()) => {
-                Ok(Grant { nonce: renew.nonce, lease: span.lease, version: view.version })
-            }
+            Ok(()) => Ok(Grant { nonce: renew.nonce, lease: span.lease, version: view.version }),
             Err(Denied::OldLeader) => Err(RenewError::NotLeader { leader: None }),
             Err(Denied::NotMember) => Err(RenewError::NotMember(renew.node.clone(), renew.boot)),
             Err(Denied::Ending) => Err(RenewError::Evicting(renew.node.clone(), renew.boot)),
@@ -305,7 +305,7 @@ impl Office {
         table.lead(key, now, span_of(view));
         let mut waiting = self.waiting.lock();
         waiting.retain(|(node, _), since| {
-            view.members.contains_key(node) && now.since(*since) < Duration::from_secs(600)
+            view.members.contains_key(node) && now.since(*since) < CLAIM_KEPT
         });
         if table.mark(key, &claim.node, member.boot, now) {
             waiting.remove(&(claim.node.clone(), claim.boot));

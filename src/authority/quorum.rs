@@ -12,6 +12,7 @@ use super::formation::{Former, List, NotFormed};
 use super::leader::Leader;
 use super::office::{Answer, Ask, ClaimError, Door, Office, decode, letter};
 use super::renewal::{RenewalParts, Renewals};
+use super::standing::{Standing, StartError};
 use super::{
     FormError, Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError,
     ViewAuthority,
@@ -20,7 +21,7 @@ use crate::base::{
     Boot, Epoch, Instant, NodeId, Publisher, Seams, ShardId, StoreId, Watched, within,
 };
 use crate::placement::{Claim, Profile, Proposal, View};
-use crate::storage::{Disk, Facts, StoreError};
+use crate::storage::{Disk, Facts};
 use crate::transport::{Links, Service};
 
 /// Most earlier boots that a claim names.
@@ -69,50 +70,6 @@ pub struct QuorumParts {
     pub profile: Profile,
     /// How it finds its cluster.
     pub formation: Formation,
-}
-
-/// How this node stands with the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Standing {
-    /// It is not a member yet.
-    #[default]
-    Outside,
-    /// The view has its boot.
-    Member(Boot),
-    /// Its boot was evicted, or another life of its name replaced it. Next: stop what runs, begin
-    /// a new boot ([`QuorumAuthority::begin`]).
-    Evicted(Boot),
-    /// It left for good.
-    Left,
-}
-
-/// Why a node did not become a member.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// No answer before the deadline. Next: check that the others run, and start again.
-    #[error("no cluster yet: {0}")]
-    NoCluster(String),
-    /// The cluster refuses this node.
-    #[error("refused: {0}")]
-    Refused(String),
-    /// The directory, or raft's log in it.
-    #[error("{0}")]
-    Storage(String),
-    /// Its timing is not the cluster's.
-    #[error("this node's profile {mine} is not the cluster's {theirs}")]
-    Profile {
-        /// Its own.
-        mine: String,
-        /// The cluster's.
-        theirs: String,
-    },
-}
-
-impl From<StoreError> for StartError {
-    fn from(error: StoreError) -> Self {
-        Self::Storage(error.to_string())
-    }
 }
 
 struct Inner {
@@ -203,12 +160,8 @@ impl QuorumAuthority {
         lease.begin(boot);
         let views = Arc::new(Publisher::new(View::default()));
         let standing = Arc::new(Publisher::new(Standing::Outside));
-        let office = Office::new(
-            seams.clone(),
-            Arc::new(core.clone()),
-            Arc::new(links.clone()),
-            me,
-        );
+        let office =
+            Office::new(seams.clone(), Arc::new(core.clone()), Arc::new(links.clone()), me);
         links.serve(Service::Lease, Arc::new(Door(office.clone())));
         let voters = core.clone();
         let renewals = Renewals::new(RenewalParts {
@@ -222,7 +175,17 @@ impl QuorumAuthority {
         let (claim, tasks) = (Mutex::new(claim), Mutex::new(Vec::new()));
         let leader = Leader::new(office.clone(), boot);
         let this = Self(Arc::new(Inner {
-            seams, links, facts, core, lease, office, renewals, views, standing, claim, tasks,
+            seams,
+            links,
+            facts,
+            core,
+            lease,
+            office,
+            renewals,
+            views,
+            standing,
+            claim,
+            tasks,
         }));
         this.show(this.0.core.view());
         let control = &this.0.seams.control;
@@ -450,13 +413,14 @@ async fn form(
     core: &RaftCore,
     deadline: Instant,
 ) -> Result<(), StartError> {
-    let list: List = match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
-        // It was agreed on before, and this process or an earlier one stopped before the view came.
-        (Some(list), _) => list,
-        (None, Formation::Bootstrap) => former.alone()?,
-        (None, Formation::Expect { expect, seeds }) => {
-            let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
-            agreed.map_err(|why| match why {
+    let list: List =
+        match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
+            // It was agreed on before, and this process or an earlier one stopped before the view came.
+            (Some(list), _) => list,
+            (None, Formation::Bootstrap) => former.alone()?,
+            (None, Formation::Expect { expect, seeds }) => {
+                let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
+                agreed.map_err(|why| match why {
                 NotFormed::Exists(cluster) => StartError::Refused(format!(
                     "a cluster exists there already ({cluster}), and this node's directory is not \
                      of it: nodes cannot be added to a cluster yet"
@@ -465,8 +429,8 @@ async fn form(
                 NotFormed::Late(why) => StartError::NoCluster(why),
                 NotFormed::Storage(error) => error.into(),
             })?
-        }
-    };
+            }
+        };
     for (_, voter) in list.voters() {
         if voter.node != parts.me {
             parts.links.learn(&voter.node, &voter.addr);
@@ -487,8 +451,8 @@ async fn form(
     }
     parts.facts.set_quorum_started()?;
     let mut views = core.watched().follow();
-    let formed = views.until(View::is_formed);
-    match within(&*parts.seams.clock, deadline, formed.boxed()).await {
+    let first = views.until(View::is_formed);
+    match within(&*parts.seams.clock, deadline, first.boxed()).await {
         Ok(Some(_)) => Ok(()),
         Ok(None) | Err(_) => Err(StartError::NoCluster("the first view has not come".into())),
     }

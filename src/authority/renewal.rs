@@ -16,8 +16,8 @@ use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
 use crate::transport::AskError;
 
-use super::quorum::Standing;
 use super::raft::Voter;
+use super::standing::Standing;
 
 /// Where the voters are: asked anew for every Renew.
 pub(super) type Voters = Box<dyn Fn() -> BTreeMap<VoterId, Voter> + Send + Sync>;

@@ -83,7 +83,11 @@ fn a_list_is_taken_back_only_after_everyone_in_it_said_they_do_not_hold_it() {
     assert_eq!(decide(&withdrawn, &holds), Decision::Withdraw);
     let both = vec![astray, state(candidate("n3", 3), None)];
     assert_eq!(decide(&withdrawn, &both), Decision::TakeBack);
-    assert_eq!(decide(&known(&me, Some(&list)), &both), Decision::Withdraw, "not while it is named");
+    assert_eq!(
+        decide(&known(&me, Some(&list)), &both),
+        Decision::Withdraw,
+        "not while it is named"
+    );
 }
 
 #[test]

@@ -227,6 +227,22 @@ async fn a_marked_boot_is_denied_though_its_evict_does_not_get_through() {
 }
 
 #[tokio::test]
+async fn a_late_round_evicts_nobody() {
+    let mut world = World::new(1);
+    world.round().await;
+    world.live(3_000, &["n1", "n2", "n3"]).await;
+    world.leader.expected = world.clock.now();
+    // The process stops; when it goes on, the others' renewals still lie unread.
+    world.pass(60_000);
+    world.round().await;
+    assert!(world.has("n2", 1) && world.has("n3", 1));
+    world.leader.expected = Instant::NEVER;
+    world.live(2_200, &["n1", "n3"]).await;
+    assert!(!world.has("n2", 1), "a D' later silence counts again");
+    assert!(world.has("n3", 1));
+}
+
+#[tokio::test]
 async fn who_does_not_lead_grants_nothing() {
     let world = World::new(1);
     *world.core.key.lock() = None;

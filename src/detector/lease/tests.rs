@@ -253,12 +253,7 @@ fn overlap(exchanges: &[Exchange], node_rate: u64, leader_rate: u64) -> u64 {
 }
 
 /// The first true nanosecond in `from..until` at which the table lets the boot be evicted.
-fn due_before(
-    table: &LeaseTable<u64>,
-    from: u64,
-    until: Option<u64>,
-    rate: u64,
-) -> Option<u64> {
+fn due_before(table: &LeaseTable<u64>, from: u64, until: Option<u64>, rate: u64) -> Option<u64> {
     let due = |now| table.is_due(&node(), Boot(1), reading(now, rate, 5_000 * MS));
     let (mut low, mut high) = (from, until.unwrap_or(from + 20_000 * MS));
     if low >= high || !due(high - 1) {
