@@ -22,7 +22,7 @@ use crate::placement::{
     Assign, Change, Claim, Constants, DiskMark, Outcome, Owner, Profile, Proposal, View,
     copy_candidates,
 };
-use crate::storage::{Disk as _, Durability, Number, Op, OpResult, SimDisk, Store};
+use crate::storage::{Durability, Number, Op, OpResult, SimDisk, Store};
 use crate::transport::Peer;
 
 const SHARD: ShardId = ShardId(0);
@@ -32,6 +32,7 @@ struct Node {
     name: NodeId,
     boot: Boot,
     disk: SimDisk,
+    mark: DiskMark,
     store: Store,
     view: Arc<View>,
     machine: Option<(Epoch, Primary)>,
@@ -75,12 +76,12 @@ impl World {
             .map(|number| {
                 let mark =
                     DiskMark { filesystem: number, lock_inode: number, host_boot: "h".into() };
-                let disk = SimDisk::new(mark);
+                let disk = SimDisk::new(mark.clone());
                 let store = open(&disk, &rng);
                 let name = format!("n{number}").parse().expect("a name");
                 let view = Arc::new(View::default());
                 let saves = BTreeMap::new();
-                Node { name, boot: Boot(1), disk, store, view, machine: None, saves }
+                Node { name, boot: Boot(1), disk, mark, store, view, machine: None, saves }
             })
             .collect();
         let mut world = Self {
@@ -109,7 +110,7 @@ impl World {
             addr: "h:1".into(),
             zone: String::new(),
             weight: 1,
-            disk: node.disk.mount().mark(),
+            disk: node.mark.clone(),
         }
     }
 
@@ -483,7 +484,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Goal: I2, I3, I5. Method: 400 random steps with faults, checked after each; then no faults.
     #[test]
