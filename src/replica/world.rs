@@ -20,7 +20,7 @@ use crate::base::{
 };
 use crate::placement::{
     Assign, Change, Claim, Constants, DiskMark, Outcome, Owner, Profile, Proposal, View,
-    copy_candidates,
+    copy_candidates, plan_ownerless,
 };
 use crate::storage::{Durability, Number, Op, OpResult, SimDisk, Store};
 use crate::transport::Peer;
@@ -388,6 +388,15 @@ impl World {
         assert_eq!(outcome, Outcome::Accepted, "the evicted node joins again");
     }
 
+    /// As the leader does at once: a shard without an owner gets one.
+    fn plan(&mut self) {
+        let alive = self.nodes.iter().map(|node| node.name.clone()).collect();
+        let assign = plan_ownerless(&self.view, &alive);
+        if !assign.is_empty() {
+            self.agree(Change::Assign { cause: "test".into(), assign });
+        }
+    }
+
     fn save(&mut self, node: usize) {
         let key = Bytes::from(vec![u8::try_from(self.chance(KEYS)).expect("small")]);
         if self.nodes[node].saves.values().any(|(saved, _)| *saved == key) {
@@ -459,6 +468,7 @@ impl World {
     fn heal(&mut self) {
         let before = self.acks;
         for round in 0..2_000 {
+            self.plan();
             (0..3).for_each(|node| self.show(node));
             for _ in 0..200 {
                 if self.mail.is_empty() {
