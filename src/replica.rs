@@ -10,6 +10,8 @@ mod driver;
 mod frame;
 mod handle;
 mod primary;
+#[cfg(test)]
+mod world;
 
 pub use api::{Copies, KEY_BYTES_MAX, ReplicaError, SaveError, VALUE_BYTES_MAX, Write};
 pub use handle::{ReplicaParts, Replicas};

@@ -12,6 +12,8 @@ mod change;
 mod copy;
 mod log;
 mod peer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -243,11 +245,7 @@ impl Primary {
                 let heard = self.heard.entry(store).or_insert(at);
                 *heard = at.max(*heard);
             }
-            Input::Silent(store) => {
-                if let Some(peer) = self.peers.get_mut(&store) {
-                    peer.silent = true;
-                }
-            }
+            Input::Silent(store) => self.found_silent(store, out),
             Input::Proposed { id, outcome } => self.proposed(now, id, outcome.as_ref(), out),
             Input::Offered(store) => self.offered(store, out),
             Input::TimePassed => {}
@@ -365,6 +363,18 @@ impl Primary {
             if std::mem::take(&mut peer.joining) {
                 out.push(Output::CopyEnded { store, joined: true });
             }
+        }
+    }
+
+    /// Another shard found a store silent: one that catches up here is given up, unless it may be
+    /// a member already.
+    fn found_silent(&mut self, store: StoreId, out: &mut Vec<Output>) {
+        let adding = self.change.as_ref().and_then(Pending::adds) == Some(store);
+        let Some(peer) = self.peers.get_mut(&store) else { return };
+        if peer.joining && !adding {
+            self.give_up(store, out);
+        } else {
+            peer.silent = true;
         }
     }
 
