@@ -92,7 +92,8 @@ impl Hosts {
             return Err(NotExecuted::Stopping);
         }
         let (Address { kind, id, left }, msg) = open(body).map_err(NotExecuted::BadMessage)?;
-        let shard = head.shard.ok_or_else(|| NotExecuted::BadMessage("it names no shard".into()))?;
+        let shard =
+            head.shard.ok_or_else(|| NotExecuted::BadMessage("it names no shard".into()))?;
         if self.shard_of(&kind, &id).is_some_and(|own| own != shard) {
             return Err(NotExecuted::BadMessage(format!("{kind}/{id} is not in {shard}")));
         }

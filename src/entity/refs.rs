@@ -305,17 +305,14 @@ impl<E: Entity> EntityRef<E> {
         };
         let head = head(view, shard);
         let (class, service) = (Class::Message, Service::Entity);
-        let asked =
-            self.hosts.links().ask(owner, class, service, head, body, ask.deadline).await;
+        let asked = self.hosts.links().ask(owner, class, service, head, body, ask.deadline).await;
         match asked {
             Ok(body) => Try::Over(frame::decode_answer(&body)),
             Err(transport::AskError::Refused(body)) => match frame::decode_refusal(&body) {
                 Some(why) => again(shard, why),
                 None => Try::Again(NotExecuted::Unreachable(format!("{owner} is starting"))),
             },
-            Err(transport::AskError::NotExecuted(why)) => {
-                Try::Again(NotExecuted::Unreachable(why))
-            }
+            Err(transport::AskError::NotExecuted(why)) => Try::Again(NotExecuted::Unreachable(why)),
             Err(transport::AskError::Unknown(_)) if self.hosts.now() >= ask.deadline => {
                 refused(Unknown::Deadline)
             }
