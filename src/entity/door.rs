@@ -70,7 +70,7 @@ impl Hosts {
     fn arrive(&self, head: Head, body: Bytes, reply: Option<ReplyTo>) {
         let back = reply.map(Back::new);
         match self.read(head, body, back.clone()) {
-            Ok(held) => self.admit(held),
+            Ok(message) => self.admit(message),
             Err(why) => {
                 let why = super::frame::encode_refusal(&Refusal::Because(why));
                 match back {
@@ -121,10 +121,8 @@ impl Hosts {
             let mut waiting = self.door().0.lock();
             let shard = held.arrived.shard;
             // Nothing overtakes what is held for the same shard.
-            let verdict = match waiting.shards.contains_key(&shard) {
-                true => Verdict::Hold,
-                false => self.judge(&held),
-            };
+            let queued = waiting.shards.contains_key(&shard);
+            let verdict = if queued { Verdict::Hold } else { self.judge(&held) };
             if verdict == Verdict::Hold {
                 let bytes = held.arrived.msg.len();
                 if waiting.frames < HELD_FRAMES_MAX && waiting.bytes + bytes <= HELD_BYTES_MAX {
