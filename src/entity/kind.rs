@@ -39,8 +39,8 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + 'static {
         cx: &mut Cx<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Makes today's state of one saved by `version`, in named-field `MessagePack`. By default it is
-    /// decoded as it is: added fields take serde's defaults.
+    /// Makes today's state of one saved by `version`, in named-field `MessagePack`. By default it
+    /// is decoded as it is: added fields take serde's defaults.
     ///
     /// # Errors
     /// [`Failure`]: the entity does not start.
