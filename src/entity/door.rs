@@ -70,7 +70,7 @@ impl Hosts {
     fn arrive(&self, head: Head, body: Bytes, reply: Option<ReplyTo>) {
         let back = reply.map(Back::new);
         match self.read(head, body, back.clone()) {
-            Ok(held) => self.admit(held),
+            Ok(message) => self.admit(message),
             Err(why) => {
                 let why = super::frame::encode_refusal(&Refusal::Because(why));
                 match back {
@@ -92,7 +92,8 @@ impl Hosts {
             return Err(NotExecuted::Stopping);
         }
         let (Address { kind, id, left }, msg) = open(body).map_err(NotExecuted::BadMessage)?;
-        let shard = head.shard.ok_or_else(|| NotExecuted::BadMessage("it names no shard".into()))?;
+        let shard =
+            head.shard.ok_or_else(|| NotExecuted::BadMessage("it names no shard".into()))?;
         if self.shard_of(&kind, &id).is_some_and(|own| own != shard) {
             return Err(NotExecuted::BadMessage(format!("{kind}/{id} is not in {shard}")));
         }
@@ -120,10 +121,8 @@ impl Hosts {
             let mut waiting = self.door().0.lock();
             let shard = held.arrived.shard;
             // Nothing overtakes what is held for the same shard.
-            let verdict = match waiting.shards.contains_key(&shard) {
-                true => Verdict::Hold,
-                false => self.judge(&held),
-            };
+            let queued = waiting.shards.contains_key(&shard);
+            let verdict = if queued { Verdict::Hold } else { self.judge(&held) };
             if verdict == Verdict::Hold {
                 let bytes = held.arrived.msg.len();
                 if waiting.frames < HELD_FRAMES_MAX && waiting.bytes + bytes <= HELD_BYTES_MAX {

@@ -19,7 +19,7 @@ use super::frame::Refusal;
 use super::kind::Policy;
 use super::lane::{Envelope, Loaded, Slot, Untaken};
 use super::records::{key, state};
-use super::{Cx, Entity, Failure, Hosts, NotExecuted};
+use super::{ASK_WITHIN, Cx, Entity, Failure, Hosts, NotExecuted};
 use crate::authority::Tenure;
 use crate::base::Instant;
 use crate::replica::ReplicaError;
@@ -83,15 +83,13 @@ impl<E: Entity> Home<E> {
                 drop(table);
                 return Err((envelope, Refusal::NotOwner(self.hosts.version())));
             }
-            let slot = match table.slots.get(id) {
-                Some(slot) => slot.clone(),
-                None => {
-                    let slot = Arc::new(Slot::new(id, now));
-                    table.slots.insert(slot.id.clone(), slot.clone());
-                    self.hosts.counts().activated.add(1);
-                    slot
-                }
-            };
+            let known = table.slots.get(id).cloned();
+            let slot = known.unwrap_or_else(|| {
+                let slot = Arc::new(Slot::new(id, now));
+                table.slots.insert(slot.id.clone(), slot.clone());
+                self.hosts.counts().activated.add(1);
+                slot
+            });
             // Under the table's lock, so that the slot is not passivated in between.
             slot.push(now, &self.policy, envelope)?.then_some(slot)
         };
@@ -196,7 +194,7 @@ impl<E: Entity> Home<E> {
         let record = if self.policy.durable {
             let records = self.hosts.records();
             let records = records.ok_or_else(|| not_serving("this node keeps none".into()))?;
-            let until = deadline.min(self.hosts.now() + self.hosts.patience());
+            let until = deadline.min(self.hosts.now() + ASK_WITHIN);
             match records.load(self.tenure, key::<E>(id), until).await {
                 Ok(record) => record,
                 Err(ReplicaError::Lapsed) => return Err(Refusal::NotOwner(self.hosts.version())),
@@ -223,7 +221,7 @@ impl<E: Entity> Home<E> {
     ) -> Option<Loaded<E>> {
         let Envelope { msg, deadline, fate, .. } = envelope;
         // What a tell sets in motion has a deadline too.
-        let patience = || self.hosts.now() + self.hosts.patience();
+        let patience = || self.hosts.now() + ASK_WITHIN;
         let deadline = if deadline == Instant::NEVER { patience() } else { deadline };
         let mut cx = Cx {
             hosts: &self.hosts,
@@ -289,9 +287,10 @@ impl<E: Entity> Home<E> {
             std::mem::take(&mut table.slots)
         };
         self.ready.lock().queue.clear();
-        let why = match self.hosts.is_stopping() {
-            true => Refusal::Because(NotExecuted::Stopping),
-            false => Refusal::NotOwner(self.hosts.version()),
+        let why = if self.hosts.is_stopping() {
+            Refusal::Because(NotExecuted::Stopping)
+        } else {
+            Refusal::NotOwner(self.hosts.version())
         };
         for envelope in slots.into_values().flat_map(|slot| slot.drain()) {
             self.hosts.refuse(envelope, why.clone());

@@ -326,10 +326,6 @@ impl Hosts {
         &*self.0.seams.clock
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        ASK_WITHIN
-    }
-
     pub(super) fn me(&self) -> &NodeId {
         &self.0.me
     }

@@ -15,7 +15,7 @@ use crate::restart::{Intensity, Restart};
 /// Messages that wait for one entity before senders get `Overloaded`.
 pub const LANE_MESSAGES: usize = 256;
 /// A durable entity that nobody talked to for so long is dropped from memory.
-pub const PASSIVATE_AFTER: Duration = Duration::from_secs(300);
+pub const PASSIVATE_AFTER: Duration = Duration::from_mins(5);
 
 /// An actor with a name and one home. The struct is its state.
 ///
@@ -39,8 +39,8 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + 'static {
         cx: &mut Cx<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Makes today's state of one saved by `version`, in named-field `MessagePack`. By default it is
-    /// decoded as it is: added fields take serde's defaults.
+    /// Makes today's state of one saved by `version`, in named-field `MessagePack`. By default it
+    /// is decoded as it is: added fields take serde's defaults.
     ///
     /// # Errors
     /// [`Failure`]: the entity does not start.
@@ -137,7 +137,10 @@ impl<E: Entity> Kind<E> {
 
 impl<E: Entity> fmt::Debug for Kind<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kind").field("kind", &E::KIND).field("policy", &self.policy).finish()
+        f.debug_struct("Kind")
+            .field("kind", &E::KIND)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
     }
 }
 

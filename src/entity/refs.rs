@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::frame::{self, Address, Refusal};
 use super::lane::{Ended, Envelope, Fate};
 use super::reply::{Call, decoding_hosts, is_encoding};
-use super::{AskError, Entity, Hosts, NotExecuted, Reply, Unknown};
+use super::{ASK_WITHIN, AskError, Entity, Hosts, NotExecuted, Reply, Unknown};
 use crate::authority::Tenure;
 use crate::base::{Instant, NodeId, ShardId, within};
 use crate::placement::{Owner, View};
@@ -146,7 +146,7 @@ impl<E: Entity> EntityRef<E> {
         &self.id
     }
 
-    /// Asks, and waits for the answer as long as the node is configured to.
+    /// Asks, and waits for the answer at most [`ASK_WITHIN`].
     ///
     /// `make` puts the [`Reply`] into the message. Where it is sure that the message was not
     /// handled it is sent again, also to another owner, until the deadline.
@@ -158,7 +158,7 @@ impl<E: Entity> EntityRef<E> {
         T: Serialize + DeserializeOwned + Send + 'static,
         F: FnOnce(Reply<T>) -> E::Msg,
     {
-        self.ask_within(self.hosts.patience(), make).await
+        self.ask_within(ASK_WITHIN, make).await
     }
 
     /// Asks, and waits for the answer at most `patience`; inside a handler at most as long as the
@@ -305,17 +305,14 @@ impl<E: Entity> EntityRef<E> {
         };
         let head = head(view, shard);
         let (class, service) = (Class::Message, Service::Entity);
-        let asked =
-            self.hosts.links().ask(owner, class, service, head, body, ask.deadline).await;
+        let asked = self.hosts.links().ask(owner, class, service, head, body, ask.deadline).await;
         match asked {
             Ok(body) => Try::Over(frame::decode_answer(&body)),
             Err(transport::AskError::Refused(body)) => match frame::decode_refusal(&body) {
                 Some(why) => again(shard, why),
                 None => Try::Again(NotExecuted::Unreachable(format!("{owner} is starting"))),
             },
-            Err(transport::AskError::NotExecuted(why)) => {
-                Try::Again(NotExecuted::Unreachable(why))
-            }
+            Err(transport::AskError::NotExecuted(why)) => Try::Again(NotExecuted::Unreachable(why)),
             Err(transport::AskError::Unknown(_)) if self.hosts.now() >= ask.deadline => {
                 refused(Unknown::Deadline)
             }
@@ -385,13 +382,13 @@ async fn outcome<T, M>(
     while !(closed && handled) {
         let ended = tokio::select! {
             biased;
-            answered = &mut *answer, if !closed => match answered {
-                Ok(answer) => return Outcome::Answer(answer),
-                Err(_) => {
-                    closed = true;
-                    continue;
+            answered = &mut *answer, if !closed => {
+                if let Ok(answer) = answered {
+                    return Outcome::Answer(answer);
                 }
-            },
+                closed = true;
+                continue;
+            }
             ended = &mut fate, if !handled => ended,
         };
         let why = match ended {

@@ -156,10 +156,10 @@ impl Records for Shelf {
     }
 
     fn save(&self, tenure: Tenure, write: Write) -> BoxFuture<'static, Result<(), SaveError>> {
-        let shelf = self.clone();
+        let table = self.0.clone();
         async move {
             tokio::task::yield_now().await;
-            let mut table = shelf.0.0.lock();
+            let mut table = table.0.lock();
             if tenure.epoch < table.0 {
                 return Err(SaveError::Lapsed);
             }
@@ -200,7 +200,7 @@ fn view(version: u64, owner: &str) -> View {
     View {
         version: Version(version),
         constants: Some(constants),
-        shards: vec![Arc::new(shard); 4],
+        shards: std::iter::repeat_n(Arc::new(shard), 4).collect(),
         ..View::default()
     }
 }

@@ -115,7 +115,8 @@ async fn a_deadline_says_whether_the_message_was_taken() {
 #[tokio::test(start_paused = true)]
 async fn an_ask_from_a_handler_waits_no_longer_than_its_asker() {
     let n1 = alone(|kind| kind).await;
-    let mut hold = Box::pin(n1.get("b").ask_within(GENEROUS, CounterMsg::Hold));
+    let b = n1.get("b");
+    let mut hold = Box::pin(b.ask_within(GENEROUS, CounterMsg::Hold));
     begun(&mut hold).await;
     n1.held(1).await;
     let within = Duration::from_secs(1);
@@ -132,10 +133,8 @@ async fn an_ask_from_a_handler_waits_no_longer_than_its_asker() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_entity_leaves_memory_and_comes_back_with_what_it_saved() {
     let idle = Duration::from_secs(1);
-    let n1 = alone(|kind| {
-        kind.durable(Durable::Snapshots).passivate_after(Duration::from_secs(1))
-    })
-    .await;
+    let n1 = alone(|kind| kind.durable(Durable::Snapshots).passivate_after(Duration::from_secs(1)))
+        .await;
     let entity = n1.get("a");
     assert_eq!(entity.ask(|reply| CounterMsg::Save(7, reply)).await, Ok(1));
     entity.ask(|reply| CounterMsg::Add(1, reply)).await.expect("it serves");
@@ -203,7 +202,7 @@ fn a_reply_outside_a_message_is_an_error_not_a_panic() {
 }
 
 #[tokio::test]
-async fn after_stop_nothing_is_taken_and_no_task_is_left() {
+async fn after_stop_nothing_is_taken_and_what_ran_is_dropped() {
     let n1 = alone(|kind| kind).await;
     let entity = n1.get("a");
     let mut hold = Box::pin(entity.ask(CounterMsg::Hold));

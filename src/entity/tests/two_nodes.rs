@@ -94,7 +94,7 @@ async fn a_frame_of_a_newer_view_is_held_until_it_is_seen() {
 }
 
 #[tokio::test]
-async fn a_crash_and_an_overload_are_told_over_the_link() {
+async fn a_crash_is_told_over_the_link() {
     let (n1, n2) = pair().await;
     for station in [&n1, &n2] {
         station.apply(view(1, "n1"));
