@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use evertree::base::NodeId;
 use evertree::entity::{AskError, EntityRef};
 use evertree::node::Node;
 use evertree::placement::Shard;
@@ -151,7 +152,7 @@ fn status(node: &Node) -> Status {
         let present = shard.in_sync.iter().filter(|store| view.member_of_store(**store).is_some());
         shard.owner.is_some() && present.count() >= wanted
     };
-    let owned = |name| {
+    let owned = |name: &NodeId| {
         let owns = |shard: &&&Shard| shard.owner.as_ref().is_some_and(|owner| owner.node == *name);
         with_records.iter().filter(owns).count()
     };

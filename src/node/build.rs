@@ -10,8 +10,8 @@ use super::{ConfigError, Inner, Node, NodeConfig, Parts, Security};
 use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
-use crate::base::{Boot, BootClock, ControlRuntime, Instant, Publisher, SeededRng, Seams, Spawner};
 use crate::base::TokioNet;
+use crate::base::{Boot, BootClock, ControlRuntime, Instant, Publisher, Seams, SeededRng, Spawner};
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Records};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
@@ -255,7 +255,15 @@ async fn start(
     })?;
     let (membership, ended) = (Mutex::new(None), Publisher::new(None));
     let parts = Arc::new(Parts {
-        name, seams, links, authority, store, replicas, hosts, membership, ended,
+        name,
+        seams,
+        links,
+        authority,
+        store,
+        replicas,
+        hosts,
+        membership,
+        ended,
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
     let tree = life::tree(life).await?;

@@ -108,9 +108,8 @@ impl NodeConfig {
     /// # Errors
     /// [`ConfigError`] names both settings.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let error = |first, value: String, second, why| {
-            Err(ConfigError { first, value, second, why })
-        };
+        let error =
+            |first, value: String, second, why| Err(ConfigError { first, value, second, why });
         if !self.shards.is_power_of_two() || self.shards > 1 << 15 {
             let why = "must be a power of two from 1 to 32768";
             return error("shards", self.shards.to_string(), "its range", why);

@@ -313,10 +313,13 @@ impl World {
             Mail::Answer { to, epoch, store, order, verdict } => {
                 let Some(node) = self.at(&to) else { return };
                 if self.nodes[node].machine.as_ref().is_some_and(|(now, _)| *now == epoch) {
-                    self.step(node, match verdict {
-                        Some(verdict) => Input::Answered { store, order, verdict },
-                        None => Input::Unanswered { store, order },
-                    });
+                    self.step(
+                        node,
+                        match verdict {
+                            Some(verdict) => Input::Answered { store, order, verdict },
+                            None => Input::Unanswered { store, order },
+                        },
+                    );
                 }
             }
             Mail::Propose { from, proposal } => {
@@ -459,7 +462,11 @@ impl World {
             for (key, &revision) in &self.acked {
                 let record = node.store.get(SHARD, key).expect("readable");
                 let held = record.map_or(0, |record| record.revision);
-                assert!(held >= revision, "I3: {} has {held} of {key:?}, not {revision}", node.name);
+                assert!(
+                    held >= revision,
+                    "I3: {} has {held} of {key:?}, not {revision}",
+                    node.name
+                );
             }
         }
     }
