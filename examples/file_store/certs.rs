@@ -10,7 +10,7 @@ use evertree::transport::certs::Authority;
 
 /// Makes `dir` with ca.pem and, for each node, NAME.pem and NAME.key. The authority's own key is
 /// not kept: a later node needs a new set.
-pub fn make(dir: &Path, names: &[impl AsRef<str>]) -> anyhow::Result<()> {
+pub(crate) fn make(dir: &Path, names: &[impl AsRef<str>]) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let authority = Authority::new("file-store")?;
     write(dir, "ca.pem", authority.ca_pem().as_bytes())?;

@@ -30,7 +30,7 @@ const QUEUE_MAX: usize = 64;
 
 /// Asks any of several nodes.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     sockets: Vec<PathBuf>,
     next: AtomicUsize,
     connection: Mutex<Option<Arc<Connection>>>,
@@ -51,12 +51,12 @@ struct Waiting {
 
 impl Client {
     /// A client of the nodes that listen at `sockets`.
-    pub fn new(sockets: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(sockets: Vec<PathBuf>) -> Self {
         Self { sockets, next: AtomicUsize::new(0), connection: Mutex::new(None) }
     }
 
     /// Asks until there is an answer that settles the matter.
-    pub async fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
+    pub(crate) async fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
         let end = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
         loop {

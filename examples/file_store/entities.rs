@@ -11,25 +11,25 @@ use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
 
 /// Bytes of every chunk but a file's last one.
-pub const CHUNK_BYTES: usize = 256 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks of the largest file: its list must fit a frame. 16 GiB.
-pub const CHUNKS_MAX: usize = 65_536;
+pub(crate) const CHUNKS_MAX: usize = 65_536;
 /// Catalogs that share the names.
-pub const CATALOGS: u8 = 16;
+pub(crate) const CATALOGS: u8 = 16;
 
 /// The SHA-1 of some bytes, in hexadecimal.
-pub fn sha1_hex(bytes: &[u8]) -> String {
+pub(crate) fn sha1_hex(bytes: &[u8]) -> String {
     Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The catalog that knows `name`.
-pub fn catalog_of(name: &str) -> String {
+pub(crate) fn catalog_of(name: &str) -> String {
     format!("{}", Sha1::digest(name)[0] % CATALOGS)
 }
 
 /// Why a chunk or a file was refused. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The bytes do not have the hash they are stored under: they were damaged on the way.
     #[error("the bytes hash to {actual}")]
     WrongHash {
@@ -43,13 +43,13 @@ pub enum Refused {
 
 /// Some bytes of a file.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     bytes: Option<Bytes>,
 }
 
 /// What a chunk understands.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ChunkMsg {
+pub(crate) enum ChunkMsg {
     /// Keep these bytes. Repeating is harmless.
     Put(Bytes, Reply<Result<(), Refused>>),
     /// Give the bytes back; `None` if it never had any.
@@ -83,26 +83,26 @@ impl Entity for Chunk {
 
 /// What a file is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// The name it was stored under.
-    pub name: String,
+    pub(crate) name: String,
     /// Bytes in all.
-    pub size: u64,
+    pub(crate) size: u64,
     /// SHA-1 of the whole.
-    pub sha1: String,
+    pub(crate) sha1: String,
     /// SHA-1 of each chunk, in order.
-    pub chunks: Vec<String>,
+    pub(crate) chunks: Vec<String>,
 }
 
 /// A stored file.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct File {
+pub(crate) struct File {
     manifest: Option<Manifest>,
 }
 
 /// What a file understands.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum FileMsg {
+pub(crate) enum FileMsg {
     /// Become this file. All its chunks are stored already. Repeating is harmless.
     Put(Manifest, Reply<Result<(), Refused>>),
     /// What are you made of?
@@ -133,22 +133,22 @@ impl Entity for File {
 
 /// A line of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Line {
+pub(crate) struct Line {
     /// The file's id.
-    pub id: String,
+    pub(crate) id: String,
     /// Bytes in all.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// The names of a sixteenth of the files.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     lines: BTreeMap<String, Line>,
 }
 
 /// What a catalog understands.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum CatalogMsg {
+pub(crate) enum CatalogMsg {
     /// From now on `name` means this file. Repeating is harmless.
     Enter(String, Line, Reply<()>),
     /// Which file does `name` mean?

@@ -25,7 +25,7 @@ const AT_ONCE_MAX: usize = 32;
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
 /// Listens for the command in the data directory, for its owner only.
-pub fn listen(data: &Path) -> io::Result<UnixListener> {
+pub(crate) fn listen(data: &Path) -> io::Result<UnixListener> {
     let path = socket_in(data);
     // The directory is locked by this process: a socket in it is a dead one's.
     if path.exists() {
@@ -37,7 +37,7 @@ pub fn listen(data: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves connections until the listener fails.
-pub async fn serve(listener: UnixListener, node: Node) -> io::Result<()> {
+pub(crate) async fn serve(listener: UnixListener, node: Node) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(connection(stream, node.clone()));

@@ -15,6 +15,7 @@
 
 mod certs;
 mod client;
+mod download;
 mod entities;
 mod gateway;
 mod protocol;
@@ -135,7 +136,7 @@ async fn main() -> anyhow::Result<()> {
             let client = nodes.client();
             let (_, manifest) = transfer::find(&client, &name).await?;
             let bar = bar(manifest.size, &name);
-            transfer::get(&client, &name, &target, |bytes| bar.inc(bytes)).await?;
+            download::get(&client, &name, &target, |bytes| bar.inc(bytes)).await?;
             bar.finish_and_clear();
             Ok(())
         }

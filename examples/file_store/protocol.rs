@@ -15,7 +15,7 @@ const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A question to the node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Request {
+pub(crate) enum Request {
     PutChunk { hash: String, bytes: Bytes },
     GetChunk { hash: String },
     PutFile { id: String, manifest: Manifest },
@@ -29,7 +29,7 @@ pub enum Request {
 
 /// Its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub(crate) enum Answer {
     Done,
     Chunk(Option<Bytes>),
     File(Option<Manifest>),
@@ -45,44 +45,44 @@ pub enum Answer {
 
 /// Where an entity is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    pub owner: Option<String>,
-    pub holders: Vec<String>,
+pub(crate) struct Place {
+    pub(crate) owner: Option<String>,
+    pub(crate) holders: Vec<String>,
 }
 
 /// The cluster, as the asked node has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    pub name: String,
-    pub version: u64,
+pub(crate) struct Status {
+    pub(crate) name: String,
+    pub(crate) version: u64,
     /// Name, boot and owned shards with records of each member.
-    pub members: Vec<(String, u64, usize)>,
+    pub(crate) members: Vec<(String, u64, usize)>,
     /// Shards with records.
-    pub shards: usize,
+    pub(crate) shards: usize,
     /// Of these, those with an owner and all copies in sync.
-    pub complete: usize,
+    pub(crate) complete: usize,
     /// Who leads the authority, as far as this node knows.
-    pub leader: Option<String>,
+    pub(crate) leader: Option<String>,
     /// Whether this node may run entities at present.
-    pub serving: bool,
+    pub(crate) serving: bool,
 }
 
 /// Where a node with this data directory listens for the command.
-pub fn socket_in(data: &Path) -> PathBuf {
+pub(crate) fn socket_in(data: &Path) -> PathBuf {
     data.join("file_store.sock")
 }
 
 /// Splits the byte stream into frames.
-pub fn frames() -> LengthDelimitedCodec {
+pub(crate) fn frames() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec()
 }
 
 /// A frame: the call it belongs to, and what is said.
-pub fn encode<T: Serialize>(call: u64, what: &T) -> io::Result<Bytes> {
+pub(crate) fn encode<T: Serialize>(call: u64, what: &T) -> io::Result<Bytes> {
     postcard::to_stdvec(&(call, what)).map(Bytes::from).map_err(io::Error::other)
 }
 
 /// The reverse of [`encode`].
-pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> io::Result<(u64, T)> {
+pub(crate) fn decode<T: DeserializeOwned>(frame: &[u8]) -> io::Result<(u64, T)> {
     postcard::from_bytes(frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -17,26 +17,26 @@ const IDLE: Duration = Duration::from_secs(2);
 
 /// What one node is told.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Its name, unique in the cluster.
     #[arg(long)]
-    pub name: String,
+    pub(crate) name: String,
     /// Where it listens for the other nodes.
     #[arg(long)]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where the first nodes listen, its own address included: the same list for all of them.
     #[arg(long, value_delimiter = ',')]
-    pub seeds: Vec<String>,
+    pub(crate) seeds: Vec<String>,
     /// Its data directory; made if absent.
     #[arg(long)]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// The directory with ca.pem, NAME.pem and NAME.key; `certs` makes one.
     #[arg(long)]
-    pub certs: PathBuf,
+    pub(crate) certs: PathBuf,
 }
 
 /// Runs a node until SIGINT or SIGTERM.
-pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let pem = |name: String| {
         let path = args.certs.join(name);
         std::fs::read(&path).with_context(|| {

@@ -1,7 +1,5 @@
 //! Files in and out of the store: in chunks, a bounded number of them at a time.
 
-use std::fs::File as OsFile;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -22,7 +20,7 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
 }
 
 /// A random file id.
-pub fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     let id: u128 = u128::from(rand::random::<u64>()) << 64 | u128::from(rand::random::<u64>());
     format!("{id:032x}")
 }
@@ -58,7 +56,7 @@ impl<R: AsyncRead + Unpin> Chunks<R> {
 
 /// Stores what `source` yields under `name`, and gives back its id and manifest. The name means the
 /// new file only once all of it is stored. `progress` hears of each stored chunk's bytes.
-pub async fn put(
+pub(crate) async fn put(
     client: &Client,
     name: &str,
     source: impl AsyncRead + Unpin,
@@ -98,7 +96,7 @@ pub async fn put(
 }
 
 /// The file that `name` means.
-pub async fn find(client: &Client, name: &str) -> anyhow::Result<(String, Manifest)> {
+pub(crate) async fn find(client: &Client, name: &str) -> anyhow::Result<(String, Manifest)> {
     let line = match client.ask(&Request::Find { name: name.into() }).await? {
         Answer::Line(Some(line)) => line,
         Answer::Line(None) => bail!("no file is stored as {name:?}; `ls` lists the names"),
@@ -112,7 +110,7 @@ pub async fn find(client: &Client, name: &str) -> anyhow::Result<(String, Manife
 }
 
 /// Reads a stored file in order, checking every chunk and the whole, and hands its bytes to `sink`.
-pub async fn read(
+pub(crate) async fn read(
     client: &Client,
     manifest: &Manifest,
     mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
@@ -139,57 +137,8 @@ pub async fn read(
     Ok(())
 }
 
-/// Reads a stored file into `target`, which appears only when it is complete.
-pub async fn get(
-    client: &Client,
-    name: &str,
-    target: &Path,
-    progress: impl Fn(u64),
-) -> anyhow::Result<Manifest> {
-    let (_, manifest) = find(client, name).await?;
-    let partial = Partial::create(target)?;
-    let mut file = &partial.file;
-    read(client, &manifest, |bytes| {
-        file.write_all(bytes).with_context(|| format!("writing {}", partial.path.display()))?;
-        progress(bytes.len() as u64);
-        Ok(())
-    })
-    .await?;
-    partial.complete(target)?;
-    Ok(manifest)
-}
-
-/// A file under a temporary name, removed unless it is completed.
-struct Partial {
-    path: PathBuf,
-    file: OsFile,
-}
-
-impl Partial {
-    fn create(target: &Path) -> anyhow::Result<Self> {
-        let name = target.file_name().context("the target has no file name")?.to_string_lossy();
-        let path = target.with_file_name(format!(".{name}.{}.part", new_id()));
-        let file =
-            OsFile::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self { path, file })
-    }
-
-    fn complete(self, target: &Path) -> anyhow::Result<()> {
-        self.file.sync_all()?;
-        std::fs::rename(&self.path, target)
-            .with_context(|| format!("renaming to {}", target.display()))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Gone already if it was completed.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// All names with their files, sorted by name.
-pub async fn list(client: &Client) -> anyhow::Result<Vec<(String, Line)>> {
+pub(crate) async fn list(client: &Client) -> anyhow::Result<Vec<(String, Line)>> {
     let mut names = Vec::new();
     for catalog in 0..CATALOGS {
         match client.ask(&Request::List { catalog }).await? {
@@ -202,7 +151,7 @@ pub async fn list(client: &Client) -> anyhow::Result<Vec<(String, Line)>> {
 }
 
 /// The regular files below `path` (itself, if it is one), sorted, without what `left_out` names.
-pub fn files_below(path: &Path, left_out: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn files_below(path: &Path, left_out: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let meta = path.metadata().with_context(|| format!("reading {}", path.display()))?;
     if meta.is_file() {
         return Ok(vec![path.to_owned()]);

@@ -15,7 +15,7 @@ use crate::protocol::{Answer, Request, Status, socket_in};
 use crate::serve::{ServeArgs, serve};
 
 /// The nodes' names.
-pub const NAMES: [&str; 3] = ["n1", "n2", "n3"];
+pub(crate) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 /// How long anything of the cluster may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a state that is waited for is asked.
@@ -23,7 +23,7 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// A node process.
 #[derive(Debug, clap::Args)]
-pub struct NodeArgs {
+pub(crate) struct NodeArgs {
     /// The process it must not outlive.
     #[arg(long)]
     parent: i32,
@@ -32,7 +32,7 @@ pub struct NodeArgs {
 }
 
 /// Runs a node that dies with its parent.
-pub async fn run_node(args: NodeArgs) -> anyhow::Result<()> {
+pub(crate) async fn run_node(args: NodeArgs) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     ensure!(getppid() == Pid::from_raw(args.parent), "the parent process is gone");
     tracing_subscriber::fmt()
@@ -45,7 +45,7 @@ pub async fn run_node(args: NodeArgs) -> anyhow::Result<()> {
 
 /// Three processes with their directories.
 #[derive(Debug)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     dir: PathBuf,
     seeds: Vec<String>,
     nodes: Vec<Option<Child>>,
@@ -53,7 +53,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts three empty nodes with their data below `dir`, which is emptied first.
-    pub fn start(dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(dir: &Path) -> anyhow::Result<Self> {
         if dir.exists() {
             std::fs::remove_dir_all(dir).with_context(|| format!("emptying {}", dir.display()))?;
         }
@@ -67,17 +67,17 @@ impl Cluster {
     }
 
     /// The data directory of a node.
-    pub fn data(&self, index: usize) -> PathBuf {
+    pub(crate) fn data(&self, index: usize) -> PathBuf {
         self.dir.join(NAMES[index])
     }
 
     /// A client of all nodes, or of one.
-    pub fn client(&self, indexes: &[usize]) -> Client {
+    pub(crate) fn client(&self, indexes: &[usize]) -> Client {
         Client::new(indexes.iter().map(|&index| socket_in(&self.data(index))).collect())
     }
 
     /// Starts a node's process.
-    pub fn start_node(&mut self, index: usize) -> anyhow::Result<()> {
+    pub(crate) fn start_node(&mut self, index: usize) -> anyhow::Result<()> {
         let log = self.dir.join(format!("{}.log", NAMES[index]));
         let log = File::options().create(true).append(true).open(log)?;
         let child = Command::new(std::env::current_exe()?)
@@ -98,7 +98,7 @@ impl Cluster {
     }
 
     /// Kills a node's process with SIGKILL and waits for its end.
-    pub fn kill(&mut self, index: usize) -> anyhow::Result<()> {
+    pub(crate) fn kill(&mut self, index: usize) -> anyhow::Result<()> {
         let mut child = self.nodes[index].take().context("it runs")?;
         child.kill()?;
         child.wait()?;
@@ -106,7 +106,7 @@ impl Cluster {
     }
 
     /// Asks node `index` for its state until `wanted` holds.
-    pub async fn wait_for(
+    pub(crate) async fn wait_for(
         &mut self,
         index: usize,
         what: &str,
@@ -143,7 +143,7 @@ impl Cluster {
     }
 
     /// Stops all nodes with SIGTERM, and says so if one of them does not end well.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         for child in self.nodes.iter().flatten() {
             kill_process(Pid::from_child(child), Signal::TERM)?;
         }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 /// `left` bytes of noise.
 #[derive(Debug, Clone)]
-pub struct Noise {
+pub(crate) struct Noise {
     rng: SmallRng,
     word: [u8; 8],
     used: usize,
@@ -19,7 +19,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    pub fn new(seed: u64, size: u64) -> Self {
+    pub(crate) fn new(seed: u64, size: u64) -> Self {
         Self { rng: SmallRng::seed_from_u64(seed), word: [0; 8], used: 8, left: size }
     }
 
@@ -39,7 +39,7 @@ impl Noise {
     }
 
     /// The SHA-1 of all that is left, in hexadecimal.
-    pub fn sha1(mut self) -> String {
+    pub(crate) fn sha1(mut self) -> String {
         let mut whole = Sha1::new();
         let mut buffer = vec![0; 64 * 1024];
         loop {

@@ -22,7 +22,7 @@ const LEFT_OUT: [&str; 3] = ["target", ".git", "fuzz"];
 
 /// All have defaults: the story needs no argument.
 #[derive(Debug, clap::Args)]
-pub struct StoryArgs {
+pub(crate) struct StoryArgs {
     /// Size of the generated file in MiB.
     #[arg(long, default_value_t = 64)]
     mib: u64,
@@ -45,7 +45,7 @@ struct Stored {
 }
 
 /// Tells the whole story.
-pub async fn tell(args: StoryArgs) -> anyhow::Result<()> {
+pub(crate) async fn tell(args: StoryArgs) -> anyhow::Result<()> {
     // Short relative paths, wherever the command is started: a socket's path is limited.
     std::env::set_current_dir(env!("CARGO_MANIFEST_DIR"))?;
     let began = Instant::now();
