@@ -506,10 +506,19 @@ proptest! {
     /// Goal: I2, I3, I5. Method: 400 random steps with faults, checked after each; then no faults.
     #[test]
     fn nothing_acknowledged_is_lost_and_writing_goes_on(seed in any::<u64>()) {
-        let mut world = World::new(seed);
-        (0..400).for_each(|_| world.random_step());
-        world.heal();
+        live_through(seed);
     }
+}
+
+fn live_through(seed: u64) {
+    let mut world = World::new(seed);
+    (0..400).for_each(|_| world.random_step());
+    world.heal();
+}
+
+#[test]
+fn seeds_that_once_failed_pass() {
+    [12_435_323_419_007_502_029].into_iter().for_each(live_through);
 }
 
 #[test]
