@@ -218,7 +218,7 @@ impl World {
 
     /// Writes every key once more, all at the same time.
     async fn write_all(&mut self) {
-        let saves = (0..KEYS).map(async |number| {
+        let writes = (0..KEYS).map(async |number| {
             let shard = ShardId(u16::try_from(number % u32::from(SHARDS)).expect("small"));
             let key = Bytes::from(format!("key {number}"));
             let before = self.acked.get(&(shard, key.clone())).map_or(0, |(revision, _)| *revision);
@@ -230,7 +230,7 @@ impl World {
             owner.replicas.save(tenure, write).await.expect("it is acknowledged");
             ((shard, key), (revision, value))
         });
-        let saved = within(&*self.seams.clock, self.soon(), join_all(saves)).await;
+        let saved = within(&*self.seams.clock, self.soon(), join_all(writes)).await;
         let saved = saved.expect("every write is acknowledged");
         self.acked.extend(saved);
     }
@@ -350,16 +350,17 @@ async fn one_store_alone_acknowledges_nothing() {
     let saved = tokio::spawn(async move { replicas.save(tenure, write).await });
     // Longer than any timeout of replication.
     world.seams.clock.sleep(Duration::from_secs(30)).await;
-    match saved.is_finished() {
-        // Refused before it had a number.
-        true => assert!(saved.await.expect("no panic").expect_err("alone").is_not_executed()),
-        false => {
-            world.start(1).await;
-            let (replaces, claim) = (lost[0], world.claim(1));
-            world.agree(Change::Rejoin { replaces, claim, assign: Vec::new() });
-            saved.await.expect("no panic").expect("two stores hold it");
-            world.acked.insert((shard, key), (2, value));
-        }
-    }
+    // The backups were heard just before: it has a number, and is never given up.
+    assert!(!saved.is_finished());
+    let other =
+        Write { key: Bytes::from("other"), revision: 1, value: value.clone(), deleted: false };
+    let refused = owner.replicas.save(tenure, other).await.expect_err("nobody else is there");
+    assert!(refused.is_not_executed(), "{refused}");
+
+    world.start(1).await;
+    let (replaces, claim) = (lost[0], world.claim(1));
+    world.agree(Change::Rejoin { replaces, claim, assign: Vec::new() });
+    saved.await.expect("no panic").expect("two stores hold it");
+    world.acked.insert((shard, key), (2, value));
     world.read_all().await;
 }
