@@ -14,9 +14,9 @@ fn at(millis: u64) -> Instant {
 }
 
 fn span() -> Span {
-    let lease = ms(1_000);
-    let nanos = lease.as_nanos() as u64 * (1_000 + DRIFT_PERMILLE);
-    Span { lease, at_leader: Duration::from_nanos(nanos.div_ceil(1_000 - DRIFT_PERMILLE)) }
+    let nanos = 1_000 * MS * (1_000 + DRIFT_PERMILLE);
+    let at_leader = Duration::from_nanos(nanos.div_ceil(1_000 - DRIFT_PERMILLE));
+    Span { lease: ms(1_000), at_leader }
 }
 
 fn node() -> NodeId {
@@ -199,7 +199,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
 /// A clock's reading at true time `now`, `permille` thousandths of its right rate.
 fn reading(now: u64, permille: u64, offset: u64) -> Instant {
     let scaled = u128::from(now) * u128::from(permille) / 1_000;
-    Instant::from_nanos(scaled as u64 + offset)
+    Instant::from_nanos(u64::try_from(scaled).expect("the tests are short") + offset)
 }
 
 /// Runs the exchanges and then asks the leader, true nanosecond by true nanosecond around its

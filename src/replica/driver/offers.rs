@@ -12,7 +12,7 @@ use crate::replica::primary::Input;
 /// Shards that catch a store up at the same time.
 const COPIES_MAX: usize = 32;
 /// The longest contact that is asked of a store that was silent.
-const CONTACT_MAX: Duration = Duration::from_secs(300);
+const CONTACT_MAX: Duration = Duration::from_mins(5);
 
 /// What is known of one store.
 #[derive(Debug, Default)]
