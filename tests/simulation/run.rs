@@ -53,12 +53,6 @@ impl fmt::Display for Figures {
     }
 }
 
-impl Figures {
-    pub(crate) fn acked(&self) -> u64 {
-        self.counts.acked
-    }
-}
-
 struct Run {
     world: World,
     oracle: Oracle,
@@ -136,6 +130,10 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
     let healed_within =
         run.until(ANSWERS_WITHIN, missing, |run| run.oracle.is_audited(NODES))?;
     run.oracle.judge().map_err(|what| run.broken(what))?;
+    let counts = run.oracle.counts();
+    if counts.acked == 0 {
+        return Err(run.broken("nothing was acknowledged: the run shows nothing".into()));
+    }
     Ok(Figures {
         trace: run.world.trace().clone(),
         steps: run.world.steps(),
@@ -143,7 +141,7 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
         views: run.world.version().0,
         ownerships: run.world.ownerships(),
         healed_within,
-        counts: run.oracle.counts(),
+        counts,
     })
 }
 
