@@ -322,7 +322,9 @@ impl QuorumAuthority {
         {
             let mut claim = inner.claim.lock();
             claim.earlier_boots = earlier_boots(&inner.facts, boot);
-            claim.token = inner.seams.rng.next_u64();
+            if claim.boot != boot {
+                claim.token = inner.seams.rng.next_u64();
+            }
             (claim.boot, claim.store) = (boot, store);
         }
         // What the view says of the new life, if anything, the lease learns from it again.
