@@ -128,6 +128,9 @@ impl Leader {
             |node, boot| view.has_boot(node, boot),
             |shard, epoch| view.shard(shard).is_some_and(|now| now.epoch == epoch),
         );
+        for (node, member) in &view.members {
+            table.await_first(node, member.boot, now, span);
+        }
         reign.evicting.retain(|(node, boot), _| view.has_boot(node, *boot));
         refuse_the_deaf(&office, &mut table, &view, (now, span));
         if reign.cold.as_ref().is_some_and(|cold| cold.is_over(&view, now, &table)) {

@@ -93,11 +93,14 @@ pub struct LeaseTable<K> {
     /// No eviction before: the table's first D'.
     first: Instant,
     seats: BTreeMap<(NodeId, Boot), Seat>,
+    /// Members whose first Renew has not come: not evicted before.
+    awaited: BTreeMap<(NodeId, Boot), Instant>,
 }
 
 impl<K> Default for LeaseTable<K> {
     fn default() -> Self {
-        Self { key: None, first: Instant::NEVER, seats: BTreeMap::new() }
+        let (seats, awaited) = (BTreeMap::new(), BTreeMap::new());
+        Self { key: None, first: Instant::NEVER, seats, awaited }
     }
 }
 
@@ -106,7 +109,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
     /// that leadership's first entry was applied, or later. Says whether `key` may use it.
     pub fn lead(&mut self, key: K, now: Instant, span: Span) -> bool {
         if self.key.is_none_or(|own| own < key) {
-            *self = Self { key: Some(key), first: now + span.at_leader, seats: BTreeMap::new() };
+            *self = Self { key: Some(key), first: now + span.at_leader, ..Self::default() };
         }
         self.key == Some(key)
     }
@@ -156,8 +159,18 @@ impl<K: Copy + Ord> LeaseTable<K> {
             Some(seat) => {
                 seat.evicting || seat.released || (now >= seat.expiry && now >= self.first)
             }
-            None => now >= self.first,
+            None => {
+                let awaited = self.awaited.get(&(node.clone(), boot));
+                now >= self.first && awaited.is_none_or(|until| now >= *until)
+            }
         }
+    }
+
+    /// Notes a member of the applied view: one that was just admitted has D' from here for its
+    /// first Renew. It has no lease before, so that this is for its sake only.
+    pub fn await_first(&mut self, node: &NodeId, boot: Boot, now: Instant, span: Span) {
+        let until = now + span.at_leader;
+        self.awaited.entry((node.clone(), boot)).or_insert(until);
     }
 
     /// Marks `boot` as being evicted: its renewals are denied from here on. Says whether it was
@@ -232,6 +245,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
         is_current: impl Fn(ShardId, Epoch) -> bool,
     ) {
         self.seats.retain(|(node, boot), _| is_member(node, *boot));
+        self.awaited.retain(|(node, boot), _| is_member(node, *boot));
         for seat in self.seats.values_mut() {
             seat.shards.retain(|(shard, epoch)| is_current(*shard, *epoch));
         }
