@@ -1,8 +1,8 @@
 //! Who seems alive: SWIM gossip over the control links.
 //!
 //! [`Gossip`] is the protocol (the crate `foca`) with its timers, without a clock or a socket;
-//! [`Membership`] drives it. What it says are *hints*: they route around trouble and are reported to
-//! the leader. Only a committed eviction ends a boot.
+//! [`Membership`] drives it. What it says are *hints*: they route around trouble and are reported
+//! to the leader. Only a committed eviction ends a boot.
 
 mod driver;
 mod gossip;

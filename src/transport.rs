@@ -273,4 +273,6 @@ fn rejected(conn: &Conn, why: Rejected) -> SendError {
 #[cfg(test)]
 pub(crate) mod net_contract;
 #[cfg(test)]
+pub(crate) mod pipe_net;
+#[cfg(test)]
 mod tests;

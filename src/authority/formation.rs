@@ -2,9 +2,9 @@
 //!
 //! A node initialises only after all `expect` nodes, itself included, answered with the same sorted
 //! list. It answers with one list only, on disk before the answer leaves, so two different lists
-//! that share a node never both start. It takes its list back only after every other node of it said
-//! that it holds another one, or none, or is of another cluster; while it asks that, it names no list
-//! itself, so nobody can start with the list meanwhile.
+//! that share a node never both start. It takes its list back only after every other node of it
+//! said that it holds another one, or none, or is of another cluster; while it asks that, it names
+//! no list itself, so nobody can start with the list meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

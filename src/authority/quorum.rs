@@ -430,7 +430,7 @@ async fn form(
 ) -> Result<(), StartError> {
     let list: List =
         match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
-            // It was agreed on before, and this process or an earlier one stopped before the view came.
+            // It was agreed on before, and the process stopped before the view came.
             (Some(list), _) => list,
             (None, Formation::Bootstrap) => former.alone()?,
             (None, Formation::Expect { expect, seeds }) => {

@@ -170,6 +170,7 @@ impl Renewals {
     fn send(self: &Arc<Self>, to: NodeId) {
         let boot = Boot(self.boot.load(Ordering::Acquire));
         if boot == Boot(0) {
+            // Evicted between two attempts.
             return;
         }
         let nonce = self.office.seams.rng.next_u64();

@@ -80,8 +80,8 @@ struct Seat {
     refused: bool,
     /// The last grant that its Renews named, and when one first did.
     shown: (Option<u64>, Instant),
-    /// When its last Renew arrived.
-    heard: Instant,
+    /// When its last Renew arrived, if one did.
+    heard: Option<Instant>,
     /// Shards it gave up, under which epoch.
     shards: BTreeSet<(ShardId, Epoch)>,
 }
@@ -93,14 +93,11 @@ pub struct LeaseTable<K> {
     /// No eviction before: the table's first D'.
     first: Instant,
     seats: BTreeMap<(NodeId, Boot), Seat>,
-    /// Members whose first Renew has not come: not evicted before.
-    awaited: BTreeMap<(NodeId, Boot), Instant>,
 }
 
 impl<K> Default for LeaseTable<K> {
     fn default() -> Self {
-        let (seats, awaited) = (BTreeMap::new(), BTreeMap::new());
-        Self { key: None, first: Instant::NEVER, seats, awaited }
+        Self { key: None, first: Instant::NEVER, seats: BTreeMap::new() }
     }
 }
 
@@ -109,7 +106,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
     /// that leadership's first entry was applied, or later. Says whether `key` may use it.
     pub fn lead(&mut self, key: K, now: Instant, span: Span) -> bool {
         if self.key.is_none_or(|own| own < key) {
-            *self = Self { key: Some(key), first: now + span.at_leader, ..Self::default() };
+            *self = Self { key: Some(key), first: now + span.at_leader, seats: BTreeMap::new() };
         }
         self.key == Some(key)
     }
@@ -136,7 +133,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
         let first = self.first;
         let seat = self.seats.entry((renewal.node.clone(), renewal.boot));
         let seat = seat.or_insert_with(|| Seat::new(first, renewal.receipt));
-        seat.heard = seat.heard.max(renewal.receipt);
+        seat.heard = seat.heard.max(Some(renewal.receipt));
         if seat.shown.0 != renewal.last_grant {
             seat.shown = (renewal.last_grant, renewal.receipt);
         }
@@ -150,6 +147,13 @@ impl<K: Copy + Ord> LeaseTable<K> {
         Ok(())
     }
 
+    /// Takes in a member that this table has not heard of: from now on it has one D' to renew. A
+    /// boot that has just joined cannot have renewed before.
+    pub fn admit(&mut self, node: &NodeId, boot: Boot, now: Instant, span: Span) {
+        let expiry = self.first.max(now + span.at_leader);
+        self.seats.entry((node.clone(), boot)).or_insert_with(|| Seat::new(expiry, now));
+    }
+
     /// Whether `boot` may be evicted at `now`: it released itself, or its lease and the table's
     /// first D' are both over.
     #[must_use]
@@ -159,18 +163,8 @@ impl<K: Copy + Ord> LeaseTable<K> {
             Some(seat) => {
                 seat.evicting || seat.released || (now >= seat.expiry && now >= self.first)
             }
-            None => {
-                let awaited = self.awaited.get(&(node.clone(), boot));
-                now >= self.first && awaited.is_none_or(|until| now >= *until)
-            }
+            None => now >= self.first,
         }
-    }
-
-    /// Notes a member of the applied view: one that was just admitted has D' from here for its
-    /// first Renew. It has no lease before, so that this is for its sake only.
-    pub fn await_first(&mut self, node: &NodeId, boot: Boot, now: Instant, span: Span) {
-        let until = now + span.at_leader;
-        self.awaited.entry((node.clone(), boot)).or_insert(until);
     }
 
     /// Marks `boot` as being evicted: its renewals are denied from here on. Says whether it was
@@ -204,7 +198,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
             .iter()
             .filter(|(_, seat)| !seat.is_ending())
             // It must still be heard; one that is silent runs out by itself.
-            .filter(|(_, seat)| now.since(seat.heard) < span.lease)
+            .filter(|(_, seat)| seat.heard.is_some_and(|heard| now.since(heard) < span.lease))
             .filter(|(_, seat)| now.since(seat.shown.1) >= patience)
             .map(|(who, seat)| (seat.shown.1, who.clone()))
             .collect();
@@ -228,7 +222,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
     /// When the last Renew of `boot` arrived at this table.
     #[must_use]
     pub fn heard(&self, node: &NodeId, boot: Boot) -> Option<Instant> {
-        self.seats.get(&(node.clone(), boot)).map(|seat| seat.heard)
+        self.seats.get(&(node.clone(), boot)).and_then(|seat| seat.heard)
     }
 
     /// The shards that their owners gave up, with the epoch each gave up.
@@ -245,7 +239,6 @@ impl<K: Copy + Ord> LeaseTable<K> {
         is_current: impl Fn(ShardId, Epoch) -> bool,
     ) {
         self.seats.retain(|(node, boot), _| is_member(node, *boot));
-        self.awaited.retain(|(node, boot), _| is_member(node, *boot));
         for seat in self.seats.values_mut() {
             seat.shards.retain(|(shard, epoch)| is_current(*shard, *epoch));
         }
@@ -260,7 +253,7 @@ impl Seat {
             released: false,
             refused: false,
             shown: (None, now),
-            heard: now,
+            heard: None,
             shards: BTreeSet::new(),
         }
     }

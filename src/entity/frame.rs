@@ -3,6 +3,7 @@
 //! A message: two bytes length of its head, the head, the message in named-field `MessagePack`. An
 //! answer: one byte, 0 before an answer and 1 before an [`Unknown`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::reply::{Back, Call, decoding, encoding};
-use super::{AskError, Hosts, NotExecuted, Unknown};
+use super::{AskError, Failure, Hosts, NotExecuted, Unknown};
 use crate::base::Version;
 
 /// Longest name of a kind with an id, in bytes: they are a record's key.
@@ -73,14 +74,20 @@ pub(super) fn open(mut body: Bytes) -> Result<(Address, Bytes), String> {
     Ok((address, body))
 }
 
-/// Decodes a message together with the reply it carries.
+/// Decodes a message together with the reply it carries. A user's code that panics here must not
+/// end the task that reads the link: nothing was handled, and the sender is told so.
 pub(super) fn decode_message<M: DeserializeOwned>(
     hosts: &Hosts,
     back: Option<(Arc<Back>, Arc<Call>)>,
     body: &Bytes,
 ) -> Result<M, NotExecuted> {
-    decoding(hosts, back, || rmp_serde::from_slice(body))
-        .map_err(|error| NotExecuted::BadMessage(error.to_string()))
+    let decode = || decoding(hosts, back, || rmp_serde::from_slice(body));
+    let why = match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(msg)) => return Ok(msg),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => Failure::panicked(&*panic).to_string(),
+    };
+    Err(NotExecuted::BadMessage(why))
 }
 
 const ANSWER: u8 = 0;

@@ -45,6 +45,16 @@ struct Counter {
     value: i64,
 }
 
+/// Panics where it is decoded.
+#[derive(Debug, Serialize)]
+struct Bomb;
+
+impl<'de> Deserialize<'de> for Bomb {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("a bomb was decoded");
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 enum CounterMsg {
     Add(i64, Reply<i64>),
@@ -56,6 +66,7 @@ enum CounterMsg {
     Fail(Reply<()>),
     Panic(Reply<()>),
     Silent(Reply<()>),
+    Explode(Reply<()>, Bomb),
     Hold(Reply<()>),
     /// Begins a save and drops it.
     DropSave(i64, Reply<()>),
@@ -89,7 +100,7 @@ impl Entity for Counter {
                 self.value = 1_000;
                 panic!("asked to");
             }
-            CounterMsg::Silent(_reply) => {}
+            CounterMsg::Silent(_reply) | CounterMsg::Explode(_reply, _) => {}
             CounterMsg::Hold(reply) => {
                 cx.env().held.add_permits(1);
                 cx.env().go.acquire().await?.forget();

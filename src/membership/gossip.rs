@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn healthy_nodes_accuse_nobody() {
         let mut net = Net::new(5, 7);
-        net.run(Duration::from_secs(60));
+        net.run(Duration::from_mins(1));
         assert!(net.seen.iter().all(|(.., seen)| *seen == Reachability::Reachable));
     }
 

@@ -20,7 +20,7 @@ use crate::supervisor::StartError as TreeError;
 use crate::transport::{self, Identity, Links, LinksConfig, LinksError, TlsConfig, TlsError};
 
 /// How long a node waits for its cluster if nothing else is said.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 /// A round trip and an fsync that a profile must at least allow for.
 const LEAST: Duration = Duration::from_millis(1);
 
@@ -143,12 +143,11 @@ impl NodeBuilder {
 
     async fn open(&mut self) -> Result<Opened, StartError> {
         let config = &self.config;
-        let (seams, control) = match self.seams.take() {
-            Some(seams) => (seams, None),
-            None => {
-                let control = ControlRuntime::start(&format!("control-{}", config.name))?;
-                (machine(&control), Some(control))
-            }
+        let (seams, control) = if let Some(seams) = self.seams.take() {
+            (seams, None)
+        } else {
+            let control = ControlRuntime::start(&format!("control-{}", config.name))?;
+            (machine(&control), Some(control))
         };
         let disk = match self.disk.take() {
             Some(disk) => disk,

@@ -107,6 +107,8 @@ pub struct Copies {
     pub epoch: Epoch,
     /// The takeover is finished.
     pub serving: bool,
+    /// What it waits for until then.
+    pub waits_for: &'static str,
     /// Stores in `in_sync`.
     pub in_sync: usize,
     /// As many stores as the view wants hold it.

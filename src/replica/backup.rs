@@ -100,10 +100,7 @@ async fn serve(store: Store, authority: Arc<dyn ViewAuthority>, mut inbox: mpsc:
             });
             answers.push((marks.collect::<Vec<_>>(), reply));
         }
-        let results = match ops.is_empty() {
-            true => Ok(Vec::new()),
-            false => store.apply(ops).await,
-        };
+        let results = if ops.is_empty() { Ok(Vec::new()) } else { store.apply(ops).await };
         match results {
             Ok(results) => answer(&store, answers, results),
             // Dropped replies say *unknown*; a store that failed stops the node elsewhere.

@@ -5,6 +5,8 @@
 
 mod jobs;
 mod offers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub(super) struct Driver {
     tokens: BTreeMap<u64, oneshot::Sender<Result<(), SaveError>>>,
     next_token: u64,
     gathered: Gathered,
+    /// The own store has been given a transaction and has not answered yet.
+    applying: bool,
     jobs: FuturesUnordered<Job>,
     offers: Offers,
 }
@@ -71,6 +75,7 @@ impl Driver {
             tokens: BTreeMap::new(),
             next_token: 0,
             gathered: Gathered::default(),
+            applying: false,
             jobs: FuturesUnordered::new(),
             offers: Offers::default(),
         }
@@ -308,7 +313,9 @@ impl Driver {
     fn perform(&mut self, now: Instant, shard: ShardId, out: Vec<Output>) {
         let Some(epoch) = self.shards.get(&shard).map(|active| active.epoch) else {
             // Its epoch ended: nothing more leaves but what callers are told.
-            out.into_iter().for_each(|output| self.conclude(now, shard, output));
+            for output in out {
+                self.conclude(now, shard, output);
+            }
             return;
         };
         let mut reads = Vec::new();
@@ -378,7 +385,8 @@ impl Driver {
         let (in_sync, complete) = active.machine.copies();
         let serving = active.machine.is_serving();
         let epoch = active.epoch;
-        let copies = Copies { shard, epoch, serving, in_sync, complete };
+        let waits_for = active.machine.waits_for();
+        let copies = Copies { shard, epoch, serving, waits_for, in_sync, complete };
         self.shared.copies.lock().insert(shard, copies);
     }
 

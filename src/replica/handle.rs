@@ -12,7 +12,7 @@ use super::backup::Backup;
 use super::driver::Driver;
 use super::{Copies, KEY_BYTES_MAX, ReplicaError, SaveError, VALUE_BYTES_MAX, Write};
 use crate::authority::{Lapsed, Lease, Tenure, ViewAuthority};
-use crate::base::{Instant, NodeId, Seams, ShardId, within};
+use crate::base::{Elapsed, Instant, NodeId, Seams, ShardId, within};
 use crate::storage::{Record, Store};
 use crate::transport::{Links, Service};
 
@@ -122,9 +122,10 @@ impl Replicas {
             answer.await.unwrap_or(Err(ReplicaError::Lapsed))
         };
         let clock = &*self.shared.parts.seams.clock;
-        let why = "the takeover is not finished";
-        let late = Err(ReplicaError::NotServing { shard, why });
-        within(clock, deadline, asked).await.unwrap_or(late)?;
+        match within(clock, deadline, asked).await {
+            Ok(answer) => answer?,
+            Err(Elapsed) => return Err(self.not_serving(shard)),
+        }
         self.gate(&tenure)
     }
 
@@ -198,6 +199,12 @@ impl Replicas {
             Ok(()) => Ok(()),
             Err(Lapsed::Expired | Lapsed::Moved) => Err(ReplicaError::Lapsed),
         }
+    }
+
+    fn not_serving(&self, shard: ShardId) -> ReplicaError {
+        let copies = self.shared.copies.lock();
+        let why = copies.get(&shard).map_or("its owner has not begun", |one| one.waits_for);
+        ReplicaError::NotServing { shard, why }
     }
 
     fn store_error(&self) -> ReplicaError {

@@ -3,6 +3,8 @@
 //! step every acknowledged write must be on every store of the agreed `in_sync` (I3), and seals
 //! only grow (I2); after the last fault a write must be acknowledged again (I5).
 
+mod mail;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,6 @@ use futures::FutureExt as _;
 use proptest::prelude::*;
 
 use super::Write;
-use super::backup::admits;
-use super::frame::{Body, Verdict};
 use super::primary::{Config, Input, Output, Part, Primary, Reading, Want};
 use crate::base::{
     Boot, ClusterId, Epoch, Instant, NodeId, Rng as _, SeededRng, ShardId, StoreId, Worker,
@@ -24,6 +24,7 @@ use crate::placement::{
 };
 use crate::storage::{Durability, Number, Op, OpResult, SimDisk, Store};
 use crate::transport::Peer;
+use mail::Mail;
 
 const SHARD: ShardId = ShardId(0);
 const KEYS: u64 = 3;
@@ -38,13 +39,6 @@ struct Node {
     machine: Option<(Epoch, Primary)>,
     /// Per token: key and revision.
     saves: BTreeMap<u64, (Bytes, u64)>,
-}
-
-enum Mail {
-    Ask { from: Peer, to: StoreId, epoch: Epoch, order: u64, body: Body },
-    Answer { to: Peer, epoch: Epoch, store: StoreId, order: u64, verdict: Option<Verdict> },
-    Propose { from: Peer, proposal: Proposal },
-    Outcome { to: Peer, proposal: Proposal, outcome: Option<Outcome> },
 }
 
 struct World {
@@ -285,68 +279,6 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, index: usize, repeat: bool) {
-        match self.mail.swap_remove(index) {
-            Mail::Ask { from, to, epoch, order, body } => {
-                if repeat {
-                    let (from, body) = (from.clone(), body.clone());
-                    self.mail.push(Mail::Ask { from, to, epoch, order, body });
-                }
-                let Some(node) = self.nodes.iter().position(|node| node.store.id() == to) else {
-                    return;
-                };
-                let verdict = if admits(&self.nodes[node].view, &from, SHARD, epoch) {
-                    let lists = body == Body::List;
-                    match self.apply(node, body.into_op(SHARD, epoch)) {
-                        OpResult::Done(head) if lists => {
-                            let list = self.nodes[node].store.inventory(SHARD).expect("readable");
-                            Verdict::Listed(head, list)
-                        }
-                        OpResult::Done(head) => Verdict::Done(head),
-                        OpResult::Refused { head, .. } => Verdict::Refused(head),
-                    }
-                } else {
-                    Verdict::Outdated
-                };
-                let verdict = Some(verdict);
-                self.mail.push(Mail::Answer { to: from, epoch, store: to, order, verdict });
-            }
-            Mail::Answer { to, epoch, store, order, verdict } => {
-                let Some(node) = self.at(&to) else { return };
-                if self.nodes[node].machine.as_ref().is_some_and(|(now, _)| *now == epoch) {
-                    self.step(
-                        node,
-                        match verdict {
-                            Some(verdict) => Input::Answered { store, order, verdict },
-                            None => Input::Unanswered { store, order },
-                        },
-                    );
-                }
-            }
-            Mail::Propose { from, proposal } => {
-                let outcome = Some(self.agree_on(&proposal));
-                self.mail.push(Mail::Outcome { to: from, proposal, outcome });
-            }
-            Mail::Outcome { to, proposal, outcome } => {
-                let Some(node) = self.at(&to) else { return };
-                self.step(node, Input::Proposed { id: proposal.id, outcome });
-            }
-        }
-    }
-
-    /// Loses a message: whoever waits for the answer learns that there is none.
-    fn lose(&mut self, index: usize) {
-        match self.mail.swap_remove(index) {
-            Mail::Ask { from: to, to: store, epoch, order, .. }
-            | Mail::Answer { to, epoch, store, order, .. } => {
-                self.mail.push(Mail::Answer { to, epoch, store, order, verdict: None });
-            }
-            Mail::Propose { from: to, proposal } | Mail::Outcome { to, proposal, .. } => {
-                self.mail.push(Mail::Outcome { to, proposal, outcome: None });
-            }
-        }
-    }
-
     /// The node loses its power and comes back with its disk, under a new boot.
     fn restart(&mut self, node: usize) {
         self.nodes[node].machine = None;
@@ -462,12 +394,9 @@ impl World {
             }
             for (key, &revision) in &self.acked {
                 let record = node.store.get(SHARD, key).expect("readable");
-                let held = record.map_or(0, |record| record.revision);
-                assert!(
-                    held >= revision,
-                    "I3: {} has {held} of {key:?}, not {revision}",
-                    node.name
-                );
+                let found = record.map_or(0, |record| record.revision);
+                let name = &node.name;
+                assert!(found >= revision, "I3: {name} has {found} of {key:?}, not {revision}");
             }
         }
     }
@@ -501,16 +430,32 @@ impl World {
     }
 }
 
+/// Few cases, unless `PROPTEST_CASES` says how many.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = cases.unwrap_or(48);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Goal: I2, I3, I5. Method: 400 random steps with faults, checked after each; then no faults.
     #[test]
     fn nothing_acknowledged_is_lost_and_writing_goes_on(seed in any::<u64>()) {
-        let mut world = World::new(seed);
-        (0..400).for_each(|_| world.random_step());
-        world.heal();
+        live_through(seed);
     }
+}
+
+fn live_through(seed: u64) {
+    let mut world = World::new(seed);
+    (0..400).for_each(|_| world.random_step());
+    world.heal();
+}
+
+#[test]
+fn seeds_that_once_failed_pass() {
+    [12_435_323_419_007_502_029].into_iter().for_each(live_through);
 }
 
 #[test]

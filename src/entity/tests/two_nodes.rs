@@ -106,3 +106,18 @@ async fn a_crash_is_told_over_the_link() {
     let silent = n2.get("2").ask(CounterMsg::Silent).await;
     assert!(matches!(silent, Err(AskError::Unknown(_))), "{silent:?}");
 }
+
+#[tokio::test]
+async fn a_panic_while_a_message_is_decoded_is_an_answer_and_the_link_goes_on() {
+    let (n1, n2) = pair().await;
+    for station in [&n1, &n2] {
+        station.apply(view(1, "n1"));
+    }
+    let asked = n2.get("2").ask(|reply| CounterMsg::Explode(reply, Bomb)).await;
+    let Err(AskError::NotExecuted(NotExecuted::BadMessage(why))) = asked else {
+        panic!("{asked:?}");
+    };
+    assert!(why.contains("a bomb was decoded"), "{why}");
+    assert_eq!(value(&n2).await, Ok(0));
+    assert_eq!(n2.links.counts().dialled, 1, "over the same link");
+}

@@ -1,6 +1,7 @@
 //! What is under way outside the driver: transactions, frames, proposals, probes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -11,12 +12,14 @@ use crate::base::{Epoch, Instant, NodeId, ShardId, StoreId};
 use crate::placement::{ChangeId, Outcome};
 use crate::replica::frame::{Body, Frame, Item, Verdict, decode, encode};
 use crate::replica::primary::Input;
-use crate::storage::{OpResult, StoreError};
+use crate::storage::{Op, OpResult, StoreError};
 use crate::transport::{AskError, Class, Head, Service};
 
 /// Bytes of one frame on the message connection, where the next item does not fit; larger items
 /// go alone, on the bulk connection.
 const FRAME_BYTES_MAX: usize = 1_280 << 10;
+/// Until the own store is asked again after it had no room.
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
 
 /// One frame item with what its answer is reported under.
 pub(super) struct Sending {
@@ -72,16 +75,26 @@ impl Driver {
     }
 
     fn flush_ops(&mut self) {
-        if self.gathered.ops.is_empty() {
+        // One call at a time, so that one the store has no room for yet is not overtaken by what
+        // follows it. What comes meanwhile is the next call, as in a group commit.
+        if self.applying || self.gathered.ops.is_empty() {
             return;
         }
+        self.applying = true;
         let gathered = std::mem::take(&mut self.gathered.ops);
         let shards = gathered.iter().map(|&(shard, epoch, _)| (shard, epoch)).collect();
-        let ops = gathered.into_iter().map(|(_, _, op)| op).collect();
-        let store = self.shared.parts.store.clone();
-        // Polled in the order they are pushed: the store gets them in order.
-        self.jobs
-            .push(async move { Ended::Applied { shards, result: store.apply(ops).await } }.boxed());
+        let ops: Vec<Op> = gathered.into_iter().map(|(_, _, op)| op).collect();
+        let (store, clock) =
+            (self.shared.parts.store.clone(), self.shared.parts.seams.clock.clone());
+        let applied = async move {
+            loop {
+                match store.apply(ops.clone()).await {
+                    Err(StoreError::Overloaded) => clock.sleep(ROOM_PAUSE).await,
+                    result => return Ended::Applied { shards, result },
+                }
+            }
+        };
+        self.jobs.push(applied.boxed());
     }
 
     /// The node that runs on `store` at present.
@@ -118,8 +131,8 @@ impl Driver {
         );
     }
 
-    pub(super) fn ack_timeout(&self) -> std::time::Duration {
-        self.constants().map_or_else(std::time::Duration::default, |c| c.profile.ack_timeout())
+    pub(super) fn ack_timeout(&self) -> Duration {
+        self.constants().map_or_else(Duration::default, |c| c.profile.ack_timeout())
     }
 
     fn flush_proposals(&mut self) {
@@ -145,12 +158,13 @@ impl Driver {
         let now = self.now();
         match ended {
             Ended::Applied { shards, result: Ok(results) } => {
+                self.applying = false;
                 for ((shard, epoch), result) in shards.into_iter().zip(results) {
                     self.step_under(now, (shard, epoch), Input::Stored(result));
                 }
             }
             Ended::Applied { result: Err(error), .. } => {
-                // Even one that was merely refused: the log here is no longer in order.
+                // Only a store that has failed answers so: it never will again.
                 tracing::error!(%error, "the store failed: this node owns nothing any more");
                 *self.shared.failed.lock() = Some(error.to_string());
             }

@@ -12,7 +12,7 @@ use crate::replica::primary::Input;
 /// Shards that catch a store up at the same time.
 const COPIES_MAX: usize = 32;
 /// The longest contact that is asked of a store that was silent.
-const CONTACT_MAX: Duration = Duration::from_secs(300);
+const CONTACT_MAX: Duration = Duration::from_mins(5);
 
 /// What is known of one store.
 #[derive(Debug, Default)]
@@ -114,6 +114,7 @@ impl Offers {
     }
 
     pub(super) fn ended(&mut self, now: Instant, shard: ShardId, store: StoreId, joined: bool) {
+        tracing::debug!(%shard, %store, joined, "a copy ended");
         self.copying.remove(&shard);
         if !joined {
             self.contacts.entry(store).or_default().since = None;
@@ -170,6 +171,7 @@ impl Driver {
             self.offers.look_at = Some(again);
         }
         for (shard, store) in offered {
+            tracing::debug!(%shard, %store, "a copy begins");
             self.step(now, shard, Input::Offered(store));
         }
     }

@@ -251,7 +251,7 @@ impl Primary {
                 }
             }
         }
-        let needed = self.peers.values().filter_map(|peer| peer.needs_above()).min();
+        let needed = self.peers.values().filter_map(super::peer::Peer::needs_above).min();
         self.log.trim(needed.unwrap_or(self.log.acked));
     }
 }
