@@ -4,9 +4,40 @@
 //! current-thread runtime, a link delivers in order after a drawn latency. What goes wrong is a
 //! *power loss* (all links cut first, then the host is gone, its disk keeps what was synced and a
 //! random part of the rest) or a *cut*; both are repeatable from the seed.
+//!
+//! [`World::step`] passes one tick of time and then checks the invariants: one valid lease holder
+//! per shard (I1), versions and epochs that only grow (I4), views that keep their rules and are the
+//! same at every node. What is acknowledged and must be there is for an oracle outside to know.
 
 mod clock;
+mod faults;
+mod host;
+mod laws;
 mod net;
+mod trace;
+mod world;
 
 pub use clock::SimClock;
+pub use faults::{Fault, Faults};
+pub use host::{Load, Prepare};
 pub use net::SimNet;
+pub use trace::Trace;
+pub use world::{Broken, Setup, World};
+
+use std::time::Duration;
+
+/// The world's time, seen from inside of one of its hosts; for log lines.
+#[must_use]
+pub fn elapsed() -> Option<Duration> {
+    turmoil::sim_elapsed()
+}
+
+/// A seed of its own for each part of a run: the finaliser of `SplitMix64` over all `parts`.
+pub(crate) fn mix(parts: &[u64]) -> u64 {
+    parts.iter().fold(0x9e37_79b9_7f4a_7c15, |state, part| {
+        let state = (state ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        state ^ state >> 31
+    })
+}

@@ -23,6 +23,7 @@ mod serve;
 mod transfer;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -127,8 +128,16 @@ async fn verify(client: &Client) -> anyhow::Result<()> {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Args::parse().command {
+async fn main() -> ExitCode {
+    if let Err(error) = run(Args::parse().command).await {
+        eprintln!("file_store: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Certs { dir, names } => certs::make(&dir, &names),
         Command::Serve(args) => serve::serve(args).await,
         Command::Put { path, nodes } => put(&path, &nodes.client()).await,

@@ -24,6 +24,8 @@ mod story;
 #[path = "../file_store/transfer.rs"]
 mod transfer;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Three nodes, one of them killed, every byte right.
@@ -42,10 +44,15 @@ enum Role {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let args = Args::parse();
-    match args.role {
+    let done = match args.role {
         Some(Role::Node(node)) => cluster::run_node(node).await,
         None => story::tell(args.story).await,
+    };
+    if let Err(error) = done {
+        eprintln!("three_nodes: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }

@@ -128,6 +128,9 @@ impl Leader {
             |node, boot| view.has_boot(node, boot),
             |shard, epoch| view.shard(shard).is_some_and(|now| now.epoch == epoch),
         );
+        for (node, member) in &view.members {
+            table.admit(node, member.boot, now, span);
+        }
         reign.evicting.retain(|(node, boot), _| view.has_boot(node, *boot));
         refuse_the_deaf(&office, &mut table, &view, (now, span));
         if reign.cold.as_ref().is_some_and(|cold| cold.is_over(&view, now, &table)) {
@@ -142,6 +145,7 @@ impl Leader {
             for (node, boot) in members() {
                 if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
                     let evict = || {
+                        tracing::warn!(%node, %boot, version = %view.version, "evicting");
                         let assign = plan_evict_among(&view, node, &alive);
                         let cause = "its lease ran out, or it left".into();
                         let node = node.clone();

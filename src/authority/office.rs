@@ -131,6 +131,9 @@ pub(super) enum ClaimError {
     /// Ask again: nothing is known of the proposal.
     #[error("no answer: {0}")]
     NoAnswer(String),
+    /// This very life was a member already. Next: the claimant begins another.
+    #[error("this life was a member, and its membership has ended")]
+    Over,
     /// Final.
     #[error("{0}")]
     Refused(String),
@@ -272,11 +275,7 @@ impl Office {
         let outcomes = self.core.propose_as(key, proposals, deadline).await;
         match outcomes.map(|outcomes| outcomes.into_iter().next()) {
             Ok(Some((_, Outcome::Accepted))) => Ok(()),
-            // The view moved on between the plan and the entry: the claimant asks again.
-            Ok(Some((_, Outcome::Refused(Refusal::Stale(shard))))) => {
-                Err(ClaimError::NoAnswer(format!("{shard} has moved on")))
-            }
-            Ok(Some((_, Outcome::Refused(why)))) => Err(ClaimError::Refused(why.to_string())),
+            Ok(Some((_, Outcome::Refused(refusal)))) => Err(refused(claim, &refusal)),
             Ok(None) => Err(ClaimError::NoAnswer("no outcome".into())),
             Err(error) => Err(ClaimError::NoAnswer(error.to_string())),
         }
@@ -319,6 +318,20 @@ impl Office {
             return Err(ClaimError::Refused(Refusal::NameTaken(claim.node.clone()).to_string()));
         }
         Err(ClaimError::Wait)
+    }
+}
+
+/// What a claimant is told when its entry was refused.
+fn refused(claim: &Claim, refusal: &Refusal) -> ClaimError {
+    match refusal {
+        Refusal::Over { .. } => ClaimError::Over,
+        // The view moved on between the plan and the entry, as when a claim is repeated while its
+        // first one is agreed on: the claimant asks again.
+        Refusal::Stale(_) | Refusal::NameTaken(_) => ClaimError::NoAnswer(refusal.to_string()),
+        Refusal::Boot { boot, .. } if *boot != claim.boot => {
+            ClaimError::NoAnswer(refusal.to_string())
+        }
+        _ => ClaimError::Refused(refusal.to_string()),
     }
 }
 

@@ -225,7 +225,7 @@ impl QuorumAuthority {
     /// Presents this node until the view here has its boot, then waits for the first grant.
     async fn become_member(&self, deadline: Instant) -> Result<(), StartError> {
         let inner = &*self.0;
-        let claim = inner.claim.lock().clone();
+        let mut claim = inner.claim.lock().clone();
         let mut turn = 0;
         let mut why = String::from("no voter answered");
         while !inner.views.get().has_boot(&claim.node, claim.boot) {
@@ -236,6 +236,13 @@ impl QuorumAuthority {
             match self.present(&claim, turn).await {
                 Ok(()) => {}
                 Err(ClaimError::Refused(refused)) => return Err(StartError::Refused(refused)),
+                Err(ClaimError::Over) => {
+                    // It joined and was evicted before this node saw either.
+                    let boot = inner.facts.begin_boot()?;
+                    tracing::warn!(node = %claim.node, over = %claim.boot, %boot, "a new boot begins");
+                    self.begin_life(boot, claim.store);
+                    claim = inner.claim.lock().clone();
+                }
                 Err(error) => why = error.to_string(),
             }
             turn += 1;
@@ -300,6 +307,13 @@ impl QuorumAuthority {
         store: StoreId,
         deadline: Instant,
     ) -> Result<(), StartError> {
+        self.begin_life(boot, store);
+        let (this, control) = (self.clone(), &self.0.seams.control);
+        let joined = control.spawn(async move { this.become_member(deadline).await });
+        joined.await.map_err(|error| StartError::NoCluster(error.to_string()))?
+    }
+
+    fn begin_life(&self, boot: Boot, store: StoreId) {
         let inner = &*self.0;
         inner.renewals.begin(Boot(0));
         inner.standing.publish(Arc::new(Standing::Outside));
@@ -308,13 +322,13 @@ impl QuorumAuthority {
         {
             let mut claim = inner.claim.lock();
             claim.earlier_boots = earlier_boots(&inner.facts, boot);
+            if claim.boot != boot {
+                claim.token = inner.seams.rng.next_u64();
+            }
             (claim.boot, claim.store) = (boot, store);
         }
         // What the view says of the new life, if anything, the lease learns from it again.
         inner.lease.applied(&inner.core.view());
-        let this = self.clone();
-        let joined = inner.seams.control.spawn(async move { this.become_member(deadline).await });
-        joined.await.map_err(|error| StartError::NoCluster(error.to_string()))?
     }
 
     /// Gives up `shard` for good under `epoch`: it is never served again. Sent at once, and
@@ -396,6 +410,7 @@ fn claim_of(parts: &QuorumParts) -> Claim {
     Claim {
         node: parts.me.clone(),
         boot: parts.boot,
+        token: parts.seams.rng.next_u64(),
         earlier_boots: earlier_boots(&parts.facts, parts.boot),
         store: parts.store,
         voter: Some(parts.facts.voter()),

@@ -169,6 +169,10 @@ impl Renewals {
     /// Sends one Renew; its answer is taken whenever it comes.
     fn send(self: &Arc<Self>, to: NodeId) {
         let boot = Boot(self.boot.load(Ordering::Acquire));
+        if boot == Boot(0) {
+            // Evicted between two attempts.
+            return;
+        }
         let nonce = self.office.seams.rng.next_u64();
         let request = {
             let (notes, mut reckoning) = (self.notes.lock(), self.reckoning.lock());

@@ -80,8 +80,8 @@ struct Seat {
     refused: bool,
     /// The last grant that its Renews named, and when one first did.
     shown: (Option<u64>, Instant),
-    /// When its last Renew arrived.
-    heard: Instant,
+    /// When its last Renew arrived, if one did.
+    heard: Option<Instant>,
     /// Shards it gave up, under which epoch.
     shards: BTreeSet<(ShardId, Epoch)>,
 }
@@ -133,7 +133,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
         let first = self.first;
         let seat = self.seats.entry((renewal.node.clone(), renewal.boot));
         let seat = seat.or_insert_with(|| Seat::new(first, renewal.receipt));
-        seat.heard = seat.heard.max(renewal.receipt);
+        seat.heard = seat.heard.max(Some(renewal.receipt));
         if seat.shown.0 != renewal.last_grant {
             seat.shown = (renewal.last_grant, renewal.receipt);
         }
@@ -145,6 +145,13 @@ impl<K: Copy + Ord> LeaseTable<K> {
         }
         seat.expiry = seat.expiry.max(renewal.receipt + span.at_leader);
         Ok(())
+    }
+
+    /// Takes in a member that this table has not heard of: from now on it has one D' to renew. A
+    /// boot that has just joined cannot have renewed before.
+    pub fn admit(&mut self, node: &NodeId, boot: Boot, now: Instant, span: Span) {
+        let expiry = self.first.max(now + span.at_leader);
+        self.seats.entry((node.clone(), boot)).or_insert_with(|| Seat::new(expiry, now));
     }
 
     /// Whether `boot` may be evicted at `now`: it released itself, or its lease and the table's
@@ -191,7 +198,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
             .iter()
             .filter(|(_, seat)| !seat.is_ending())
             // It must still be heard; one that is silent runs out by itself.
-            .filter(|(_, seat)| now.since(seat.heard) < span.lease)
+            .filter(|(_, seat)| seat.heard.is_some_and(|heard| now.since(heard) < span.lease))
             .filter(|(_, seat)| now.since(seat.shown.1) >= patience)
             .map(|(who, seat)| (seat.shown.1, who.clone()))
             .collect();
@@ -215,7 +222,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
     /// When the last Renew of `boot` arrived at this table.
     #[must_use]
     pub fn heard(&self, node: &NodeId, boot: Boot) -> Option<Instant> {
-        self.seats.get(&(node.clone(), boot)).map(|seat| seat.heard)
+        self.seats.get(&(node.clone(), boot)).and_then(|seat| seat.heard)
     }
 
     /// The shards that their owners gave up, with the epoch each gave up.
@@ -246,7 +253,7 @@ impl Seat {
             released: false,
             refused: false,
             shown: (None, now),
-            heard: now,
+            heard: None,
             shards: BTreeSet::new(),
         }
     }

@@ -109,10 +109,11 @@ impl Life {
     }
 
     async fn begin(&self) -> Result<(), String> {
-        let boot = self.facts.begin_boot().map_err(|error| self.end(error.to_string()))?;
         let name = &self.parts.name;
-        tracing::warn!(%name, %boot, "evicted: a new boot begins");
         loop {
+            // One for each attempt: the one before may have been admitted and ended meanwhile.
+            let boot = self.facts.begin_boot().map_err(|error| self.end(error.to_string()))?;
+            tracing::warn!(%name, %boot, "evicted: a new boot begins");
             let deadline = self.parts.seams.clock.now() + BEGIN_WITHIN;
             let store = self.parts.store.id();
             match self.parts.authority.begin(boot, store, deadline).await {

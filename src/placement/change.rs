@@ -47,6 +47,8 @@ pub struct Claim {
     pub node: NodeId,
     /// The life it begins; fsynced in its directory.
     pub boot: Boot,
+    /// Drawn when the life began: tells it from the life of the same number of a copy.
+    pub token: u64,
     /// The last boots recorded in its directory, newest last, this one excluded.
     pub earlier_boots: Vec<Boot>,
     /// Its store.
@@ -174,6 +176,14 @@ pub enum Refusal {
         /// The node.
         node: NodeId,
         /// The boot that was named.
+        boot: Boot,
+    },
+    /// This very life was a member, and its membership ended. Next: it begins another.
+    #[error("{node}: {boot} was a member, and its membership has ended")]
+    Over {
+        /// The node.
+        node: NodeId,
+        /// The life that is over.
         boot: Boot,
     },
     /// The name is taken by a live member.

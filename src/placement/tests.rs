@@ -22,6 +22,7 @@ pub(super) fn claim(node: u16, boot: u64, store: u128) -> Claim {
     Claim {
         node: id(node),
         boot: Boot(boot),
+        token: boot,
         earlier_boots: (1..boot).map(Boot).collect(),
         store: StoreId(store),
         voter: Some(VoterId(u64::from(node))),

@@ -99,6 +99,8 @@ pub struct StoreMark {
     pub node: NodeId,
     /// The last boot that ran on it.
     pub last_boot: Boot,
+    /// The token that this boot drew.
+    pub token: u64,
 }
 
 /// A numbered picture of the cluster, the same at every node that has it.

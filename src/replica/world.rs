@@ -98,6 +98,7 @@ impl World {
         Claim {
             node: node.name.clone(),
             boot: node.boot,
+            token: node.boot.0,
             earlier_boots: earlier,
             store: node.store.id(),
             voter: None,

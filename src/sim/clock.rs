@@ -26,7 +26,9 @@ impl SimClock {
         Self { offset, rate_ppm: rate_ppm.max(1), last: AtomicU64::new(0) }
     }
 
-    fn to_local(&self, world: Duration) -> Instant {
+    /// What it shows when `world` has passed since the world's start.
+    #[must_use]
+    pub fn at(&self, world: Duration) -> Instant {
         let local = world.as_nanos() * u128::from(self.rate_ppm) / u128::from(MILLION);
         let local = Duration::from_nanos(u64::try_from(local).unwrap_or(u64::MAX));
         Instant::ZERO + self.offset + local
@@ -49,7 +51,7 @@ impl Clock for SimClock {
     fn now(&self) -> Instant {
         // Asked from outside its host, as when a crash drops what a task held, it shows what it
         // showed last.
-        let shown = turmoil::sim_elapsed().map_or(0, |world| self.to_local(world).as_nanos());
+        let shown = turmoil::sim_elapsed().map_or(0, |world| self.at(world).as_nanos());
         Instant::from_nanos(self.last.fetch_max(shown, Relaxed).max(shown))
     }
 
@@ -70,10 +72,7 @@ mod tests {
     #[test]
     fn a_fast_clock_sleeps_shorter_and_shows_more() {
         let fast = SimClock::new(Duration::ZERO, 1_020_000);
-        assert_eq!(
-            fast.to_local(Duration::from_secs(100)),
-            Instant::ZERO + Duration::from_secs(102)
-        );
+        assert_eq!(fast.at(Duration::from_secs(100)), Instant::ZERO + Duration::from_secs(102));
         assert_eq!(fast.to_world(Duration::from_secs(102)), Duration::from_secs(100));
     }
 }

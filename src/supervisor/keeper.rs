@@ -139,8 +139,9 @@ pub(super) struct Watch {
 pub(super) async fn keep(launch: std::sync::Arc<dyn Launch>, watch: Watch) {
     let Watch { desk, child, post, mut leash, alive } = watch;
     let (path, incarnation) = (post.path.clone(), post.incarnation);
-    // Declared before `reporter`, so dropped after it has reported.
-    let _alive = alive;
+    // Declared before `reporter`, so dropped after it has reported. Holding the setting keeps the
+    // subscriptions to its events open: they end when nothing of the tree is left.
+    let _held = (alive, post.setting.clone());
     let mut reporter = Reporter { desk, child, incarnation, done: false };
     let exit = match start(&*launch, post, &mut leash).await {
         Ok(mut running) => {

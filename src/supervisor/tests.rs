@@ -119,7 +119,7 @@ enum Do {
     Stop(Option<String>),
     Ping(RpcReplyPort<u64>),
     Hold(RpcReplyPort<()>),
-    Block(std::sync::mpsc::Receiver<()>),
+    Block(RpcReplyPort<()>, std::sync::mpsc::Receiver<()>),
     Bomb(Bomb),
 }
 
@@ -168,7 +168,10 @@ impl Probe {
                 act(Act::Hang).await?;
                 drop(port);
             }
-            Do::Block(release) => drop(release.recv()),
+            Do::Block(entered, release) => {
+                entered.send(())?;
+                let _ = release.recv();
+            }
             Do::Bomb(bomb) => drop(bomb),
         }
         Ok(())

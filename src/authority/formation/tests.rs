@@ -7,6 +7,7 @@ fn candidate(name: &str, nonce: u64) -> Candidate {
     let claim = Claim {
         node: name.parse().expect("a name"),
         boot: Boot(1),
+        token: 1,
         earlier_boots: vec![],
         store: StoreId(u128::from(nonce)),
         voter: Some(VoterId(nonce)),

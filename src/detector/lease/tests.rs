@@ -68,6 +68,18 @@ fn nobody_is_evicted_in_a_tables_first_d_prime_heard_or_not() {
 }
 
 #[test]
+fn a_boot_that_was_just_admitted_has_d_prime_for_its_first_renew() {
+    let mut table = LeaseTable::default();
+    assert!(table.lead(1, at(0), span()));
+    table.admit(&node(), Boot(2), at(10_000), span());
+    // Seen again in every round: the time is not extended.
+    table.admit(&node(), Boot(2), at(10_100), span());
+    let until = at(10_000) + span().at_leader;
+    assert!(!table.is_due(&node(), Boot(2), until - ms(1)));
+    assert!(table.is_due(&node(), Boot(2), until));
+}
+
+#[test]
 fn another_leadership_begins_another_table_and_an_older_one_may_not_use_it() {
     let mut table = granted();
     assert!(table.mark(1, &node(), Boot(1), at(9_000)));

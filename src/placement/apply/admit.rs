@@ -159,6 +159,9 @@ impl View {
             }
         }
         let Some(mark) = self.stores.get(&claim.store) else { return Ok(()) };
+        if (&mark.node, mark.last_boot, mark.token) == (&claim.node, claim.boot, claim.token) {
+            return Err(Refusal::Over { node: claim.node.clone(), boot: claim.boot });
+        }
         if mark.node != claim.node || !claim.earlier_boots.contains(&mark.last_boot) {
             return Err(Refusal::Copy(claim.store));
         }
@@ -187,7 +190,8 @@ impl View {
             disk: claim.disk.clone(),
         };
         self.members.insert(claim.node.clone(), member);
-        let mark = StoreMark { node: claim.node.clone(), last_boot: claim.boot };
+        let mark =
+            StoreMark { node: claim.node.clone(), last_boot: claim.boot, token: claim.token };
         self.stores.insert(claim.store, mark);
     }
 }

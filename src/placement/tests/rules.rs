@@ -200,7 +200,12 @@ fn an_evicted_store_stays_in_in_sync_where_too_few_others_serve_and_may_come_bac
     // A backup from before boot 1 is no proof, nor is boot 1 itself, nor another node's name.
     let old = Claim { earlier_boots: Vec::new(), ..claim(2, 2, 2) };
     assert_eq!(cluster.refused(cluster.join(old)), Refusal::Copy(StoreId(2)));
-    let same = Claim { earlier_boots: vec![Boot(1)], ..claim(2, 1, 2) };
+    let other = Claim { token: 7, ..claim(2, 1, 2) };
+    assert_eq!(cluster.refused(cluster.join(other)), Refusal::Copy(StoreId(2)));
+    // What a claim that was sent twice meets when the life it began has ended already.
+    let over = Refusal::Over { node: id(2), boot: Boot(1) };
+    assert_eq!(cluster.refused(cluster.join(claim(2, 1, 2))), over);
+    let same = Claim { earlier_boots: vec![Boot(1)], token: 7, ..claim(2, 1, 2) };
     assert!(matches!(cluster.refused(cluster.join(same)), Refusal::Boot { .. }));
     assert_eq!(cluster.refused(cluster.join(claim(7, 2, 2))), Refusal::Copy(StoreId(2)));
     // A new store under the name holds nothing: the records wait.

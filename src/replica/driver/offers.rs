@@ -114,6 +114,7 @@ impl Offers {
     }
 
     pub(super) fn ended(&mut self, now: Instant, shard: ShardId, store: StoreId, joined: bool) {
+        tracing::debug!(%shard, %store, joined, "a copy ended");
         self.copying.remove(&shard);
         if !joined {
             self.contacts.entry(store).or_default().since = None;
@@ -170,6 +171,7 @@ impl Driver {
             self.offers.look_at = Some(again);
         }
         for (shard, store) in offered {
+            tracing::debug!(%shard, %store, "a copy begins");
             self.step(now, shard, Input::Offered(store));
         }
     }

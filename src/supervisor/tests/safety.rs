@@ -238,7 +238,7 @@ async fn a_stuck_child_escalates_to_the_root_and_is_named() {
     let spec = SupervisorSpec::one_for_one("top").child(scene.probe("c")).child(inner);
     let tree = spec.start_in(setting).await.expect("it starts");
     let (release, blocked) = std::sync::mpsc::channel();
-    b.cast(Do::Block(blocked)).expect("it lives");
+    b.call(|entered| Do::Block(entered, blocked)).await.expect("it blocks");
     a.cast(Do::Act(Act::Fail)).expect("it lives");
     seen.until("top/in/b", |kind| *kind == EventKind::Stopping).await;
     clock.pass(secs(5));
@@ -251,7 +251,12 @@ async fn a_stuck_child_escalates_to_the_root_and_is_named() {
     // Each supervisor above waits its time for the subtree, in vain. Its wait may not have begun
     // when the clock is moved, so it is moved until the end.
     let mut wait = Box::pin(tree.wait());
+    let begun = clock.now();
     let end = loop {
+        if clock.now().since(begun) > HOUR {
+            let told = std::iter::from_fn(|| seen.events.try_recv()).collect::<Vec<_>>();
+            panic!("no end: {}\n{told:#?}", tree.snapshot());
+        }
         tokio::select! {
             biased;
             end = &mut wait => break end,

@@ -101,6 +101,7 @@ fn claim(place: usize, voter: VoterId) -> Claim {
     Claim {
         node: name(place),
         boot: Boot(1),
+        token: 1,
         earlier_boots: Vec::new(),
         store: store(place),
         voter: Some(voter),

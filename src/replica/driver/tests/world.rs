@@ -163,6 +163,7 @@ impl World {
         Claim {
             node: one.name.clone(),
             boot: life.boot,
+            token: life.boot.0,
             earlier_boots: earlier,
             store: life.store.id(),
             voter: None,

@@ -1,0 +1,162 @@
+//! One host: a disk and a clock that outlive its lives, and the node that runs in each of them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use parking_lot::Mutex;
+
+use super::{SimClock, SimNet, mix};
+use crate::authority::StartError as AuthorityError;
+use crate::base::{Clock, NodeId, Seams, SeededRng, Spawner};
+use crate::node::{Node, NodeBuilder, NodeConfig, Security, StartError};
+use crate::placement::{DiskMark, Profile};
+use crate::storage::SimDisk;
+
+/// Where every node listens.
+const PORT: u16 = 7000;
+/// How long one start may take before the process gives up and is started again.
+const START_WITHIN: Duration = Duration::from_secs(20);
+/// How long whoever watches the process waits before that.
+const START_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Says what a node hosts.
+pub type Prepare = Arc<dyn Fn(NodeBuilder) -> NodeBuilder>;
+/// What runs beside a node, on its host, from each of its starts on: the node, and the number of
+/// its host.
+pub type Load = Arc<dyn Fn(Node, usize) -> LocalBoxFuture<'static, ()>>;
+
+/// What all hosts of a world share.
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) shards: u16,
+    pub(super) profile: Profile,
+    pub(super) names: Vec<NodeId>,
+    pub(super) prepare: Prepare,
+    pub(super) load: Load,
+}
+
+/// One host, seen from inside and outside of its runtime.
+pub(super) struct Host {
+    pub(super) index: usize,
+    pub(super) name: NodeId,
+    pub(super) disk: SimDisk,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) security: Security,
+    /// How many times a process was started here.
+    lives: AtomicU64,
+    /// The one that runs now.
+    node: Mutex<Option<Node>>,
+    /// Why starts failed, if others than those that hope for a cluster.
+    failed: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({}, life {})", self.name, self.life())
+    }
+}
+
+impl Host {
+    pub(super) fn new(index: usize, name: NodeId, clock: SimClock, security: Security) -> Self {
+        let mark = DiskMark {
+            filesystem: 1,
+            lock_inode: index as u64 + 1,
+            host_boot: format!("{name}-0"),
+        };
+        Self {
+            index,
+            name,
+            disk: SimDisk::new(mark),
+            clock: Arc::new(clock),
+            security,
+            lives: AtomicU64::new(0),
+            node: Mutex::new(None),
+            failed: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn life(&self) -> u64 {
+        self.lives.load(Ordering::Relaxed)
+    }
+
+    /// The node that runs here, once it has started.
+    pub(super) fn node(&self) -> Option<Node> {
+        self.node.lock().clone()
+    }
+
+    pub(super) fn failed(&self) -> Option<String> {
+        self.failed.lock().clone()
+    }
+
+    /// The host is about to be gone.
+    pub(super) fn forget(&self) {
+        // The host's own task holds another: nothing of it ends here, outside of its runtime.
+        drop(self.node.lock().take());
+    }
+
+    /// What the host runs: a process that is started again whenever it finds no cluster.
+    pub(super) async fn run(self: Arc<Self>, plan: Rc<Plan>) {
+        loop {
+            match self.clone().live(&plan).await {
+                Ok(()) => {}
+                Err(StartError::Authority(AuthorityError::NoCluster(why))) => {
+                    tracing::info!(name = %self.name, why, "started in vain");
+                }
+                Err(error) => {
+                    *self.failed.lock() = Some(error.to_string());
+                }
+            }
+            self.forget();
+            self.clock.sleep(START_AGAIN_AFTER).await;
+        }
+    }
+
+    /// One process.
+    async fn live(self: Arc<Self>, plan: &Plan) -> Result<(), StartError> {
+        let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::info!(name = %self.name, life, "starts");
+        let seed = mix(&[plan.seed, self.index as u64, life]);
+        let seams = Seams {
+            clock: self.clock.clone(),
+            rng: Arc::new(SeededRng::new(seed)),
+            net: Arc::new(SimNet),
+            control: Spawner::Current,
+            work: Spawner::Current,
+            threads: false,
+        };
+        let address = |name: &NodeId| format!("{name}:{PORT}");
+        let config = NodeConfig {
+            cluster: "sim".into(),
+            listen: SocketAddr::from(([0, 0, 0, 0], PORT)),
+            advertise: Some(address(&self.name)),
+            seeds: plan.names.iter().map(address).collect(),
+            expect: plan.names.len(),
+            profile: plan.profile.clone(),
+            security: self.security.clone(),
+            shards: plan.shards,
+            ..NodeConfig::new(self.name.clone())
+        };
+        let disk = Arc::new(self.disk.mount());
+        let builder = Node::build(config).seams(seams).disk(disk).start_within(START_WITHIN);
+        let node = (plan.prepare)(builder).start().await?;
+        tracing::info!(name = %self.name, life, "started");
+        *self.node.lock() = Some(node.clone());
+        let load = async {
+            (plan.load)(node.clone(), self.index).await;
+            std::future::pending::<()>().await;
+        };
+        let why = tokio::select! {
+            biased;
+            why = node.ended() => why,
+            () = load => return Ok(()),
+        };
+        *self.failed.lock() = Some(format!("the node ended: {why}"));
+        node.stop().await;
+        Ok(())
+    }
+}
