@@ -148,6 +148,7 @@ impl World {
         Claim {
             node: one.name.clone(),
             boot: life.boot,
+            token: 1,
             earlier_boots: earlier,
             store: life.store.id(),
             voter: None,
