@@ -4,8 +4,8 @@
 //! - the [`hello`] handshake: small, before anything else is decoded;
 //! - frames: a length, a fixed [`Header`], and a body that is only handed on ([`Splitter`]).
 //!
-//! Bodies are written by [`control`] (`MessagePack` with a schema byte: may gain fields) or by
-//! [`data`] (postcard: short and fast, both sides must agree on the schema).
+//! Bodies are written by [`to_control`] (`MessagePack` with a schema byte: may gain fields) or by
+//! [`to_data`] (postcard: short and fast, both sides must agree on the schema).
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod control;

@@ -12,7 +12,7 @@ pub enum Standing {
     /// The view has its boot.
     Member(Boot),
     /// Its boot was evicted, or another life of its name replaced it. Next: stop what runs, begin
-    /// a new boot ([`QuorumAuthority::begin`]).
+    /// a new boot ([`QuorumAuthority::begin`](super::QuorumAuthority::begin)).
     Evicted(Boot),
     /// It left for good.
     Left,

@@ -137,6 +137,9 @@ fn verdict_of(
     match result {
         OpResult::Done(_) if lists => Ok(Verdict::Listed(head, store.inventory(shard)?)),
         OpResult::Done(_) => Ok(Verdict::Done(head)),
-        OpResult::Refused { .. } => Ok(Verdict::Refused(head)),
+        OpResult::Refused { why, .. } => {
+            tracing::debug!(%shard, ?head, why, "refused as a replica");
+            Ok(Verdict::Refused(head))
+        }
     }
 }

@@ -72,10 +72,7 @@ mod tests {
     #[test]
     fn a_fast_clock_sleeps_shorter_and_shows_more() {
         let fast = SimClock::new(Duration::ZERO, 1_020_000);
-        assert_eq!(
-            fast.at(Duration::from_secs(100)),
-            Instant::ZERO + Duration::from_secs(102)
-        );
+        assert_eq!(fast.at(Duration::from_secs(100)), Instant::ZERO + Duration::from_secs(102));
         assert_eq!(fast.to_world(Duration::from_secs(102)), Duration::from_secs(100));
     }
 }

@@ -100,7 +100,9 @@ impl Oracle {
     pub(crate) async fn load(self, node: Node, host: usize, seed: u64) {
         let mut state = seed;
         let mut draw = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             state >> 33
         };
         while !self.0.lock().auditing {
@@ -200,7 +202,8 @@ impl Oracle {
     pub(crate) fn judge(&self) -> Result<(), String> {
         let inner = self.0.lock();
         for Shown { counter, host, acked_before, state } in &inner.shown {
-            let fault = |what: String| Err(format!("c{counter} as n{} was shown it: {what}", host + 1));
+            let fault =
+                |what: String| Err(format!("c{counter} as n{} was shown it: {what}", host + 1));
             let has: BTreeSet<u64> = state.tokens.keys().copied().collect();
             let lost: Vec<_> = acked_before.difference(&has).collect();
             if !lost.is_empty() {

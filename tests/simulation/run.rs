@@ -68,7 +68,9 @@ impl Run {
             nodes: NODES,
             shards: 64,
             profile,
-            prepare: Arc::new(|node| node.host(Kind::<Counter>::new(()).durable(Durable::Snapshots))),
+            prepare: Arc::new(|node| {
+                node.host(Kind::<Counter>::new(()).durable(Durable::Snapshots))
+            }),
             load: Arc::new(move |node, host| {
                 let seed = seed << 8 | host as u64;
                 load.clone().load(node, host, seed).boxed_local()
@@ -127,8 +129,7 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
     run.world.heal();
     run.oracle.begin_audit();
     let missing = |run: &Run| format!("I5: no answer from {}", run.oracle.missing(NODES));
-    let healed_within =
-        run.until(ANSWERS_WITHIN, missing, |run| run.oracle.is_audited(NODES))?;
+    let healed_within = run.until(ANSWERS_WITHIN, missing, |run| run.oracle.is_audited(NODES))?;
     run.oracle.judge().map_err(|what| run.broken(what))?;
     let counts = run.oracle.counts();
     if counts.acked == 0 {
@@ -148,6 +149,7 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
 /// The seeds that `SIM_SEEDS=a..b` asks for, or these.
 pub(crate) fn seeds(otherwise: Range<u64>) -> Range<u64> {
     let Ok(text) = std::env::var("SIM_SEEDS") else { return otherwise };
-    let bounds = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    let bounds =
+        text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     bounds.unwrap_or_else(|| panic!("SIM_SEEDS={text} is not a range as 0..20"))
 }

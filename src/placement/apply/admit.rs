@@ -190,7 +190,8 @@ impl View {
             disk: claim.disk.clone(),
         };
         self.members.insert(claim.node.clone(), member);
-        let mark = StoreMark { node: claim.node.clone(), last_boot: claim.boot, token: claim.token };
+        let mark =
+            StoreMark { node: claim.node.clone(), last_boot: claim.boot, token: claim.token };
         self.stores.insert(claim.store, mark);
     }
 }

@@ -18,7 +18,7 @@ use crate::placement::{
     Assign, Change, Claim, Constants, DiskMark, Outcome, Owner, Profile, View, plan_evict,
     plan_join,
 };
-use crate::replica::{Copies, ReplicaParts, Replicas, Write};
+use crate::replica::{Copies, ReplicaError, ReplicaParts, Replicas, SaveError, Write};
 use crate::storage::{Durability, Record, SimDisk, Store};
 use crate::transport::pipe_net::PipeNet;
 use crate::transport::{Identity, Links, LinksConfig, Security};
@@ -28,6 +28,9 @@ const KEYS: u32 = 100;
 const CLUSTER: ClusterId = ClusterId([7; 32]);
 /// Virtual, and more than any step needs.
 const GENEROUS: Duration = Duration::from_mins(2);
+
+/// A shard, and a key in it.
+type Place = (ShardId, Bytes);
 
 /// One life of a node.
 struct Life {
@@ -51,7 +54,7 @@ struct World {
     authority: Arc<SingleNode>,
     nodes: Vec<Node>,
     /// What was acknowledged last, by shard and key.
-    acked: BTreeMap<(ShardId, Bytes), (u64, Bytes)>,
+    acked: BTreeMap<Place, (u64, Bytes)>,
 }
 
 impl World {
@@ -148,7 +151,7 @@ impl World {
         Claim {
             node: one.name.clone(),
             boot: life.boot,
-            token: 1,
+            token: life.boot.0,
             earlier_boots: earlier,
             store: life.store.id(),
             voter: None,
@@ -180,6 +183,18 @@ impl World {
         self.agree(Change::Evict { node: name, boot, cause: "test".into(), assign });
     }
 
+    /// A node that was evicted while it ran begins another life in place.
+    fn begin(&mut self, node: usize) {
+        let one = &mut self.nodes[node];
+        let life = one.life.as_mut().expect("it runs");
+        life.boot = Boot(life.boot.0 + 1);
+        one.boots.push(life.boot);
+        life.lease.begin(life.boot);
+        life.lease.extend(life.boot, Instant::NEVER);
+        life.links.set_boot(life.boot);
+        self.join(node);
+    }
+
     fn join(&self, node: usize) {
         let claim = self.claim(node);
         let assign = plan_join(&self.authority.view(), &claim);
@@ -205,35 +220,49 @@ impl World {
 
     /// The owner of a shard, and its right to it.
     async fn owner(&self, shard: ShardId) -> (&Life, Tenure) {
-        let view = self.authority.view();
-        let agreed = view.shard(shard).expect("a shard");
-        let owner = agreed.owner.as_ref().expect("an owner");
-        let node = self.nodes.iter().find(|node| node.name == owner.node).expect("a node");
-        let life = node.life.as_ref().expect("a dead node owns nothing");
-        while life.lease.owned(shard).is_none_or(|tenure| tenure.epoch != agreed.epoch) {
-            // Its follower has been woken.
-            tokio::task::yield_now().await;
+        loop {
+            let view = self.authority.view();
+            let agreed = view.shard(shard).expect("a shard");
+            let owner = agreed.owner.as_ref().expect("an owner");
+            let node = self.nodes.iter().find(|node| node.name == owner.node).expect("a node");
+            let life = node.life.as_ref().expect("a dead node owns nothing");
+            match life.lease.owned(shard) {
+                Some(tenure) if tenure.epoch == agreed.epoch => return (life, tenure),
+                // Its follower has been woken.
+                Some(_) | None => tokio::task::yield_now().await,
+            }
         }
-        (life, life.lease.tenure(shard, agreed.epoch))
     }
 
-    /// Writes every key once more, all at the same time.
-    async fn write_all(&mut self) {
+    /// Writes every key once more, all at the same time, and says what came of each.
+    async fn try_all(&self) -> Vec<(Place, (u64, Bytes), Result<(), SaveError>)> {
         let writes = (0..KEYS).map(async |number| {
             let shard = ShardId(u16::try_from(number % u32::from(SHARDS)).expect("small"));
             let key = Bytes::from(format!("key {number}"));
-            let before = self.acked.get(&(shard, key.clone())).map_or(0, |(revision, _)| *revision);
-            let revision = before + 1;
+            let place = (shard, key.clone());
+            let revision = self.acked.get(&place).map_or(0, |(revision, _)| *revision) + 1;
             let value = Bytes::from(format!("{number} for the {revision}. time"));
             let (owner, tenure) = self.owner(shard).await;
-            let write = Write { key: key.clone(), revision, value: value.clone(), deleted: false };
-            owner.replicas.serving(tenure, self.soon()).await.expect("it serves");
-            owner.replicas.save(tenure, write).await.expect("it is acknowledged");
-            ((shard, key), (revision, value))
+            let write = Write { key, revision, value: value.clone(), deleted: false };
+            let result = match owner.replicas.serving(tenure, self.soon()).await {
+                Ok(()) => owner.replicas.save(tenure, write).await,
+                Err(error) => {
+                    assert_eq!(error, ReplicaError::Lapsed);
+                    Err(SaveError::Lapsed)
+                }
+            };
+            (place, (revision, value), result)
         });
-        let saved = within(&*self.seams.clock, self.soon(), join_all(writes)).await;
-        let saved = saved.expect("every write is acknowledged");
-        self.acked.extend(saved);
+        let tried = within(&*self.seams.clock, self.soon(), join_all(writes)).await;
+        tried.expect("every write is decided")
+    }
+
+    /// Writes every key once more; nothing may fail.
+    async fn write_all(&mut self) {
+        for (place, written, result) in self.try_all().await {
+            result.expect("it is acknowledged");
+            self.acked.insert(place, written);
+        }
     }
 
     /// Every acknowledged write is read at its shard's owner.
@@ -364,4 +393,73 @@ async fn one_store_alone_acknowledges_nothing() {
     saved.await.expect("no panic").expect("two stores hold it");
     world.acked.insert((shard, key), (2, value));
     world.read_all().await;
+}
+
+/// Goal: an owner that was evicted and lives on acknowledges nothing any more, and what it had
+/// acknowledged is kept. Method: evict it in the middle of its writes, at a later moment each time.
+#[tokio::test(start_paused = true)]
+async fn an_evicted_owner_that_lives_on_acknowledges_nothing() {
+    let mut world = World::new().await;
+    world.write_all().await;
+    let mut undecided = 0;
+    for round in 0..12 {
+        let view = world.authority.view();
+        let owner = view.shard(ShardId(0)).and_then(|shard| shard.owner.clone()).expect("owned");
+        let node = world.nodes.iter().position(|node| node.name == owner.node).expect("a node");
+        let evict = async {
+            for _ in 0..round * 8 {
+                tokio::task::yield_now().await;
+            }
+            world.evict(node, owner.boot);
+        };
+        let (tried, ()) = tokio::join!(world.try_all(), evict);
+        world.begin(node);
+        for (place, written, result) in tried {
+            let (shard, key) = &place;
+            if let Err(error) = result {
+                assert_eq!(error, SaveError::Lapsed, "{key:?} of {shard}");
+                let (owner, tenure) = world.owner(*shard).await;
+                let record = owner.replicas.load(tenure, key, world.soon()).await;
+                let record = record.expect("it serves").expect("it was written before");
+                undecided += 1;
+                let found = (record.revision, record.value);
+                let before = &world.acked[&place];
+                assert!(found == written || found == *before, "{found:?}: {before:?}, {written:?}");
+                world.acked.insert(place, found);
+            } else {
+                world.acked.insert(place, written);
+            }
+        }
+        world.read_all().await;
+        world.complete().await;
+        world.stores_agree();
+    }
+    assert!(undecided > 0, "it was never evicted in the middle");
+}
+
+/// Goal: links that break lose and stop nothing. Method: close all of them again and again during
+/// writes.
+#[tokio::test(start_paused = true)]
+async fn broken_links_lose_nothing() {
+    let mut world = World::new().await;
+    let links: Vec<Links> = (0..3).map(|node| world.life(node).links.clone()).collect();
+    let names: Vec<NodeId> = world.nodes.iter().map(|node| node.name.clone()).collect();
+    let clock = world.seams.clock.clone();
+    for _ in 0..5 {
+        let cut = async {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+                for (from, name) in
+                    links.iter().flat_map(|from| names.iter().map(move |n| (from, n)))
+                {
+                    from.close(name);
+                }
+                clock.sleep(Duration::from_millis(3)).await;
+            }
+        };
+        tokio::join!(world.write_all(), cut);
+        world.read_all().await;
+    }
+    world.complete().await;
+    world.stores_agree();
 }

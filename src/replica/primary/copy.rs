@@ -52,6 +52,7 @@ impl Primary {
             peer.stage = Stage::Broken;
             return;
         }
+        tracing::debug!(shard = %self.config.shard, %store, ?peer, "a copy is given up");
         self.peers.remove(&store);
         out.push(Output::CopyEnded { store, joined: false });
     }
@@ -69,19 +70,15 @@ impl Primary {
     pub(super) fn take_part(&mut self, store: StoreId, part: Part, out: &mut Vec<Output>) {
         let too_much = self.log.bytes() > RETAINED_BYTES_MAX;
         let Some(peer) = self.peers.get_mut(&store) else { return };
-        let Stage::Filling(Fill { kept, after, part: slot, hold, .. }) = &mut peer.stage else {
+        let Stage::Filling(Fill { kept, part: slot, hold, .. }) = &mut peer.stage else {
             return;
         };
         let Part { mut records, upto, end } = part;
         let last = if end { upto } else { records.last().map_or(upto, |record| record.number) };
         records.retain(|record| !kept.contains(&record.number));
+        // A part of which all is there already is sent as well, empty: the target counts on from it.
         if !end {
             *hold = None;
-            if records.is_empty() {
-                // All of it is there already: `feed` reads on from here.
-                *after = last;
-                return;
-            }
         } else if too_much {
             self.give_up(store, out);
             return;

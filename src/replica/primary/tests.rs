@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Config, Holders, Input, Output, Primary, Reading, Want};
+use super::{Config, Holders, Input, Output, Part, Primary, Reading, Want};
 use crate::base::{Boot, Epoch, Instant, ShardId, StoreId};
 use crate::placement::{Change, Outcome, Owner, Refusal};
 use crate::replica::frame::{Body, Verdict};
 use crate::replica::{SaveError, Write};
-use crate::storage::{Number, Op, OpResult, ShardHead};
+use crate::storage::{Number, Op, OpResult, Record, ShardHead};
 
 const OWN: StoreId = StoreId(1);
 const B: StoreId = StoreId(2);
@@ -276,4 +276,33 @@ fn a_revision_that_does_not_follow_is_refused() {
     rig.save(7, 3, 1);
     let conflict = SaveError::Conflict { given: 3, current: 1 };
     assert_eq!(rig.resolved(7), Some(Err(conflict)));
+}
+
+#[test]
+fn a_part_of_which_all_is_kept_is_sent_empty_so_that_the_target_counts_on_from_it() {
+    let record = |seq: u64| Record {
+        key: Bytes::from(vec![u8::try_from(seq).expect("small")]),
+        number: old(seq),
+        revision: 1,
+        deleted: false,
+        value: Bytes::from_static(b"v"),
+    };
+    let mut rig = Rig::new(holders(&[OWN, B], 1, true));
+    rig.step(Input::Stored(OpResult::Done(head(old(3), old(3)))));
+    rig.answer(B, head(old(3), old(3)));
+    rig.step(Input::Offered(C));
+    // C holds the first of three records already.
+    let order = rig.order_to(C);
+    let empty = ShardHead { filling: true, ..head(Number::ZERO, Number::ZERO) };
+    let verdict = Verdict::Listed(head(old(1), old(1)), vec![(old(1), 7)]);
+    rig.step(Input::Answered { store: C, order, verdict });
+    let list = vec![(old(1), 7), (old(2), 7), (old(3), 7)];
+    rig.step(Input::Read(Reading::Inventory { store: C, list }));
+    rig.answer(C, empty);
+    let part = Part { records: vec![record(1)], upto: old(3), end: false };
+    rig.step(Input::Read(Reading::Part { store: C, part: Some(part) }));
+    let Some((_, Body::Fill { after, records, last, complete, .. })) = rig.sent(C) else {
+        panic!("a part was to be sent: {:?}", rig.out);
+    };
+    assert_eq!((after, records.len(), last, complete), (Number::ZERO, 0, old(1), false));
 }
