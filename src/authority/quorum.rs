@@ -239,7 +239,8 @@ impl QuorumAuthority {
                 Err(ClaimError::Over) => {
                     // It joined and was evicted before this node saw either.
                     let boot = inner.facts.begin_boot()?;
-                    tracing::warn!(node = %claim.node, over = %claim.boot, %boot, "a new boot begins");
+                    let (node, over) = (&claim.node, claim.boot);
+                    tracing::warn!(%node, %over, %boot, "a new boot begins");
                     self.begin_life(boot, claim.store);
                     claim = inner.claim.lock().clone();
                 }
