@@ -20,6 +20,8 @@ use crate::protocol::{Answer, Request, decode, encode, frames};
 
 /// How long one request is repeated before it is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long it is tried when none of the nodes even takes a connection.
+const NOBODY_THERE: Duration = Duration::from_secs(5);
 /// How long one node may take to answer before the next one is asked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// First pause before a repetition; doubled up to the last.
@@ -57,17 +59,24 @@ impl Client {
 
     /// Asks until there is an answer that settles the matter.
     pub(crate) async fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
-        let end = Instant::now() + PATIENCE;
+        let began = Instant::now();
+        let mut end = began + NOBODY_THERE;
         let mut pause = PAUSE_FIRST;
         loop {
+            if self.connection.lock().is_some() {
+                end = end.max(began + PATIENCE);
+            }
             let why = match self.ask_once(request).await {
                 Ok(Answer::Refused(why)) => bail!("refused: {why}"),
-                Ok(Answer::Retry(why)) => why,
+                Ok(Answer::Retry(why)) => {
+                    end = began + PATIENCE;
+                    why
+                }
                 Ok(answer) => return Ok(answer),
                 Err(error) => error.to_string(),
             };
             if Instant::now() + pause > end {
-                bail!("gave up after {} s: {why}", PATIENCE.as_secs());
+                bail!("gave up after {} s: {why}", began.elapsed().as_secs());
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LAST);

@@ -331,6 +331,28 @@ impl Former {
         }
     }
 
+    /// Another cluster than `own` that a seed belongs to, if one answers by `deadline`. Asked while
+    /// the links are of no cluster yet.
+    pub(super) async fn other_cluster(
+        &self,
+        links: &Links,
+        seeds: &[String],
+        own: ClusterId,
+        deadline: Instant,
+    ) -> Option<(NodeId, ClusterId)> {
+        let body = encode(&self.state());
+        let mine = self.inner.lock().state.me.claim.addr.clone();
+        let asks = seeds.iter().filter(|addr| **addr != mine).map(|addr| {
+            let body = body.clone();
+            async move {
+                let asked = links.ask_addr(addr, Service::Formation, body, deadline).await;
+                let (peer, cluster, _) = asked.ok()?;
+                (![own, ClusterId::UNFORMED].contains(&cluster)).then_some((peer.node, cluster))
+            }
+        });
+        futures::future::join_all(asks).await.into_iter().flatten().next()
+    }
+
     /// One round: everyone whose address is known, all at once.
     async fn ask_all(&self, links: &Links) -> Vec<State> {
         let body = encode(&self.state());

@@ -1,6 +1,8 @@
 //! [`ViewAuthority`](super::ViewAuthority) among several nodes: raft, leases and formation put
 //! together.
 
+mod form;
+
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -8,14 +10,14 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::formation::{Former, List, NotFormed};
+use self::form::{form, same_cluster, same_profile};
+use super::formation::Former;
 use super::leader::Leader;
 use super::office::{Answer, Ask, ClaimError, Door, Office, decode, letter};
 use super::renewal::{RenewalParts, Renewals};
 use super::standing::{Standing, StartError};
 use super::{
-    FormError, Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError,
-    ViewAuthority,
+    Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError, ViewAuthority,
 };
 use crate::base::{
     Boot, Epoch, Instant, NodeId, Publisher, Seams, ShardId, StoreId, Watched, within,
@@ -116,6 +118,7 @@ impl QuorumAuthority {
         let former = Arc::new(Former::open(&parts.seams, &parts.facts, claim.clone())?);
         parts.links.serve(Service::Formation, former.clone());
         if let Some(cluster) = parts.facts.cluster() {
+            same_cluster(&parts, &former, cluster).await?;
             parts.links.set_cluster(cluster);
         }
         let core = RaftCore::open(RaftParts {
@@ -419,67 +422,5 @@ fn claim_of(parts: &QuorumParts) -> Claim {
         zone: parts.zone.clone(),
         weight: parts.weight,
         disk: parts.disk.mark(),
-    }
-}
-
-/// Agrees on a list of nodes, unless that was done before, and starts the quorum with it.
-async fn form(
-    parts: &QuorumParts,
-    former: &Former,
-    core: &RaftCore,
-    deadline: Instant,
-) -> Result<(), StartError> {
-    let list: List =
-        match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
-            // It was agreed on before, and the process stopped before the view came.
-            (Some(list), _) => list,
-            (None, Formation::Bootstrap) => former.alone()?,
-            (None, Formation::Expect { expect, seeds }) => {
-                let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
-                agreed.map_err(|why| match why {
-                NotFormed::Exists(cluster) => StartError::Refused(format!(
-                    "a cluster exists there already ({cluster}), and this node's directory is not \
-                     of it: nodes cannot be added to a cluster yet"
-                )),
-                NotFormed::Refused(why) => StartError::Refused(why),
-                NotFormed::Late(why) => StartError::NoCluster(why),
-                NotFormed::Storage(error) => error.into(),
-            })?
-            }
-        };
-    for (_, voter) in list.voters() {
-        if voter.node != parts.me {
-            parts.links.learn(&voter.node, &voter.addr);
-        }
-    }
-    former.formed(list.id())?;
-    parts.links.set_cluster(list.id());
-    loop {
-        let first = list.first(parts.shards, &parts.profile);
-        match core.initialize(list.voters(), first, deadline).await {
-            Ok(()) => break,
-            Err(FormError::NotYet) if parts.seams.clock.now() < deadline => {}
-            Err(FormError::NotYet) => {
-                return Err(StartError::NoCluster("the first view is not agreed yet".into()));
-            }
-            Err(error) => return Err(StartError::Refused(error.to_string())),
-        }
-    }
-    parts.facts.set_quorum_started()?;
-    let mut views = core.watched().follow();
-    let first = views.until(View::is_formed);
-    match within(&*parts.seams.clock, deadline, first.boxed()).await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) | Err(_) => Err(StartError::NoCluster("the first view has not come".into())),
-    }
-}
-
-fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError> {
-    match &view.constants {
-        Some(constants) if constants.profile != *mine => Err(StartError::Profile {
-            mine: format!("{mine:?}"),
-            theirs: format!("{:?}", constants.profile),
-        }),
-        Some(_) | None => Ok(()),
     }
 }

@@ -1,0 +1,88 @@
+//! How a node finds its cluster, and what must agree before it takes part.
+
+use futures::FutureExt as _;
+
+use super::{Formation, QuorumParts};
+use crate::authority::formation::{Former, List, NotFormed};
+use crate::authority::{FormError, RaftCore, StartError};
+use crate::base::{ClusterId, Instant, within};
+use crate::placement::{Profile, View};
+
+/// Agrees on a list of nodes, unless that was done before, and starts the quorum with it.
+pub(super) async fn form(
+    parts: &QuorumParts,
+    former: &Former,
+    core: &RaftCore,
+    deadline: Instant,
+) -> Result<(), StartError> {
+    let list: List =
+        match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
+            // It was agreed on before, and the process stopped before the view came.
+            (Some(list), _) => list,
+            (None, Formation::Bootstrap) => former.alone()?,
+            (None, Formation::Expect { expect, seeds }) => {
+                let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
+                agreed.map_err(|why| match why {
+                NotFormed::Exists(cluster) => StartError::Refused(format!(
+                    "a cluster exists there already ({cluster}), and this node's directory is not \
+                     of it: nodes cannot be added to a cluster yet"
+                )),
+                NotFormed::Refused(why) => StartError::Refused(why),
+                NotFormed::Late(why) => StartError::NoCluster(why),
+                NotFormed::Storage(error) => error.into(),
+            })?
+            }
+        };
+    for (_, voter) in list.voters() {
+        if voter.node != parts.me {
+            parts.links.learn(&voter.node, &voter.addr);
+        }
+    }
+    former.formed(list.id())?;
+    parts.links.set_cluster(list.id());
+    loop {
+        let first = list.first(parts.shards, &parts.profile);
+        match core.initialize(list.voters(), first, deadline).await {
+            Ok(()) => break,
+            Err(FormError::NotYet) if parts.seams.clock.now() < deadline => {}
+            Err(FormError::NotYet) => {
+                return Err(StartError::NoCluster("the first view is not agreed yet".into()));
+            }
+            Err(error) => return Err(StartError::Refused(error.to_string())),
+        }
+    }
+    parts.facts.set_quorum_started()?;
+    let mut views = core.watched().follow();
+    let first = views.until(View::is_formed);
+    match within(&*parts.seams.clock, deadline, first.boxed()).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) | Err(_) => Err(StartError::NoCluster("the first view has not come".into())),
+    }
+}
+
+/// Refuses a directory of another cluster than the seeds': alone it would go on with what it holds.
+pub(super) async fn same_cluster(
+    parts: &QuorumParts,
+    former: &Former,
+    own: ClusterId,
+) -> Result<(), StartError> {
+    let Formation::Expect { seeds, .. } = &parts.formation else { return Ok(()) };
+    let deadline = parts.seams.clock.now() + parts.profile.ack_timeout();
+    match former.other_cluster(&parts.links, seeds, own, deadline).await {
+        Some((seed, cluster)) => Err(StartError::Refused(format!(
+            "the data directory belongs to cluster {own}, and {seed} among its seeds to cluster \
+             {cluster}: choose another directory, or correct the seeds"
+        ))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError> {
+    match &view.constants {
+        Some(constants) if constants.profile != *mine => Err(StartError::Profile {
+            mine: format!("{mine:?}"),
+            theirs: format!("{:?}", constants.profile),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
