@@ -42,3 +42,8 @@ pub mod node;
 // simulation
 #[cfg(feature = "sim")]
 pub mod sim;
+
+/// The README's code, compiled by `cargo test`.
+#[cfg(all(doctest, feature = "cluster"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,7 +19,7 @@ use tokio_util::codec::Framed;
 use crate::protocol::{Answer, Request, decode, encode, frames};
 
 /// How long one request is repeated before it is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long one node may take to answer before the next one is asked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// First pause before a repetition; doubled up to the last.

@@ -17,9 +17,16 @@ pub(crate) const CHUNKS_MAX: usize = 65_536;
 /// Catalogs that share the names.
 pub(crate) const CATALOGS: u8 = 16;
 
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
 /// The SHA-1 of some bytes, in hexadecimal.
 pub(crate) fn sha1_hex(bytes: &[u8]) -> String {
-    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha1::digest(bytes))
 }
 
 /// The catalog that knows `name`.

@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::client::Client;
-use crate::entities::{CATALOGS, CHUNK_BYTES, CHUNKS_MAX, Line, Manifest, sha1_hex};
+use crate::entities::{CATALOGS, CHUNK_BYTES, CHUNKS_MAX, Line, Manifest, hex, sha1_hex};
 use crate::protocol::{Answer, Request};
 
 /// Chunks under way at once: what bounds the memory of a transfer, at 4 MiB.
@@ -21,7 +21,7 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
 
 /// A random file id.
 pub(crate) fn new_id() -> String {
-    let id: u128 = u128::from(rand::random::<u64>()) << 64 | u128::from(rand::random::<u64>());
+    let id: u128 = rand::random();
     format!("{id:032x}")
 }
 
@@ -44,7 +44,7 @@ impl<R: AsyncRead + Unpin> Chunks<R> {
         ensure!(
             self.hashes.len() < CHUNKS_MAX,
             "the file is larger than {} GiB; split it",
-            CHUNKS_MAX * CHUNK_BYTES >> 30
+            (CHUNKS_MAX * CHUNK_BYTES) >> 30
         );
         self.whole.update(&chunk);
         self.size += chunk.len() as u64;
@@ -81,7 +81,7 @@ pub(crate) async fn put(
     .try_collect::<()>()
     .await?;
     let chunks = chunks.into_inner();
-    let sha1 = chunks.whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha1 = hex(&chunks.whole.finalize());
     let manifest = Manifest { name: name.into(), size: chunks.size, sha1, chunks: chunks.hashes };
     let id = new_id();
     let file = Request::PutFile { id: id.clone(), manifest: manifest.clone() };
@@ -132,7 +132,7 @@ pub(crate) async fn read(
         whole.update(&bytes);
         sink(&bytes)?;
     }
-    let sha1: String = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha1 = hex(&whole.finalize());
     ensure!(sha1 == manifest.sha1, "{}: the whole hashes to {sha1}", manifest.name);
     Ok(())
 }

@@ -148,16 +148,16 @@ impl Cluster {
             kill_process(Pid::from_child(child), Signal::TERM)?;
         }
         let end = Instant::now() + PATIENCE;
-        for index in 0..self.nodes.len() {
+        for (index, name) in NAMES.iter().enumerate() {
             let Some(child) = &mut self.nodes[index] else { continue };
             let status = loop {
                 if let Some(status) = child.try_wait()? {
                     break status;
                 }
-                ensure!(Instant::now() < end, "{} does not stop", NAMES[index]);
+                ensure!(Instant::now() < end, "{name} does not stop");
                 sleep(ASK_EVERY).await;
             };
-            ensure!(status.success(), "{} ended with {status}: {}", NAMES[index], self.log(index));
+            ensure!(status.success(), "{name} ended with {status}: {}", self.log(index));
             self.nodes[index] = None;
         }
         Ok(())

@@ -45,7 +45,7 @@ impl Noise {
         loop {
             let filled = self.fill(&mut buffer);
             if filled == 0 {
-                return whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+                return crate::entities::hex(&whole.finalize());
             }
             whole.update(&buffer[..filled]);
         }

@@ -1,10 +1,10 @@
 //! The main job: three real processes, real files, one node killed, every byte right.
 //!
-//! `cargo run --release --example three_nodes` starts three nodes of the file store on loopback with
-//! data under `target/three_nodes`, stores this repository's source tree and a generated file of
-//! 64 MiB, kills the owner of one of them with SIGKILL in the middle of a read and of a write, reads
-//! everything back, restarts the node and waits until every copy is complete again. It exits with 0
-//! only if every byte is right and nothing acknowledged is missing.
+//! `cargo run --release --example three_nodes` starts three nodes of the file store on loopback
+//! with data under `target/three_nodes`, stores this repository's source tree and a generated file
+//! of 64 MiB, kills the owner of one of them with SIGKILL in the middle of a read and of a write,
+//! reads everything back, restarts the node and waits until every copy is complete again. It exits
+//! with 0 only if every byte is right and nothing acknowledged is missing.
 
 #[path = "../file_store/certs.rs"]
 mod certs;

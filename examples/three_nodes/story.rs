@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use sha1::{Digest as _, Sha1};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::cluster::{Cluster, NAMES};
-use crate::entities::Manifest;
+use crate::entities::{Manifest, sha1_hex};
 use crate::generated::Noise;
 use crate::protocol::{Answer, Place, Request, Status};
 use crate::transfer;
@@ -116,7 +115,7 @@ async fn store_tree(client: &Client) -> anyhow::Result<Vec<Stored>> {
 async fn store_file(client: &Client, path: PathBuf) -> anyhow::Result<(Stored, u64)> {
     let name = path.strip_prefix("./").unwrap_or(&path).to_string_lossy().into_owned();
     let bytes = std::fs::read(&path).with_context(|| format!("reading {name}"))?;
-    let sha1 = Sha1::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha1 = sha1_hex(&bytes);
     let (id, manifest) = transfer::put(client, &name, bytes.as_slice(), |_| {}).await?;
     Ok((Stored { name, id, sha1 }, manifest.size))
 }

@@ -7,9 +7,9 @@ use super::mix;
 use crate::base::{Rng as _, SeededRng};
 
 /// Shortest and longest time from one fault's start to the next one's.
-const GAP: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(3_000)];
+const GAP: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
 /// How long a fault lasts: shorter and longer than a lease.
-const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(5_000)];
+const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
 /// Faults at the same time.
 const ACTIVE_MAX: usize = 2;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -99,7 +100,7 @@ impl Host {
     }
 
     /// What the host runs: a process that is started again whenever it finds no cluster.
-    pub(super) async fn run(self: Arc<Self>, plan: Arc<Plan>) {
+    pub(super) async fn run(self: Arc<Self>, plan: Rc<Plan>) {
         loop {
             match self.clone().live(&plan).await {
                 Ok(()) => {}

@@ -1,6 +1,7 @@
 //! The world: hosts, links, faults, and one step of time.
 
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ impl World {
             })
             .collect();
         let names = hosts.iter().map(|host| host.name.clone()).collect();
-        let plan = Arc::new(Plan { seed, shards, profile, names, prepare, load });
+        let plan = Rc::new(Plan { seed, shards, profile, names, prepare, load });
         let mut sim = turmoil::Builder::new()
             .rng_seed(mix(&[seed]))
             .tick_duration(TICK)

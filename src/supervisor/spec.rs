@@ -19,7 +19,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// A child that is a ractor actor. `make` gives the actor and its arguments for each incarnation;
 /// it runs outside the supervisor, and a panic in it is a failed start.
 ///
-/// ```ignore
+/// ```text
 /// worker("db", || (Db, DbArgs::default())).restart(Restart::Transient).bind(&db)
 /// ```
 pub fn worker<A: Actor>(

@@ -102,12 +102,12 @@ impl Run {
     ) -> Result<Duration, Broken> {
         let began = self.world.elapsed();
         while !done(self) {
-            if self.world.elapsed() - began > within {
+            if self.world.elapsed().saturating_sub(began) > within {
                 return Err(self.broken(format!("{} within {within:?}", what(self))));
             }
             self.step()?;
         }
-        Ok(self.world.elapsed() - began)
+        Ok(self.world.elapsed().saturating_sub(began))
     }
 
     fn all_serve(&self) -> bool {

@@ -1,311 +1,20 @@
-//! Three nodes with real drivers, links over pipes and stores on simulated disks, under virtual
-//! time; one authority in memory stands in for the quorum.
+//! Real drivers, links over pipes and stores on simulated disks, under virtual time; one authority
+//! in memory stands in for the quorum.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod world;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::FutureExt as _;
 
-use crate::authority::{Lease, SingleNode, Tenure, ViewAuthority as _};
-use crate::base::{
-    Boot, ClusterId, Epoch, Instant, NodeId, Seams, SeededRng, ShardId, Spawner, StoreId,
-    TokioClock, within,
-};
-use crate::placement::{
-    Assign, Change, Claim, Constants, DiskMark, Outcome, Owner, Profile, View, plan_evict,
-    plan_join,
-};
-use crate::replica::{Copies, ReplicaError, ReplicaParts, Replicas, SaveError, Write};
-use crate::storage::{Durability, Record, SimDisk, Store};
-use crate::transport::pipe_net::PipeNet;
-use crate::transport::{Identity, Links, LinksConfig, Security};
-
-const SHARDS: u16 = 8;
-const KEYS: u32 = 100;
-const CLUSTER: ClusterId = ClusterId([7; 32]);
-/// Virtual, and more than any step needs.
-const GENEROUS: Duration = Duration::from_mins(2);
-
-/// A shard, and a key in it.
-type Place = (ShardId, Bytes);
-
-/// One life of a node.
-struct Life {
-    boot: Boot,
-    links: Links,
-    store: Store,
-    lease: Lease,
-    replicas: Replicas,
-}
-
-struct Node {
-    name: NodeId,
-    mark: DiskMark,
-    disk: SimDisk,
-    boots: Vec<Boot>,
-    life: Option<Life>,
-}
-
-struct World {
-    seams: Seams,
-    authority: Arc<SingleNode>,
-    nodes: Vec<Node>,
-    /// What was acknowledged last, by shard and key.
-    acked: BTreeMap<Place, (u64, Bytes)>,
-}
-
-impl World {
-    /// Three nodes; the first owns all shards, and all three stores are to hold them.
-    async fn new() -> Self {
-        let seams = Seams {
-            clock: Arc::new(TokioClock::new()),
-            rng: Arc::new(SeededRng::new(1)),
-            net: Arc::new(PipeNet::default()),
-            control: Spawner::Current,
-            work: Spawner::Current,
-            threads: false,
-        };
-        let nodes = (0..3_u64).map(|number| {
-            let host_boot = "h".into();
-            let mark = DiskMark { filesystem: number, lock_inode: number, host_boot };
-            let disk = SimDisk::new(mark.clone());
-            let name = format!("n{number}").parse().expect("a name");
-            Node { name, mark, disk, boots: Vec::new(), life: None }
-        });
-        let authority = Arc::new(SingleNode::new(View::default()));
-        let mut world = Self { seams, authority, nodes: nodes.collect(), acked: BTreeMap::new() };
-        for node in 0..3 {
-            world.start(node).await;
-        }
-        let constants = Constants {
-            shards: SHARDS,
-            copies: 3,
-            write_min: 2,
-            profile: Profile::dev(),
-            lease_before: None,
-        };
-        let members: Vec<Claim> = (0..3).map(|node| world.claim(node)).collect();
-        let mut in_sync: Vec<StoreId> = members.iter().map(|claim| claim.store).collect();
-        in_sync.sort();
-        let owner = Owner { node: members[0].node.clone(), boot: members[0].boot };
-        let assign = (0..SHARDS).map(|shard| Assign {
-            shard: ShardId(shard),
-            expected_epoch: Epoch::NONE,
-            expected_generation: 0,
-            owner: Some(owner.clone()),
-            in_sync: in_sync.clone(),
-            lost: false,
-        });
-        let assign = assign.collect();
-        world.agree(Change::Form { cluster: CLUSTER, constants, members, assign });
-        world
-    }
-
-    fn agree(&self, change: Change) {
-        assert_eq!(self.authority.change(change), Outcome::Accepted);
-        self.authority.view().check().expect("the view is sound");
-    }
-
-    /// Begins a life of the node, on its disk as it is.
-    async fn start(&mut self, node: usize) {
-        let one = &mut self.nodes[node];
-        let boot = Boot(one.boots.last().map_or(1, |last| last.0 + 1));
-        let identity = Identity { cluster_name: "test".into(), node: one.name.clone(), boot };
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = LinksConfig::new(identity, listen, Security::Insecure);
-        let links = Links::start(config, self.seams.clone()).await.expect("a port is free");
-        links.set_cluster(CLUSTER);
-        let worker = self.seams.worker("store").expect("no thread is needed");
-        let store = Store::open(&one.disk.mount(), worker, Durability::Disk, &*self.seams.rng)
-            .expect("the store opens");
-        let lease = Lease::new(self.seams.clock.clone(), one.name.clone());
-        lease.begin(boot);
-        lease.extend(boot, Instant::NEVER);
-        let mut watch = self.authority.watched().follow();
-        lease.applied(&watch.get());
-        let followed = lease.clone();
-        tokio::spawn(async move {
-            while let Some(view) = watch.changed().await {
-                followed.applied(&view);
-            }
-        });
-        let replicas = Replicas::start(ReplicaParts {
-            seams: self.seams.clone(),
-            links: links.clone(),
-            store: store.clone(),
-            authority: self.authority.clone(),
-            lease: lease.clone(),
-            node: one.name.clone(),
-        });
-        one.boots.push(boot);
-        one.life = Some(Life { boot, links, store, lease, replicas });
-    }
-
-    fn claim(&self, node: usize) -> Claim {
-        let one = &self.nodes[node];
-        let life = self.life(node);
-        let earlier = one.boots.iter().copied().filter(|&boot| boot != life.boot).collect();
-        Claim {
-            node: one.name.clone(),
-            boot: life.boot,
-            token: life.boot.0,
-            earlier_boots: earlier,
-            store: life.store.id(),
-            voter: None,
-            addr: life.links.local_addr().to_string(),
-            zone: String::new(),
-            weight: 1,
-            disk: one.mark.clone(),
-        }
-    }
-
-    fn life(&self, node: usize) -> &Life {
-        self.nodes[node].life.as_ref().expect("it runs")
-    }
-
-    /// The power of a node fails: nothing of it does anything any more.
-    async fn kill(&mut self, node: usize) -> Boot {
-        let one = &mut self.nodes[node];
-        let life = one.life.take().expect("it runs");
-        one.disk.power_loss(&*self.seams.rng);
-        life.lease.begin(Boot(u64::MAX));
-        life.links.stop().await;
-        life.replicas.stop().await;
-        life.boot
-    }
-
-    fn evict(&self, node: usize, boot: Boot) {
-        let name = self.nodes[node].name.clone();
-        let assign = plan_evict(&self.authority.view(), &name);
-        self.agree(Change::Evict { node: name, boot, cause: "test".into(), assign });
-    }
-
-    /// A node that was evicted while it ran begins another life in place.
-    fn begin(&mut self, node: usize) {
-        let one = &mut self.nodes[node];
-        let life = one.life.as_mut().expect("it runs");
-        life.boot = Boot(life.boot.0 + 1);
-        one.boots.push(life.boot);
-        life.lease.begin(life.boot);
-        life.lease.extend(life.boot, Instant::NEVER);
-        life.links.set_boot(life.boot);
-        self.join(node);
-    }
-
-    fn join(&self, node: usize) {
-        let claim = self.claim(node);
-        let assign = plan_join(&self.authority.view(), &claim);
-        self.agree(Change::Join { claim, assign });
-    }
-
-    fn soon(&self) -> Instant {
-        self.seams.clock.now() + GENEROUS
-    }
-
-    /// Waits for a view.
-    async fn viewed(&self, what: &str, wanted: impl Fn(&View) -> bool) {
-        let mut watch = self.authority.watched().follow();
-        let seen = async {
-            let mut view = watch.get();
-            while !wanted(&view) {
-                view = watch.changed().await.expect("the authority lives");
-            }
-        };
-        let seen = within(&*self.seams.clock, self.soon(), seen).await;
-        assert!(seen.is_ok(), "{what}: {:#?}", self.authority.view());
-    }
-
-    /// The owner of a shard, and its right to it.
-    async fn owner(&self, shard: ShardId) -> (&Life, Tenure) {
-        loop {
-            let view = self.authority.view();
-            let agreed = view.shard(shard).expect("a shard");
-            let owner = agreed.owner.as_ref().expect("an owner");
-            let node = self.nodes.iter().find(|node| node.name == owner.node).expect("a node");
-            let life = node.life.as_ref().expect("a dead node owns nothing");
-            match life.lease.owned(shard) {
-                Some(tenure) if tenure.epoch == agreed.epoch => return (life, tenure),
-                // Its follower has been woken.
-                Some(_) | None => tokio::task::yield_now().await,
-            }
-        }
-    }
-
-    /// Writes every key once more, all at the same time, and says what came of each.
-    async fn try_all(&self) -> Vec<(Place, (u64, Bytes), Result<(), SaveError>)> {
-        let writes = (0..KEYS).map(async |number| {
-            let shard = ShardId(u16::try_from(number % u32::from(SHARDS)).expect("small"));
-            let key = Bytes::from(format!("key {number}"));
-            let place = (shard, key.clone());
-            let revision = self.acked.get(&place).map_or(0, |(revision, _)| *revision) + 1;
-            let value = Bytes::from(format!("{number} for the {revision}. time"));
-            let (owner, tenure) = self.owner(shard).await;
-            let write = Write { key, revision, value: value.clone(), deleted: false };
-            let result = match owner.replicas.serving(tenure, self.soon()).await {
-                Ok(()) => owner.replicas.save(tenure, write).await,
-                Err(error) => {
-                    assert_eq!(error, ReplicaError::Lapsed);
-                    Err(SaveError::Lapsed)
-                }
-            };
-            (place, (revision, value), result)
-        });
-        let tried = within(&*self.seams.clock, self.soon(), join_all(writes)).await;
-        tried.expect("every write is decided")
-    }
-
-    /// Writes every key once more; nothing may fail.
-    async fn write_all(&mut self) {
-        for (place, written, result) in self.try_all().await {
-            result.expect("it is acknowledged");
-            self.acked.insert(place, written);
-        }
-    }
-
-    /// Every acknowledged write is read at its shard's owner.
-    async fn read_all(&self) {
-        for ((shard, key), (revision, value)) in &self.acked {
-            let (owner, tenure) = self.owner(*shard).await;
-            let record = owner.replicas.load(tenure, key, self.soon()).await.expect("it serves");
-            let Some(Record { revision: found, value: held, .. }) = record else {
-                panic!("{key:?} of {shard} is lost");
-            };
-            assert_eq!((found, &held), (*revision, value), "{key:?} of {shard}");
-        }
-    }
-
-    /// All shards have three copies, and their owners say so.
-    async fn complete(&self) {
-        let whole = |view: &View| view.shards.iter().all(|shard| shard.in_sync.len() == 3);
-        self.viewed("three copies of each shard", whole).await;
-        for number in 0..SHARDS {
-            let shard = ShardId(number);
-            let (owner, tenure) = self.owner(shard).await;
-            let complete = |one: &Copies| one.shard == shard && one.complete;
-            let deadline = self.soon();
-            while !owner.replicas.status().iter().any(complete) {
-                assert!(self.seams.clock.now() < deadline, "{:#?}", owner.replicas.status());
-                self.seams.clock.sleep(Duration::from_millis(10)).await;
-            }
-            assert!(owner.replicas.serving(tenure, deadline).await.is_ok());
-        }
-    }
-
-    /// Every running node's store holds every acknowledged write, under the same number.
-    fn stores_agree(&self) {
-        for ((shard, key), (revision, value)) in &self.acked {
-            let lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
-            let held: Vec<Record> = lives
-                .map(|life| life.store.get(*shard, key).expect("readable").expect("it is there"))
-                .collect();
-            assert_eq!((held[0].revision, &held[0].value), (*revision, value));
-            assert!(held.windows(2).all(|pair| pair[0] == pair[1]), "{held:?}");
-        }
-    }
-}
+use crate::authority::ViewAuthority as _;
+use crate::base::{NodeId, ShardId, Worker, within};
+use crate::placement::{Change, View};
+use crate::replica::{SaveError, Write};
+use crate::storage::StoreError;
+use crate::transport::Links;
+use world::World;
 
 /// Goal: what is acknowledged survives its owner, and a store that comes back becomes a copy again.
 /// Method: write, kill the owner, read at the next one, write, let the first come back and own a
@@ -462,4 +171,41 @@ async fn broken_links_lose_nothing() {
     }
     world.complete().await;
     world.stores_agree();
+}
+
+/// Goal: a store that has no room for a while ends nothing. Method: its worker waits, and its queue
+/// is full, when the first records are to be written.
+#[tokio::test]
+async fn a_store_without_room_is_asked_again() {
+    let mut world = World::of(1);
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let worker = Worker::thread("store").expect("a thread");
+    // Ends when it is told to, or when the test is over.
+    let waits = move || {
+        let _ = gate.recv();
+    };
+    worker.submit(waits).expect("it is the first call");
+    world.start_on(0, worker).await;
+    let store = world.life(0).store.clone();
+    while store.apply(Vec::new()).now_or_never().is_none() {}
+    let full = store.apply(Vec::new()).now_or_never();
+    assert_eq!(full, Some(Err(StoreError::Overloaded)));
+    world.form();
+
+    let shard = ShardId(0);
+    let (owner, tenure) = world.owner(shard).await;
+    let (key, value) = (Bytes::from("key"), Bytes::from("value"));
+    let write = Write { key: key.clone(), revision: 1, value: value.clone(), deleted: false };
+    let replicas = owner.replicas.clone();
+    let saved = tokio::spawn(async move { replicas.save(tenure, write).await });
+    let has_records = |view: &View| view.shard(shard).is_some_and(|shard| shard.has_records);
+    world.viewed("the first records", has_records).await;
+    // In true time, for the worker is a thread; it is asked more than once meanwhile.
+    world.seams.clock.sleep(Duration::from_millis(50)).await;
+    assert_eq!((owner.replicas.failed(), saved.is_finished()), (None, false));
+    open.send(()).expect("the worker waits");
+    let saved = within(&*world.seams.clock, world.soon(), saved).await.expect("it has room again");
+    saved.expect("no panic").expect("it is acknowledged");
+    world.acked.insert((shard, key), (1, value));
+    world.read_all().await;
 }

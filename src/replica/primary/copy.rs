@@ -76,7 +76,7 @@ impl Primary {
         let Part { mut records, upto, end } = part;
         let last = if end { upto } else { records.last().map_or(upto, |record| record.number) };
         records.retain(|record| !kept.contains(&record.number));
-        // A part of which all is there already is sent as well, empty: the target counts on from it.
+        // A part of which all is there already is sent too, empty: the target counts on from it.
         if !end {
             *hold = None;
         } else if too_much {
