@@ -151,7 +151,11 @@ impl Oracle {
                     inner.shown.push(Shown { counter, host, acked_before, state });
                     return;
                 }
-                Err(error) => tracing::info!(counter, %error, "audit"),
+                Err(error) => {
+                    tracing::info!(counter, %error, "audit");
+                    // Some refusals come at once.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
         }
     }
