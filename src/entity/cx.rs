@@ -28,6 +28,8 @@ pub struct Cx<'a, E: Entity> {
     pub(super) saving: Option<Saving>,
     /// What memory holds is not what is saved: the state is loaded again before the next message.
     pub(super) stale: bool,
+    /// A save failed for what the cluster did, not the handler: no crash is counted for it.
+    pub(super) excused: bool,
 }
 
 /// A write under way, with the revision it makes.
@@ -126,6 +128,8 @@ impl<'a, E: Entity> Cx<'a, E> {
             Some(Err(error)) => {
                 // Also where it was not executed: a conflict means that memory is behind.
                 self.stale |= !matches!(error, SaveError::UnderReplicated { .. });
+                // A cluster in trouble is no fault of the entity's: it must not rest for it.
+                self.excused |= !matches!(error, SaveError::TooLong { .. });
                 Err(error.into())
             }
             None => Ok(()),

@@ -233,12 +233,13 @@ impl<E: Entity> Home<E> {
             revision: loaded.revision,
             saving: None,
             stale: false,
+            excused: false,
         };
         let result = step(&mut loaded.state, msg, &mut cx).await;
         // A handler may drop the save it began. Its outcome decides what is handled next.
         let settled = cx.settle().await;
         loaded.revision = cx.revision;
-        let stale = cx.stale;
+        let (stale, excused) = (cx.stale, cx.excused);
         match result {
             Ok(()) => {
                 fate.handled();
@@ -251,7 +252,9 @@ impl<E: Entity> Home<E> {
                 tracing::warn!("{} crashed: {why}", slot.name());
                 drop(loaded);
                 fate.crashed(why.to_string());
-                self.crashed(slot);
+                if !excused {
+                    self.crashed(slot);
+                }
                 None
             }
         }

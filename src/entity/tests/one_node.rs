@@ -81,6 +81,24 @@ async fn one_crash_too_many_and_the_entity_rests_others_do_not() {
 }
 
 #[tokio::test]
+async fn an_entity_does_not_rest_for_saves_that_the_cluster_failed() {
+    let shelf = Shelf::default();
+    let once = |kind: Kind<Counter>| {
+        kind.durable(Durable::Snapshots).intensity(Intensity { restarts: 1, period: GENEROUS * 9 })
+    };
+    let n1 = Station::start("n1", &shelf, once).await;
+    n1.apply(view(1, "n1"));
+    let entity = n1.get("a");
+    shelf.0.0.lock().0 = Epoch(99); // no save gets through
+    for _ in 0..5 {
+        let saved = entity.ask(|reply| CounterMsg::Save(1, reply)).await;
+        assert!(matches!(saved, Err(AskError::Unknown(Unknown::Crashed(_)))), "{saved:?}");
+    }
+    shelf.0.0.lock().0 = Epoch(1);
+    assert_eq!(entity.ask(|reply| CounterMsg::Save(1, reply)).await, Ok(1));
+}
+
+#[tokio::test]
 async fn a_temporary_entity_takes_its_lane_with_it() {
     let n1 = alone(|kind| kind.restart(Restart::Temporary)).await;
     let entity = n1.get("a");
