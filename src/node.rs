@@ -33,6 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 
 pub use build::{NodeBuilder, StartError};
@@ -177,16 +178,22 @@ impl Node {
     /// Stops in the reverse order of the start: no new messages, turns in hand end, the boot is
     /// released so that its shards go on at once, links close, files close. May be called again.
     pub async fn stop(&self) {
-        let parts = &self.0.parts;
-        let deadline = parts.seams.clock.now() + STOP_TURNS;
-        parts.hosts.stop(deadline).await;
-        parts.replicas.stop().await;
-        parts.authority.leave(parts.seams.clock.now() + STOP_TURNS).await;
-        self.0.tree.stop().await;
-        parts.authority.stop().await;
-        parts.links.stop().await;
+        self.0.parts.stop(self.0.tree.stop().map(drop)).await;
         // Joins the thread, which must not be one of the runtime's own.
         drop(self.0.control.lock().take());
+    }
+}
+
+impl Parts {
+    /// See [`Node::stop`]; `tree` stops the node's own tasks, which see to the lease until then.
+    async fn stop(&self, tree: impl Future<Output = ()>) {
+        let deadline = self.seams.clock.now() + STOP_TURNS;
+        self.hosts.stop(deadline).await;
+        self.replicas.stop().await;
+        self.authority.leave(self.seams.clock.now() + STOP_TURNS).await;
+        tree.await;
+        self.authority.stop().await;
+        self.links.stop().await;
     }
 }
 

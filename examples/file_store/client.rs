@@ -150,7 +150,10 @@ impl Connection {
             }
             waiting.calls.insert(call, answer);
         }
-        self.requests.send((call, request)).await.ok()?;
-        timeout(ANSWER_WITHIN, answered).await.ok()?.ok()
+        let answer = async {
+            self.requests.send((call, request)).await.ok()?;
+            answered.await.ok()
+        };
+        timeout(ANSWER_WITHIN, answer).await.ok()?
     }
 }

@@ -4,30 +4,30 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::client::Client;
 use crate::entities::Manifest;
-use crate::transfer::{find, new_id, read};
+use crate::transfer::{new_id, read};
 
-/// Reads a stored file into `target`, which appears only when it is complete.
+/// Reads a stored file into `target`, which appears only when it is complete; what stood there
+/// before is replaced.
 pub(crate) async fn get(
     client: &Client,
-    name: &str,
+    manifest: &Manifest,
     target: &Path,
     progress: impl Fn(u64),
-) -> anyhow::Result<Manifest> {
-    let (_, manifest) = find(client, name).await?;
+) -> anyhow::Result<()> {
+    ensure!(!target.is_dir(), "{} is a directory: name a file in it", target.display());
     let partial = Partial::create(target)?;
     let mut file = &partial.file;
-    read(client, &manifest, |bytes| {
+    read(client, manifest, |bytes| {
         file.write_all(bytes).with_context(|| format!("writing {}", partial.path.display()))?;
         progress(bytes.len() as u64);
         Ok(())
     })
     .await?;
-    partial.complete(target)?;
-    Ok(manifest)
+    partial.complete(target)
 }
 
 /// A file under a temporary name, removed unless it is completed.

@@ -12,10 +12,17 @@ use sha1::{Digest as _, Sha1};
 
 /// Bytes of every chunk but a file's last one.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
-/// Chunks of the largest file: its list must fit a frame. 16 GiB.
-pub(crate) const CHUNKS_MAX: usize = 65_536;
+/// Chunks of the largest file, 5.8 GiB: the list of their hashes, 42 bytes each, is one record, and
+/// a record has at most 1 MiB.
+pub(crate) const CHUNKS_MAX: usize = 24_000;
+/// Bytes of the longest name.
+pub(crate) const NAME_BYTES_MAX: usize = 4096;
 /// Catalogs that share the names.
 pub(crate) const CATALOGS: u8 = 16;
+/// Bytes of a catalog's lines: they are one record, too.
+const CATALOG_BYTES_MAX: usize = 900 * 1024;
+/// Bytes of a line beside its name: the id, the size, and what the encoding needs.
+const LINE_BYTES: usize = 64;
 
 /// Bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -46,6 +53,12 @@ pub(crate) enum Refused {
     /// Another manifest stands under this id.
     #[error("the file exists with other contents")]
     FileExists,
+    /// The catalog that the name belongs to has no room.
+    #[error("the catalog of this name holds {names} names and takes no more: use another name")]
+    CatalogFull {
+        /// How many it holds.
+        names: usize,
+    },
 }
 
 /// Some bytes of a file.
@@ -153,11 +166,18 @@ pub(crate) struct Catalog {
     lines: BTreeMap<String, Line>,
 }
 
+impl Catalog {
+    fn has_room_for(&self, name: &str) -> bool {
+        let names = self.lines.keys().map(String::as_str).chain([name]);
+        names.map(|name| name.len() + LINE_BYTES).sum::<usize>() <= CATALOG_BYTES_MAX
+    }
+}
+
 /// What a catalog understands.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum CatalogMsg {
     /// From now on `name` means this file. Repeating is harmless.
-    Enter(String, Line, Reply<()>),
+    Enter(String, Line, Reply<Result<(), Refused>>),
     /// Which file does `name` mean?
     Find(String, Reply<Option<Line>>),
     /// All names.
@@ -172,11 +192,15 @@ impl Entity for Catalog {
     async fn handle(&mut self, msg: CatalogMsg, cx: &mut Cx<'_, Self>) -> Result<(), Failure> {
         match msg {
             CatalogMsg::Enter(name, line, reply) => {
-                if self.lines.get(&name) != Some(&line) {
+                if self.lines.get(&name) == Some(&line) {
+                    reply.send(Ok(()));
+                } else if !self.lines.contains_key(&name) && !self.has_room_for(&name) {
+                    reply.send(Err(Refused::CatalogFull { names: self.lines.len() }));
+                } else {
                     self.lines.insert(name, line);
                     cx.save(self).await?;
+                    reply.send(Ok(()));
                 }
-                reply.send(());
             }
             CatalogMsg::Find(name, reply) => reply.send(self.lines.get(&name).cloned()),
             CatalogMsg::List(reply) => {

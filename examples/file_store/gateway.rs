@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use evertree::base::NodeId;
 use evertree::entity::{AskError, EntityRef};
@@ -23,24 +24,48 @@ use crate::protocol::{Answer, Place, Request, Status, decode, encode, frames, so
 const AT_ONCE_MAX: usize = 32;
 /// How long an entity may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// Longest path of a socket on Linux, from `unix(7)`: 108 bytes with the zero at its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Pause after a connection that could not be accepted.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Fails if the path of the socket is longer than the system allows.
+pub(crate) fn check(data: &Path) -> anyhow::Result<()> {
+    let path = socket_in(data);
+    let bytes = path.as_os_str().len();
+    ensure!(
+        bytes <= SOCKET_PATH_BYTES_MAX,
+        "{}: the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes, this one has {bytes}: \
+         choose a shorter data directory, or a relative one",
+        path.display()
+    );
+    Ok(())
+}
 
 /// Listens for the command in the data directory, for its owner only.
-pub(crate) fn listen(data: &Path) -> io::Result<UnixListener> {
+pub(crate) fn listen(data: &Path) -> anyhow::Result<UnixListener> {
     let path = socket_in(data);
+    let failed = || format!("listening at {}", path.display());
     // The directory is locked by this process: a socket in it is a dead one's.
     if path.exists() {
-        std::fs::remove_file(&path)?;
+        std::fs::remove_file(&path).with_context(failed)?;
     }
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(&path).with_context(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(failed)?;
     Ok(listener)
 }
 
-/// Serves connections until the listener fails.
-pub(crate) async fn serve(listener: UnixListener, node: Node) -> io::Result<()> {
+/// Serves connections as long as it is polled.
+pub(crate) async fn serve(listener: UnixListener, node: Node) {
     loop {
-        let (stream, _) = listener.accept().await?;
-        tokio::spawn(connection(stream, node.clone()));
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, node.clone()))),
+            // Most likely too many open files, which passes when connections end.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again");
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
     }
 }
 
@@ -91,10 +116,8 @@ async fn answer(node: &Node, request: Request) -> Answer {
         }
         Request::Enter { name, line } => {
             let catalog: EntityRef<Catalog> = catalog_for(node, &name);
-            let entered = catalog
-                .ask_within(ANSWER_WITHIN, |reply| CatalogMsg::Enter(name, line, reply))
-                .await;
-            got(entered, |()| Answer::Done)
+            let enter = |reply| CatalogMsg::Enter(name, line, reply);
+            stored(catalog.ask_within(ANSWER_WITHIN, enter).await)
         }
         Request::Find { name } => {
             let catalog: EntityRef<Catalog> = catalog_for(node, &name);

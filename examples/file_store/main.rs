@@ -7,7 +7,7 @@
 //!     --seeds 127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103        (and so on for n2 and n3)
 //! file_store put README.md --data target/fs/n1
 //! file_store ls --data target/fs/n2
-//! file_store get README.md /tmp/copy --data target/fs/n3
+//! file_store get README.md target/copy --data target/fs/n3
 //! file_store verify --data target/fs/n1
 //! ```
 //!
@@ -25,11 +25,14 @@ mod transfer;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use crate::client::Client;
+use crate::entities::{CHUNK_BYTES, CHUNKS_MAX};
 
 /// A file store on a consistent-hash ring.
 #[derive(Debug, Parser)]
@@ -100,7 +103,9 @@ async fn put(path: &std::path::Path, client: &Client) -> anyhow::Result<()> {
         let name = file.to_string_lossy().into_owned();
         let source =
             tokio::fs::File::open(&file).await.with_context(|| format!("reading {name}"))?;
-        let bar = bar(source.metadata().await?.len(), &name);
+        let size = source.metadata().await?.len();
+        ensure!(size <= (CHUNKS_MAX * CHUNK_BYTES) as u64, "{name}: {}", transfer::too_large());
+        let bar = bar(size, &name);
         let (id, manifest) = transfer::put(client, &name, source, |bytes| bar.inc(bytes)).await?;
         bar.finish_and_clear();
         println!("{id}  {:>12}  {name}", manifest.size);
@@ -129,11 +134,34 @@ async fn verify(client: &Client) -> anyhow::Result<()> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if let Err(error) = run(Args::parse().command).await {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
+    log.with_env_filter(filter).init();
+    let command = Args::parse().command;
+    // A node stops in order, and hears the signal itself.
+    let serves = matches!(command, Command::Serve(_));
+    let done = tokio::select! {
+        biased;
+        interrupted = interrupted(), if !serves => interrupted,
+        done = run(command) => done,
+    };
+    if let Err(error) = done {
         eprintln!("file_store: {error:#}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Fails at SIGINT or SIGTERM; what was begun is then dropped, and with it the partial file.
+async fn interrupted() -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    anyhow::bail!("interrupted: no partial file is visible; what was printed is complete")
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
@@ -145,7 +173,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let client = nodes.client();
             let (_, manifest) = transfer::find(&client, &name).await?;
             let bar = bar(manifest.size, &name);
-            download::get(&client, &name, &target, |bytes| bar.inc(bytes)).await?;
+            download::get(&client, &manifest, &target, |bytes| bar.inc(bytes)).await?;
             bar.finish_and_clear();
             Ok(())
         }

@@ -1,7 +1,7 @@
 //! A node of the file store: one process, one data directory, one port.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -33,10 +33,14 @@ pub(crate) struct ServeArgs {
     /// The directory with ca.pem, NAME.pem and NAME.key; `certs` makes one.
     #[arg(long)]
     pub(crate) certs: PathBuf,
+    /// Seconds it may take to find the other nodes and become a member.
+    #[arg(long = "start-within", value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) start_within_secs: u64,
 }
 
 /// Runs a node until SIGINT or SIGTERM.
 pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    gateway::check(&args.data)?;
     let pem = |name: String| {
         let path = args.certs.join(name);
         std::fs::read(&path).with_context(|| {
@@ -62,18 +66,25 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .host(Kind::<Chunk>::new(()).durable(Durable::Snapshots).passivate_after(IDLE))
         .host(Kind::<File>::new(()).durable(Durable::Snapshots).passivate_after(IDLE))
         .host(Kind::<Catalog>::new(()).durable(Durable::Snapshots))
+        .start_within(Duration::from_secs(args.start_within_secs))
         .start()
         .await?;
-    let listener = gateway::listen(&args.data)?;
+    let done = until_asked(&args.data, &node).await;
+    node.stop().await;
+    done
+}
+
+/// Answers the command until SIGINT, SIGTERM, or the node's own end.
+async fn until_asked(data: &Path, node: &Node) -> anyhow::Result<()> {
+    let listener = gateway::listen(data)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         biased;
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        end = gateway::serve(listener, node.clone()) => end?,
+        () = gateway::serve(listener, node.clone()) => {}
         why = node.ended() => anyhow::bail!("the node has ended: {why}"),
     }
-    node.stop().await;
     Ok(())
 }

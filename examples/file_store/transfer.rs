@@ -9,7 +9,9 @@ use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::client::Client;
-use crate::entities::{CATALOGS, CHUNK_BYTES, CHUNKS_MAX, Line, Manifest, hex, sha1_hex};
+use crate::entities::{
+    CATALOGS, CHUNK_BYTES, CHUNKS_MAX, Line, Manifest, NAME_BYTES_MAX, hex, sha1_hex,
+};
 use crate::protocol::{Answer, Request};
 
 /// Chunks under way at once: what bounds the memory of a transfer, at 4 MiB.
@@ -17,6 +19,11 @@ const CHUNKS_AT_ONCE: usize = 16;
 
 fn unexpected(answer: &Answer) -> anyhow::Error {
     anyhow::anyhow!("the node answered something else: {answer:?}")
+}
+
+/// What is said of a file that is too large.
+pub(crate) fn too_large() -> String {
+    format!("a file has at most {} MiB: split it", (CHUNKS_MAX * CHUNK_BYTES) >> 20)
 }
 
 /// A random file id.
@@ -41,11 +48,7 @@ impl<R: AsyncRead + Unpin> Chunks<R> {
         if chunk.is_empty() {
             return Ok(None);
         }
-        ensure!(
-            self.hashes.len() < CHUNKS_MAX,
-            "the file is larger than {} GiB; split it",
-            (CHUNKS_MAX * CHUNK_BYTES) >> 30
-        );
+        ensure!(self.hashes.len() < CHUNKS_MAX, "{}", too_large());
         self.whole.update(&chunk);
         self.size += chunk.len() as u64;
         let hash = sha1_hex(&chunk);
@@ -62,6 +65,7 @@ pub(crate) async fn put(
     source: impl AsyncRead + Unpin,
     progress: impl Fn(u64),
 ) -> anyhow::Result<(String, Manifest)> {
+    ensure!(name.len() <= NAME_BYTES_MAX, "a name has at most {NAME_BYTES_MAX} bytes: {name:?}");
     let chunks = Chunks { source, whole: Sha1::new(), size: 0, hashes: Vec::new() };
     let chunks = tokio::sync::Mutex::new(chunks);
     let read = stream::unfold((), |()| async {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,6 +19,11 @@ use crate::serve::{ServeArgs, serve};
 pub(crate) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 /// How long anything of the cluster may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Marks a directory as made by this example.
+const MARK: &str = ".three_nodes";
+/// Below those that Linux gives to outgoing connections, 32768 to 60999 unless it is told
+/// otherwise: `ip_local_port_range` in `ip(7)`.
+const PORTS: Range<u16> = 20_000..32_000;
 /// How often a state that is waited for is asked.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
@@ -49,17 +55,19 @@ pub(crate) struct Cluster {
     dir: PathBuf,
     seeds: Vec<String>,
     nodes: Vec<Option<Child>>,
+    /// Locked as long as the directory is in use.
+    _mark: File,
 }
 
 impl Cluster {
-    /// Starts three empty nodes with their data below `dir`, which is emptied first.
+    /// Starts three empty nodes with their data below `dir`, which is emptied first if an earlier
+    /// run made it.
     pub(crate) fn start(dir: &Path) -> anyhow::Result<Self> {
-        if dir.exists() {
-            std::fs::remove_dir_all(dir).with_context(|| format!("emptying {}", dir.display()))?;
-        }
+        let mark = take(dir)?;
         crate::certs::make(&dir.join("certs"), &NAMES)?;
         let seeds = free_ports()?.into_iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let mut cluster = Self { dir: dir.into(), seeds, nodes: vec![None, None, None] };
+        let mut cluster =
+            Self { dir: dir.into(), seeds, nodes: vec![None, None, None], _mark: mark };
         for index in 0..NAMES.len() {
             cluster.start_node(index)?;
         }
@@ -174,10 +182,41 @@ impl Drop for Cluster {
     }
 }
 
-/// Three ports nobody listens on at present.
+/// Empties `dir` for this process alone. Only a directory that an earlier run marked is emptied.
+fn take(dir: &Path) -> anyhow::Result<File> {
+    let mark = dir.join(MARK);
+    let fresh = !dir.exists() || std::fs::read_dir(dir)?.next().is_none();
+    ensure!(
+        fresh || mark.exists(),
+        "{} was not made by this example: name a directory that does not exist yet",
+        dir.display()
+    );
+    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    let file = File::create(&mark).with_context(|| format!("making {}", mark.display()))?;
+    file.try_lock().with_context(|| {
+        format!("{} is in use by another run: name another with --dir", dir.display())
+    })?;
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+                .with_context(|| format!("emptying {}", path.display()))?;
+        } else if path != mark {
+            std::fs::remove_file(&path).with_context(|| format!("emptying {}", path.display()))?;
+        }
+    }
+    Ok(file)
+}
+
+/// Three ports nobody listens on at present. The system gives none of them to an outgoing
+/// connection, so that a node which was killed finds its own free when it comes back.
 fn free_ports() -> anyhow::Result<Vec<u16>> {
-    let held: Vec<TcpListener> = (0..NAMES.len())
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<std::io::Result<_>>()?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    let count = u32::from(PORTS.end - PORTS.start);
+    let first = u16::try_from(std::process::id().wrapping_mul(7919) % count)?;
+    let count = PORTS.end - PORTS.start;
+    let ports = (0..count).map(|step| PORTS.start + (first + step) % count);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let free: Vec<u16> = ports.filter(is_free).take(NAMES.len()).collect();
+    ensure!(free.len() == NAMES.len(), "no free ports in {PORTS:?}");
+    Ok(free)
 }

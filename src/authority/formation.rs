@@ -27,6 +27,8 @@ const ADDRESSES_MAX: usize = 64;
 const ROUND: Duration = Duration::from_millis(100);
 /// Longest wait for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// A wait for the others that lasts longer is told to the log.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
 
 /// A node with an empty directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,9 +295,11 @@ impl Former {
         deadline: Instant,
     ) -> Result<List, NotFormed> {
         self.learn(seeds.iter().cloned());
+        let told_from = self.seams.clock.now() + TOLD_AFTER;
+        let mut told = String::new();
         loop {
             let withdrawn = self.inner.lock().withdrawn;
-            let answers = self.ask_all(links).await;
+            let (answers, silent) = self.ask_all(links).await;
             let decision = {
                 let inner = self.inner.lock();
                 let (me, held) = (&inner.state.me, inner.state.list.as_ref());
@@ -322,8 +326,14 @@ impl Former {
                     why
                 }
             };
-            if self.seams.clock.now() >= deadline {
+            let why = [vec![why], silent].concat().join("; ");
+            let now = self.seams.clock.now();
+            if now >= deadline {
                 return Err(NotFormed::Late(why));
+            }
+            if now >= told_from && why != told {
+                tracing::warn!(why, "waiting for the nodes that are to form the cluster");
+                told = why;
             }
             // Different waits, so that two nodes do not withdraw in step for ever.
             let pause = ROUND + self.seams.rng.up_to(ROUND);
@@ -353,8 +363,9 @@ impl Former {
         futures::future::join_all(asks).await.into_iter().flatten().next()
     }
 
-    /// One round: everyone whose address is known, all at once.
-    async fn ask_all(&self, links: &Links) -> Vec<State> {
+    /// One round: everyone whose address is known, all at once. Returns the answers, and why there
+    /// is none from the others.
+    async fn ask_all(&self, links: &Links) -> (Vec<State>, Vec<String>) {
         let body = encode(&self.state());
         let mine = self.inner.lock().state.me.claim.addr.clone();
         let addrs: BTreeSet<String> = {
@@ -366,16 +377,24 @@ impl Former {
             let body = body.clone();
             async move {
                 let asked = links.ask_addr(addr, Service::Formation, body, deadline).await;
-                let (peer, _, body) = asked.ok()?;
-                decode::<State>(&body).filter(|state| state.me.claim.node == peer.node)
+                let (peer, _, body) = asked.map_err(|error| error.to_string())?;
+                let state = decode::<State>(&body);
+                let state = state.filter(|state| state.me.claim.node == peer.node);
+                state.ok_or_else(|| format!("{addr}: {} answers what nobody asked", peer.node))
             }
         });
-        let answers: Vec<_> = futures::future::join_all(asks).await;
-        let answers: Vec<State> = answers.into_iter().flatten().collect();
-        for answer in &answers {
-            self.learn(answer.known.iter().cloned().chain([answer.me.claim.addr.clone()]));
+        let asked: Vec<Result<State, String>> = futures::future::join_all(asks).await;
+        let (mut answers, mut silent) = (Vec::new(), Vec::new());
+        for one in asked {
+            match one {
+                Ok(state) => {
+                    self.learn(state.known.iter().cloned().chain([state.me.claim.addr.clone()]));
+                    answers.push(state);
+                }
+                Err(why) => silent.push(why),
+            }
         }
-        answers
+        (answers, silent)
     }
 }
 

@@ -22,7 +22,7 @@ use super::kind::Policy;
 use super::lane::{Envelope, Fate};
 use super::records::Records;
 use super::reply::{Back, Call};
-use super::{Entities, Entity, HostedKind, NotExecuted};
+use super::{Entities, Entity, Kinds, NotExecuted};
 use crate::authority::{Lapsed, Lease, Tenure, ViewAuthority};
 use crate::base::{Clock, Instant, NodeId, Seams, ShardId, Version, Watched, within};
 use crate::placement::View;
@@ -174,19 +174,7 @@ pub struct HostParts {
     /// This node.
     pub me: NodeId,
     /// What it hosts.
-    pub kinds: Vec<HostedKind>,
-}
-
-/// Why a node cannot host what it was given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HostError {
-    /// Two kinds have one name.
-    #[error("two kinds are named {0}: give one of them another `Entity::KIND`")]
-    KindTwice(&'static str),
-    /// A kind's name is empty or holds a zero byte.
-    #[error("{0:?} is no name for a kind: it must not be empty or hold a zero byte")]
-    KindName(&'static str),
+    pub kinds: Kinds,
 }
 
 #[derive(Default)]
@@ -226,19 +214,8 @@ impl fmt::Debug for Hosts {
 
 impl Hosts {
     /// Serves [`Service::Entity`] and follows the view from now on.
-    ///
-    /// # Errors
-    /// [`HostError`]: the kinds' names do not do.
-    pub fn start(parts: HostParts) -> Result<Self, HostError> {
-        let mut kinds: BTreeMap<&'static str, Arc<dyn AnyKind>> = BTreeMap::new();
-        for kind in parts.kinds {
-            if kind.name.is_empty() || kind.name.contains('\0') {
-                return Err(HostError::KindName(kind.name));
-            }
-            if kinds.insert(kind.name, kind.host).is_some() {
-                return Err(HostError::KindTwice(kind.name));
-            }
-        }
+    #[must_use]
+    pub fn start(parts: HostParts) -> Self {
         let hosts = Self(Arc::new(Inner {
             seams: parts.seams,
             links: parts.links,
@@ -246,7 +223,7 @@ impl Hosts {
             lease: parts.lease,
             records: parts.records,
             me: parts.me,
-            kinds,
+            kinds: parts.kinds.0,
             door: Door::default(),
             counts: Tally::default(),
             calls: AtomicU64::new(0),
@@ -258,7 +235,7 @@ impl Hosts {
         let follower = follow(hosts.downgrade(), hosts.watched(), hosts.0.seams.clock.clone());
         let follower = hosts.0.seams.work.spawn(follower);
         *hosts.0.follower.lock() = Some(follower.abort_handle());
-        Ok(hosts)
+        hosts
     }
 
     /// All entities of a kind, on whichever node; this one need not host it.

@@ -253,9 +253,8 @@ impl Station {
             lease: lease.clone(),
             records: Some(Arc::new(shelf.clone())),
             me: node(name),
-            kinds: vec![kind(Kind::shared(deps.clone())).into()],
-        })
-        .expect("good kinds");
+            kinds: Kinds::new(vec![kind(Kind::shared(deps.clone())).into()]).expect("good kinds"),
+        });
         Self { hosts, lease, links, views, deps }
     }
 

@@ -12,7 +12,7 @@ use crate::authority::{
 };
 use crate::base::TokioNet;
 use crate::base::{Boot, BootClock, ControlRuntime, Instant, Publisher, Seams, SeededRng, Spawner};
-use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Records};
+use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
@@ -130,7 +130,7 @@ impl NodeBuilder {
     pub async fn start(mut self) -> Result<Node, StartError> {
         self.config.validate()?;
         self.config.profile.validate(LEAST, LEAST)?;
-        let kinds = std::mem::take(&mut self.kinds);
+        let kinds = Kinds::new(std::mem::take(&mut self.kinds))?;
         let opened = self.open().await?;
         let deadline = opened.seams.clock.now() + self.start_within;
         let links = opened.links.clone();
@@ -202,7 +202,7 @@ fn security(config: &NodeConfig, seams: &Seams) -> Result<transport::Security, S
 async fn start(
     config: &NodeConfig,
     opened: Opened,
-    kinds: Vec<HostedKind>,
+    kinds: Kinds,
     deadline: Instant,
 ) -> Result<Node, StartError> {
     let Opened { seams, control, disk, facts, boot, store, links } = opened;
@@ -251,7 +251,7 @@ async fn start(
         records: Some(records),
         me: name.clone(),
         kinds,
-    })?;
+    });
     let (membership, ended) = (Mutex::new(None), Publisher::new(None));
     let parts = Arc::new(Parts {
         name,
@@ -265,6 +265,12 @@ async fn start(
         ended,
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
-    let tree = life::tree(life).await?;
+    let tree = match life::tree(life).await {
+        Ok(tree) => tree,
+        Err(error) => {
+            parts.stop(async {}).await;
+            return Err(error.into());
+        }
+    };
     Ok(Node(Arc::new(Inner { parts, tree, control: Mutex::new(control) })))
 }

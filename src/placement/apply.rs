@@ -4,7 +4,7 @@
 //! here reads a clock, a random number or the order of a hash map. What was planned from an older
 //! view is caught by preconditions, shard by shard.
 //!
-//! Source: DESIGN 4.3; preconditions on a replica set's number: `PacificA`, 3.2.
+//! Rules: `docs/invariants.md`. Source: preconditions on a replica set's number: `PacificA`, 3.2.
 
 mod admit;
 mod assign;

@@ -9,7 +9,7 @@
 //! that losing any R nodes at once seldom loses the whole of a set. Plain preference lists would
 //! make nearly every R nodes a set.
 //!
-//! Source: DESIGN 4.4; bounded loads: Mirrokni, Thorup, Zadimoghaddam, SODA 2018; few sets: Cidon
+//! Source: bounded loads: Mirrokni, Thorup, Zadimoghaddam, SODA 2018; few sets: Cidon
 //! et al. (Copysets), USENIX ATC 2013.
 
 mod roster;

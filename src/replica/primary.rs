@@ -6,7 +6,7 @@
 //! looks at the whole state and does what is due, so that a lost answer or an early timer does no
 //! harm. Per store at most one frame is under way, so frames of one shard never overtake.
 //!
-//! Source: PacificA (Lin et al., MSR-TR-2008-25), 2.3 and 3; DESIGN 4.6.
+//! Source: PacificA (Lin et al., MSR-TR-2008-25), 2.3 and 3; rules in `docs/invariants.md`.
 
 mod change;
 mod copy;

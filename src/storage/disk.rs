@@ -105,7 +105,7 @@ impl Disk for Directory {
         if made {
             self.names.sync_all()?;
         }
-        Ok(Box::new(DataFile { file, _lock: Arc::clone(&self.lock) }))
+        Ok(Box::new(LockedFile { file, _lock: Arc::clone(&self.lock) }))
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
@@ -160,12 +160,12 @@ fn mark_of(lock: &File) -> io::Result<DiskMark> {
 
 /// A file of a directory, as redb wants it. The directory's lock stands for the file's.
 #[derive(Debug)]
-struct DataFile {
+struct LockedFile {
     file: File,
     _lock: Arc<File>,
 }
 
-impl StorageBackend for DataFile {
+impl StorageBackend for LockedFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

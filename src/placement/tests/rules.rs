@@ -1,4 +1,4 @@
-//! The rules of DESIGN 4.3, one by one.
+//! The rules of placement (`docs/invariants.md`), one by one.
 
 use super::*;
 use crate::base::{Epoch, Version};
