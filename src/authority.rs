@@ -14,6 +14,7 @@ mod standing;
 pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
+use raft::RAFT_FILE;
 pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
 pub use single::SingleNode;
 pub use standing::{Standing, StartError};

@@ -28,6 +28,7 @@ fn example(name: &str) -> Command {
     command
 }
 
+#[expect(clippy::disallowed_methods, reason = "another process has no event to wait for")]
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {

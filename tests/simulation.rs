@@ -8,7 +8,7 @@ mod log;
 #[path = "simulation/run.rs"]
 mod run;
 
-use run::{run, seeds};
+use run::{Batch, run, seeds};
 
 /// Goal: no acknowledged write is lost, and no shard has two owners at any instant, whatever hosts
 /// lose power and links are cut; afterwards all counters answer. Method: random faults while
@@ -16,9 +16,13 @@ use run::{run, seeds};
 #[test]
 fn nothing_acknowledged_is_lost_and_no_shard_has_two_owners() {
     log::init();
+    let mut batch = Batch::default();
     for seed in seeds(0..4) {
         match run(seed) {
-            Ok(figures) => println!("seed {seed}: {figures}"),
+            Ok(figures) => {
+                println!("seed {seed}: {figures}");
+                batch.add(&figures);
+            }
             Err(broken) => panic!(
                 "seed {seed}, {broken}\nrepeat: SIM_SEEDS={seed}..{} cargo test --test simulation \
                  nothing_acknowledged -- --nocapture",
@@ -26,6 +30,7 @@ fn nothing_acknowledged_is_lost_and_no_shard_has_two_owners() {
             ),
         }
     }
+    batch.judge().unwrap_or_else(|why| panic!("{why}"));
 }
 
 /// Goal: a seed is a run, whatever else the process does. Method: the same seed twice, once beside

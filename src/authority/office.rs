@@ -260,7 +260,7 @@ impl Office {
         let not_leader = |NotLeader { leader }| ClaimError::NotLeader { leader };
         let key = self.core.barrier(deadline).await.map_err(not_leader)?;
         let view = self.core.view();
-        if view.has_boot(&claim.node, claim.boot) {
+        if view.is_life(claim) {
             return Ok(());
         }
         let change = match view.members.get(&claim.node) {
@@ -292,7 +292,9 @@ impl Office {
     ) -> Result<(), ClaimError> {
         if claim.boot <= member.boot {
             return Err(ClaimError::Refused(format!(
-                "{}: {} is not newer than {}, the life the cluster knows",
+                "{}: {} is not newer than {}, the life the cluster knows: another process runs \
+                 under this name, or the data directory is an older copy of itself; put the newest \
+                 one back",
                 claim.node, claim.boot, member.boot
             )));
         }

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use self::form::{form, same_cluster, same_profile};
+use self::form::{form, same_cluster, same_profile, same_votes};
 use super::formation::Former;
 use super::leader::Leader;
 use super::office::{Answer, Ask, ClaimError, Door, Office, decode, letter};
@@ -25,9 +25,6 @@ use crate::base::{
 use crate::placement::{Claim, Profile, Proposal, View};
 use crate::storage::{Disk, Facts};
 use crate::transport::{Links, Service};
-
-/// Most earlier boots that a claim names.
-const EARLIER_BOOTS_MAX: usize = 64;
 
 /// How a node finds its cluster when its directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +118,7 @@ impl QuorumAuthority {
             same_cluster(&parts, &former, cluster).await?;
             parts.links.set_cluster(cluster);
         }
+        same_votes(&parts)?;
         let core = RaftCore::open(RaftParts {
             seams: parts.seams.clone(),
             links: parts.links.clone(),
@@ -231,7 +229,7 @@ impl QuorumAuthority {
         let mut claim = inner.claim.lock().clone();
         let mut turn = 0;
         let mut why = String::from("no voter answered");
-        while !inner.views.get().has_boot(&claim.node, claim.boot) {
+        while !inner.views.get().is_life(&claim) {
             let now = inner.seams.clock.now();
             if now >= deadline {
                 return Err(StartError::NoCluster(why));
@@ -250,10 +248,10 @@ impl QuorumAuthority {
                 Err(error) => why = error.to_string(),
             }
             turn += 1;
-            let has_boot = |view: &View| view.has_boot(&claim.node, claim.boot);
+            let is_life = |view: &View| view.is_life(&claim);
             let mut views = inner.views.watched().follow();
             let pause = now + inner.renewals.profile.renew / 2;
-            let _ = within(&*inner.seams.clock, pause, views.until(has_boot).boxed()).await;
+            let _ = within(&*inner.seams.clock, pause, views.until(is_life).boxed()).await;
         }
         inner.standing.publish(Arc::new(Standing::Member(claim.boot)));
         inner.renewals.begin(claim.boot);
@@ -325,7 +323,7 @@ impl QuorumAuthority {
         inner.links.set_boot(boot);
         {
             let mut claim = inner.claim.lock();
-            claim.earlier_boots = earlier_boots(&inner.facts, boot);
+            claim.earlier_boots = inner.facts.boots_before(boot);
             if claim.boot != boot {
                 claim.token = inner.seams.rng.next_u64();
             }
@@ -403,19 +401,13 @@ impl ViewAuthority for QuorumAuthority {
     }
 }
 
-fn earlier_boots(facts: &Facts, boot: Boot) -> Vec<Boot> {
-    let mut boots = facts.boots();
-    boots.retain(|earlier| *earlier < boot);
-    boots.split_off(boots.len().saturating_sub(EARLIER_BOOTS_MAX))
-}
-
 /// How the node of `parts` presents itself.
 fn claim_of(parts: &QuorumParts) -> Claim {
     Claim {
         node: parts.me.clone(),
         boot: parts.boot,
         token: parts.seams.rng.next_u64(),
-        earlier_boots: earlier_boots(&parts.facts, parts.boot),
+        earlier_boots: parts.facts.boots_before(parts.boot),
         store: parts.store,
         voter: Some(parts.facts.voter()),
         addr: parts.addr.clone(),

@@ -32,6 +32,7 @@ use crate::base::{Instant, NodeId, Seams, VoterId, Watched, within};
 use crate::placement::{Outcome, Profile, Proposal, Refusal, View};
 use crate::storage::Disk;
 use crate::transport::{Links, Service};
+pub(in crate::authority) use file::RAFT_FILE;
 use file::RaftFile;
 use log::Log;
 use machine::Machine;

@@ -19,6 +19,7 @@ use super::frame::Refusal;
 use super::kind::Policy;
 use super::lane::{Envelope, Loaded, Slot, Untaken};
 use super::records::{key, state};
+use super::refs::{Bound, TURN};
 use super::{ASK_WITHIN, Cx, Entity, Failure, Hosts, NotExecuted};
 use crate::authority::Tenure;
 use crate::base::Instant;
@@ -303,8 +304,9 @@ impl<E: Entity> Home<E> {
 
 /// Runs the handler, and catches panics at each poll.
 async fn step<E: Entity>(state: &mut E, msg: E::Msg, cx: &mut Cx<'_, E>) -> Result<(), Failure> {
+    let bound = Bound { tenure: cx.tenure, deadline: cx.deadline };
     // In a block of its own, so that a handler that is no `async fn` is caught as well.
-    let mut handler = pin!(async { state.handle(msg, cx).await });
+    let mut handler = pin!(TURN.scope(bound, async { state.handle(msg, cx).await }));
     poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(task))) {
         Ok(poll) => poll,
         Err(panic) => Poll::Ready(Err(Failure::panicked(&*panic))),

@@ -32,6 +32,11 @@ pub(super) struct Bound {
     pub(super) deadline: Instant,
 }
 
+tokio::task_local! {
+    /// The turn that is polled: whatever reference its handler uses, it speaks for this entity.
+    pub(super) static TURN: Bound;
+}
+
 /// All entities of one kind, wherever they are.
 pub struct Entities<E: Entity> {
     hosts: Hosts,
@@ -174,7 +179,7 @@ impl<E: Entity> EntityRef<E> {
         let number = self.hosts.next_call();
         let (reply, call, answer) = Reply::here(number);
         let mut deadline = self.hosts.now() + patience;
-        if let Some(bound) = self.bound {
+        if let Some(bound) = self.speaks_for() {
             deadline = deadline.min(bound.deadline);
         }
         let msg = Some(make(reply));
@@ -223,12 +228,18 @@ impl<E: Entity> EntityRef<E> {
         }
     }
 
+    /// On whose behalf this is used: the turn it is used in, else the one whose context made it,
+    /// which a task may have outlived.
+    pub(super) fn speaks_for(&self) -> Option<Bound> {
+        TURN.try_with(|bound| *bound).ok().or(self.bound)
+    }
+
     /// Where the entity is in this view, if this node may speak at all.
     fn route<'v>(&self, view: &'v View) -> Result<(ShardId, &'v Owner), NotExecuted> {
         if self.hosts.is_stopping() {
             return Err(NotExecuted::Stopping);
         }
-        if self.bound.is_some_and(|bound| self.hosts.lease().check(&bound.tenure).is_err()) {
+        if self.speaks_for().is_some_and(|bound| self.hosts.lease().check(&bound.tenure).is_err()) {
             return Err(NotExecuted::Lapsed);
         }
         if E::KIND.len() + self.id.len() > frame::NAME_BYTES_MAX {

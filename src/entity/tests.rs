@@ -70,6 +70,8 @@ enum CounterMsg {
     Hold(Reply<()>),
     /// Begins a save and drops it.
     DropSave(i64, Reply<()>),
+    /// Whether a ref from elsewhere speaks for the entity in hand.
+    Via(EntityRef<Counter>, Reply<bool>),
     /// Asks the named entity for its value.
     AskOther(String, Reply<Result<i64, AskError>>),
 }
@@ -110,6 +112,10 @@ impl Entity for Counter {
                 self.value += more;
                 assert!(cx.save(self).now_or_never().is_none(), "the table takes its time");
                 reply.send(());
+            }
+            CounterMsg::Via(other, reply) => {
+                let bound = other.speaks_for();
+                reply.send(bound.is_some_and(|bound| bound.deadline == cx.deadline()));
             }
             CounterMsg::AskOther(id, reply) => {
                 let other = cx.entities::<Self>().get(&id);

@@ -40,6 +40,17 @@ pub enum StartError {
     /// A file in the data directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The data directory is a copy of this node's, or was moved to another file system: it may
+    /// have forgotten what the node has voted for and acknowledged since. Next: start the node from
+    /// its own directory.
+    #[error(
+        "the data directory is a copy of that of {name}, which may know more: start the node from \
+         its own directory (a voter cannot be replaced yet)"
+    )]
+    Copy {
+        /// The node.
+        name: crate::base::NodeId,
+    },
     /// The certificates cannot be used.
     #[error("certificates of {name}: {error}")]
     Certificates {
@@ -156,18 +167,21 @@ impl NodeBuilder {
         let facts = Facts::open(&*disk, &config.name, &*seams.rng)?;
         let mark = disk.mark();
         if facts.is_copy(&mark) {
-            // It joins empty: what a copy holds may be older than what was acknowledged.
-            tracing::warn!(name = %config.name, "the data directory is a copy: it joins empty");
+            if facts.cluster().is_some() {
+                return Err(StartError::Copy { name: config.name.clone() });
+            }
+            // Never of a cluster: nothing that was acknowledged is in it.
+            tracing::warn!(name = %config.name, "the data directory is a copy: it starts empty");
             Store::discard(&*disk)?;
         }
         facts.set_mark(mark)?;
-        let boot = facts.begin_boot()?;
         let worker = seams.worker(&format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
+        let security = security(config, &seams)?;
+        let boot = facts.begin_boot()?;
         let identity =
             Identity { cluster_name: config.cluster.clone(), node: config.name.clone(), boot };
-        let security = security(config, &seams)?;
         let links_config = LinksConfig::new(identity, config.listen, security);
         let links = Links::start(links_config, seams.clone()).await?;
         Ok(Opened { seams, control, disk, facts, boot, store, links })

@@ -49,8 +49,8 @@ pub struct Claim {
     pub boot: Boot,
     /// Drawn when the life began: tells it from the life of the same number of a copy.
     pub token: u64,
-    /// The last boots recorded in its directory, newest last, this one excluded.
-    pub earlier_boots: Vec<Boot>,
+    /// The boots recorded in its directory, this one excluded, as closed ranges, newest last.
+    pub earlier_boots: Vec<(Boot, Boot)>,
     /// Its store.
     pub store: StoreId,
     /// Its raft id, if it votes.
@@ -63,6 +63,14 @@ pub struct Claim {
     pub weight: u16,
     /// Marks of its data directory.
     pub disk: DiskMark,
+}
+
+impl Claim {
+    /// Whether its directory has seen `boot`.
+    #[must_use]
+    pub fn has_seen(&self, boot: Boot) -> bool {
+        self.earlier_boots.iter().any(|(first, last)| (*first..=*last).contains(&boot))
+    }
 }
 
 /// A change of the view. The leader alone proposes [`Change::Evict`] and [`Change::Assign`]; an

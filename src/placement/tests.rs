@@ -23,13 +23,13 @@ pub(super) fn claim(node: u16, boot: u64, store: u128) -> Claim {
         node: id(node),
         boot: Boot(boot),
         token: boot,
-        earlier_boots: (1..boot).map(Boot).collect(),
+        earlier_boots: (1..boot).map(|one| (Boot(one), Boot(one))).collect(),
         store: StoreId(store),
         voter: Some(VoterId(u64::from(node))),
         addr: format!("127.0.0.1:{}", 4000 + node),
         zone: String::new(),
         weight: 1,
-        disk: DiskMark { filesystem: 1, lock_inode: 1, host_boot: "h".into() },
+        disk: DiskMark { filesystem: 1, device: 1, lock_inode: 1, host_boot: "h".into() },
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeId, Outcome, Profile};
+use super::{ChangeId, Claim, Outcome, Profile};
 use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, Version, VoterId};
 
 /// Set at formation, changed only by an operator.
@@ -37,12 +37,25 @@ pub enum Status {
 /// What tells a directory from a copy of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskMark {
-    /// Id of the file system.
+    /// The id that the file system keeps itself; 0 if it keeps none.
     pub filesystem: u64,
+    /// Number of the device; another one may be given when the host restarts.
+    #[serde(default)]
+    pub device: u64,
     /// Inode of the lock file.
     pub lock_inode: u64,
     /// The host's boot id.
     pub host_boot: String,
+}
+
+impl DiskMark {
+    /// Whether `other` may be the same directory, in this run of the host or another. File systems
+    /// without an id of their own (XFS, NFS) are told apart by the inode alone.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let unknown = self.filesystem == 0 || other.filesystem == 0;
+        (unknown || self.filesystem == other.filesystem) && self.lock_inode == other.lock_inode
+    }
 }
 
 /// A node of the cluster.
@@ -155,6 +168,15 @@ impl View {
     #[must_use]
     pub fn has_boot(&self, node: &NodeId, boot: Boot) -> bool {
         self.members.get(node).is_some_and(|member| member.boot == boot)
+    }
+
+    /// Whether the very life that `claim` presents is a member: its boot, begun by that process.
+    #[must_use]
+    pub fn is_life(&self, claim: &Claim) -> bool {
+        self.has_boot(&claim.node, claim.boot)
+            && self.stores.get(&claim.store).is_some_and(|mark| {
+                (&mark.node, mark.last_boot, mark.token) == (&claim.node, claim.boot, claim.token)
+            })
     }
 
     /// The member that runs on `store` at present.

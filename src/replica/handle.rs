@@ -184,7 +184,9 @@ impl Replicas {
     /// Why the store failed, if it did: the node must stop.
     #[must_use]
     pub fn failed(&self) -> Option<String> {
-        self.shared.failed.lock().clone()
+        let own = self.shared.failed.lock().clone();
+        // Also where only another owner's writes have met the failure so far.
+        own.or_else(|| self.shared.parts.store.failed().map(|error| error.to_string()))
     }
 
     /// Ends the owner's side: what is under way is unknown to its callers.

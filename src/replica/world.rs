@@ -68,8 +68,12 @@ impl World {
         let rng = SeededRng::new(seed);
         let nodes: Vec<Node> = (0..3_u64)
             .map(|number| {
-                let mark =
-                    DiskMark { filesystem: number, lock_inode: number, host_boot: "h".into() };
+                let mark = DiskMark {
+                    filesystem: number,
+                    device: number,
+                    lock_inode: number,
+                    host_boot: "h".into(),
+                };
                 let disk = SimDisk::new(mark.clone());
                 let store = open(&disk, &rng);
                 let name = format!("n{number}").parse().expect("a name");
@@ -99,7 +103,7 @@ impl World {
             node: node.name.clone(),
             boot: node.boot,
             token: node.boot.0,
-            earlier_boots: earlier,
+            earlier_boots: earlier.into_iter().map(|boot| (boot, boot)).collect(),
             store: node.store.id(),
             voter: None,
             addr: "h:1".into(),

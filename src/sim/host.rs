@@ -65,6 +65,7 @@ impl Host {
     pub(super) fn new(index: usize, name: NodeId, clock: SimClock, security: Security) -> Self {
         let mark = DiskMark {
             filesystem: 1,
+            device: 1,
             lock_inode: index as u64 + 1,
             host_boot: format!("{name}-0"),
         };

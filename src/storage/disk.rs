@@ -70,11 +70,7 @@ impl Directory {
             }
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(path)
-                    .map_err(fail("created"))?;
+                make(path).map_err(fail("created"))?;
             }
             Err(error) => return Err(failed(path, "read", error)),
         }
@@ -127,6 +123,18 @@ impl Disk for Directory {
     }
 }
 
+/// Makes a directory and what is missing above it. Their names are on the disk when it returns.
+fn make(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|above| !above.exists());
+    let parents: Vec<_> = missing.filter_map(Path::parent).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for parent in parents {
+        let named = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        File::open(named)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Opens for reading and writing, makes what is missing, for this user alone.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -146,13 +154,14 @@ fn failed(path: &Path, verb: &'static str, source: io::Error) -> DiskError {
 }
 
 fn mark_of(lock: &File) -> io::Result<DiskMark> {
-    // The id that the file system keeps itself. Device numbers may change when a host restarts;
-    // they stand in where a file system has no id.
+    // The id that the file system keeps itself. Some have none (NFS says 0), or name the device
+    // instead (XFS, FAT), whose number may change when the host restarts.
     let id = rustix::fs::fstatvfs(lock)?.f_fsid;
     let found = lock.metadata()?;
     let host_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Ok(DiskMark {
-        filesystem: if id == 0 { found.dev() } else { id },
+        filesystem: if id == found.dev() { 0 } else { id },
+        device: found.dev(),
         lock_inode: found.ino(),
         host_boot: host_boot.trim().into(),
     })

@@ -15,6 +15,9 @@ use crate::placement::DiskMark;
 /// Name of the file in the data directory.
 pub const FACTS_FILE: &str = "node.redb";
 
+/// Most ranges of boots that [`Facts::boots_before`] gives.
+const BOOT_RANGES_MAX: usize = 64;
+
 /// The facts: one record, `MessagePack` after a schema byte.
 const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 /// Every boot of this directory.
@@ -32,7 +35,6 @@ struct Kept {
     mark: Option<DiskMark>,
     nonce: Option<u64>,
     answer: Option<Bytes>,
-    quorum_started: bool,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,6 @@ impl Facts {
             mark: None,
             nonce: None,
             answer: None,
-            quorum_started: false,
         };
         let inner = Inner { database, kept: kept.clone(), boots: BTreeSet::new() };
         let facts = Self(Arc::new(Mutex::new(inner)));
@@ -107,6 +108,21 @@ impl Facts {
     #[must_use]
     pub fn boots(&self) -> Vec<Boot> {
         self.0.lock().boots.iter().copied().collect()
+    }
+
+    /// The boots of this directory before `boot` as closed ranges, ascending; the newest
+    /// 64 of them. There is a gap only where the directory learnt of boots of
+    /// another one.
+    #[must_use]
+    pub fn boots_before(&self, boot: Boot) -> Vec<(Boot, Boot)> {
+        let mut ranges: Vec<(Boot, Boot)> = Vec::new();
+        for earlier in self.0.lock().boots.range(..boot).copied() {
+            match ranges.last_mut() {
+                Some((_, last)) if last.0 + 1 == earlier.0 => *last = earlier,
+                Some(_) | None => ranges.push((earlier, earlier)),
+            }
+        }
+        ranges.split_off(ranges.len().saturating_sub(BOOT_RANGES_MAX))
     }
 
     /// Whether this directory has seen `boot`.
@@ -170,12 +186,11 @@ impl Facts {
     }
 
     /// Whether a directory marked `now` is a copy of the one these facts were written in: another
-    /// file system, or another lock file.
+    /// file system, or another lock file. A copy written over the directory itself is known only by
+    /// its boots, and only to the view.
     #[must_use]
     pub fn is_copy(&self, now: &DiskMark) -> bool {
-        self.0.lock().kept.mark.as_ref().is_some_and(|then| {
-            then.filesystem != now.filesystem || then.lock_inode != now.lock_inode
-        })
+        self.0.lock().kept.mark.as_ref().is_some_and(|then| !then.is_same_place(now))
     }
 
     /// The number this node drew for the formation it takes part in.
@@ -204,20 +219,6 @@ impl Facts {
     /// [`StoreError::Failed`].
     pub fn set_answer(&self, answer: Bytes) -> Result<(), StoreError> {
         self.change(|kept| kept.answer = Some(answer))
-    }
-
-    /// Whether this node's raft was initialized.
-    #[must_use]
-    pub fn quorum_started(&self) -> bool {
-        self.0.lock().kept.quorum_started
-    }
-
-    /// Keeps that this node's raft was initialized.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`].
-    pub fn set_quorum_started(&self) -> Result<(), StoreError> {
-        self.change(|kept| kept.quorum_started = true)
     }
 
     fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), StoreError> {

@@ -258,9 +258,16 @@ impl Store {
         Ok(keys)
     }
 
+    /// Why the disk failed, if it did: what it holds since then is unknown, and nothing is done any
+    /// more.
+    #[must_use]
+    pub fn failed(&self) -> Option<StoreError> {
+        self.0.queue.lock().failed.clone()
+    }
+
     fn read(&self) -> Result<ReadTransaction, StoreError> {
-        if let Some(failed) = &self.0.queue.lock().failed {
-            return Err(failed.clone());
+        if let Some(failed) = self.failed() {
+            return Err(failed);
         }
         Ok(self.0.database.begin_read()?)
     }

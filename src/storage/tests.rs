@@ -14,7 +14,7 @@ use crate::placement::DiskMark;
 const TABLE: TableDefinition<u64, u64> = TableDefinition::new("table");
 
 fn mark(inode: u64) -> DiskMark {
-    DiskMark { filesystem: 1, lock_inode: inode, host_boot: "first".into() }
+    DiskMark { filesystem: 1, device: 1, lock_inode: inode, host_boot: "first".into() }
 }
 
 fn name(name: &str) -> NodeId {
@@ -93,7 +93,6 @@ fn facts(disk: &dyn Disk) {
     facts.set_nonce(4).expect("set");
     facts.set_answer(Bytes::from_static(b"yes")).expect("set");
     facts.set_mark(disk.mark()).expect("set");
-    facts.set_quorum_started().expect("set");
     drop(facts);
 
     let error = Facts::open(disk, &name("n2"), &SeededRng::new(1)).expect_err("another node's");
@@ -106,16 +105,20 @@ fn facts(disk: &dyn Disk) {
     assert_eq!(facts.cluster(), Some(ClusterId([3; 32])));
     assert_eq!((facts.store(), facts.nonce()), (Some(StoreId(9)), Some(4)));
     assert_eq!(facts.answer().as_deref(), Some(b"yes".as_slice()));
-    assert!(facts.quorum_started());
     assert_eq!(facts.begin_boot(), Ok(Boot(8)));
     assert_eq!(facts.boots(), [Boot(1), Boot(7), Boot(8)]);
+    let ranges = [(Boot(1), Boot(1)), (Boot(7), Boot(8))];
+    assert_eq!(facts.boots_before(Boot(9)), ranges);
+    assert_eq!(facts.boots_before(Boot(8)), [(Boot(1), Boot(1)), (Boot(7), Boot(7))]);
     assert!(facts.has_boot(Boot(7)) && !facts.has_boot(Boot(2)));
     let here = disk.mark();
     assert!(!facts.is_copy(&here));
     let restarted = DiskMark { host_boot: "another".into(), ..here.clone() };
     assert!(!facts.is_copy(&restarted), "a restarted host is no copy");
     assert!(facts.is_copy(&DiskMark { lock_inode: here.lock_inode + 1, ..here.clone() }));
-    assert!(facts.is_copy(&DiskMark { filesystem: here.filesystem ^ 1, ..here }));
+    assert!(facts.is_copy(&DiskMark { filesystem: here.filesystem + 1, ..here.clone() }));
+    let unknown = DiskMark { filesystem: 0, device: 7, ..here };
+    assert!(!facts.is_copy(&unknown), "a file system without an id of its own");
 }
 
 #[test]

@@ -27,6 +27,9 @@ fn is_refused(arguments: &[&str], words: &[&str]) {
     assert!(!said.contains("panicked"), "{arguments:?} panicked:\n{said}");
 }
 
+/// A port that is free for sure.
+const ANY_PORT: (&str, &str) = ("listen", "127.0.0.1:0");
+
 /// A folder with certificates, and how nodes in it are started.
 struct Place {
     folder: tempfile::TempDir,
@@ -56,8 +59,8 @@ impl Place {
         let (listen, data, certs) =
             (format!("127.0.0.1:{}", self.port), self.path("n1"), self.path("certs"));
         let usual = [("name", "n1"), ("listen", &listen), ("data", &data), ("certs", &certs)];
-        let changes = |name: &str| changed.iter().any(|(other, _)| *other == name);
-        let kept = usual.iter().filter(|(name, _)| !changes(name));
+        let replaces = |name: &str| changed.iter().any(|(other, _)| *other == name);
+        let kept = usual.iter().filter(|(name, _)| !replaces(name));
         for (name, value) in kept.chain(changed) {
             arguments.extend([format!("--{name}"), (*value).to_owned()]);
         }
@@ -89,64 +92,74 @@ impl Place {
 #[test]
 fn a_node_that_cannot_start_says_what_to_do() {
     let place = Place::new();
-    let (other, empty) = (place.path("other"), place.path("empty"));
-    let node = place.node();
+    let _node = place.node();
+    let other = place.path("other");
     place.node_is_refused(&[("data", &other)], &["127.0.0.1:", "in use", "another address"]);
-    let free = [("listen", "127.0.0.1:0")];
-    place.node_is_refused(&free, &["n1", "in use by another process"]);
-    let fresh = [("listen", "127.0.0.1:0"), ("data", other.as_str())];
-    let and = |more: &[(&'static str, &'static str)]| [&fresh[..], more].concat();
-    place.node_is_refused(&and(&[("name", "no name")]), &["no name"]);
-    let missing = [&fresh[..], &[("certs", empty.as_str())]].concat();
-    place.node_is_refused(&missing, &["ca.pem", "make certificates with `file_store certs`"]);
+    place.node_is_refused(&[ANY_PORT], &["n1", "in use by another process"]);
+    place.node_is_refused(&[ANY_PORT, ("data", &other), ("name", "no name")], &["no name"]);
+    let long = place.path(&"x".repeat(120));
+    place.node_is_refused(&[ANY_PORT, ("data", &long)], &["choose a shorter data directory"]);
+}
 
-    // n2's certificate under the name n1, and then one that is none.
-    let wrong = place.path("wrong");
-    fs::create_dir(&wrong).expect("a folder");
-    let copy = |from: &str, to: &str| {
-        fs::copy(Path::new(&place.path("certs")).join(from), Path::new(&wrong).join(to))
-            .expect("a copy");
+#[test]
+fn a_node_with_wrong_certificates_says_what_to_do() {
+    let place = Place::new();
+    let (data, certs) = (place.path("n1"), place.path("wrong"));
+    let is_refused = |words: &[&str]| {
+        place.node_is_refused(&[ANY_PORT, ("data", &data), ("certs", &certs)], words);
     };
-    copy("ca.pem", "ca.pem");
-    copy("n2.pem", "n1.pem");
-    copy("n2.key", "n1.key");
-    let certs = [&fresh[..], &[("certs", wrong.as_str())]].concat();
-    place.node_is_refused(&certs, &["n1", "n2"]);
-    fs::write(Path::new(&wrong).join("n1.pem"), "no certificate").expect("it is written");
-    place.node_is_refused(&certs, &["certificates of n1"]);
+    is_refused(&["ca.pem", "make certificates with `file_store certs`"]);
+    fs::create_dir(&certs).expect("a folder");
+    for (from, to) in [("ca.pem", "ca.pem"), ("n2.pem", "n1.pem"), ("n2.key", "n1.key")] {
+        let from = Path::new(&place.path("certs")).join(from);
+        fs::copy(from, Path::new(&certs).join(to)).expect("a copy");
+    }
+    // n2's certificate under the name n1, and then one that is none.
+    is_refused(&["n1", "n2"]);
+    fs::write(Path::new(&certs).join("n1.pem"), "no certificate").expect("it is written");
+    is_refused(&["certificates of n1"]);
 
-    // A node whose directory is of a cluster of its own, beside the running one.
-    let running = format!("127.0.0.1:{}", place.port);
-    drop(node);
-    let again = place.node();
-    let alone = place.path("alone");
-    let own = place.serve(&[("name", "n2"), ("listen", "127.0.0.1:0"), ("data", &alone)]);
-    let mut formed = Process(example("file_store").args(own).spawn().expect("it runs"));
-    let socket = Path::new(&alone).join("file_store.sock");
-    until("n2 serves", || socket.exists());
-    kill_process(Pid::from_child(&formed.0), Signal::TERM).expect("it runs");
-    assert!(formed.0.wait().expect("it ends").success(), "SIGTERM stops a node in order");
-    let seeds = format!("{running},127.0.0.1:1");
-    let joining = [
-        ("name", "n2"),
-        ("listen", "127.0.0.1:0"),
-        ("data", alone.as_str()),
-        ("seeds", seeds.as_str()),
-    ];
-    place.node_is_refused(&joining, &["belongs to cluster", "choose another directory"]);
-
-    // An authority that the running node does not trust.
+    // Good ones, of an authority that the running node does not trust.
+    let _node = place.node();
     let (foreign, late) = (place.path("foreign"), place.path("late"));
-    let stranger = [
-        ("name", "n2"),
-        ("listen", "127.0.0.1:0"),
-        ("data", late.as_str()),
-        ("seeds", seeds.as_str()),
-        ("certs", foreign.as_str()),
-        ("start-within", "1"),
-    ];
+    let running = format!("127.0.0.1:{}", place.port);
+    let seeds = format!("{running},127.0.0.1:1");
+    let stranger = [ANY_PORT, ("name", "n2"), ("data", &late), ("certs", &foreign)];
+    let stranger = [&stranger[..], &[("seeds", &seeds), ("start-within", "1")]].concat();
     place.node_is_refused(&stranger, &[&running, "certificate"]);
-    drop(again);
+}
+
+#[test]
+fn a_directory_of_another_node_or_cluster_is_refused_and_stays_as_it_is() {
+    let place = Place::new();
+    let _node = place.node();
+    let alone = place.path("alone");
+    let own = [ANY_PORT, ("name", "n2"), ("data", &alone)];
+    let start = || Process(example("file_store").args(place.serve(&own)).spawn().expect("it runs"));
+    let stop_again = |mut node: Process| {
+        let socket = Path::new(&alone).join("file_store.sock");
+        until("n2 serves", || socket.exists());
+        fs::remove_file(socket).expect("it is there");
+        kill_process(Pid::from_child(&node.0), Signal::TERM).expect("it runs");
+        assert!(node.0.wait().expect("it ends").success(), "SIGTERM stops a node in order");
+    };
+    stop_again(start());
+
+    place.node_is_refused(&[ANY_PORT, ("data", &alone)], &["belongs to node n2", "not to n1"]);
+    let seeds = format!("127.0.0.1:{},127.0.0.1:1", place.port);
+    let joining = [&own[..], &[("seeds", &seeds)]].concat();
+    place.node_is_refused(&joining, &["belongs to cluster", "choose another directory"]);
+    let copied = place.path("copied");
+    fs::create_dir(&copied).expect("a folder");
+    for from in place.files("alone") {
+        let to = Path::new(&copied).join(from.file_name().expect("a name"));
+        fs::copy(from, to).expect("a copy");
+    }
+    let copy = [ANY_PORT, ("name", "n2"), ("data", &copied)];
+    place.node_is_refused(&copy, &["is a copy", "its own directory"]);
+    stop_again(start());
+    fs::remove_file(Path::new(&alone).join("raft.redb")).expect("it is there");
+    place.node_is_refused(&own, &["raft.redb is missing", "put it back"]);
 }
 
 #[test]

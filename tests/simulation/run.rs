@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evertree::base::NodeId;
 use evertree::entity::{Durable, Kind};
 use evertree::placement::Profile;
 use evertree::sim::{Broken, Faults, Setup, Trace, World};
@@ -30,6 +31,10 @@ pub(crate) struct Figures {
     pub(crate) trace: Trace,
     pub(crate) steps: u64,
     pub(crate) faults: u64,
+    /// Nodes that were there and lost power.
+    pub(crate) power_losses: u64,
+    /// Shards whose owner in the end was not the node it was when all served first.
+    pub(crate) moved: usize,
     pub(crate) views: u64,
     pub(crate) ownerships: u64,
     pub(crate) healed_within: Duration,
@@ -41,15 +46,44 @@ impl fmt::Display for Figures {
         let Counts { acked, unknown, refused } = self.counts;
         write!(
             f,
-            "{} steps, {} faults, {} views, {} changes of owner seen, adds: {acked} acknowledged, \
-             {unknown} unknown, {refused} not executed; healed within {} ms, trace {:016x}",
+            "{} steps, {} faults, {} losses of power, {} shards moved, {} views, {} changes of \
+             owner seen, adds: {acked} acknowledged, {unknown} unknown, {refused} not executed; \
+             healed within {} ms, trace {:016x}",
             self.steps,
             self.faults,
+            self.power_losses,
+            self.moved,
             self.views,
             self.ownerships,
             self.healed_within.as_millis(),
             self.trace.hash(),
         )
+    }
+}
+
+/// What a batch of runs came to together. One run may lack what all of them must not.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    power_losses: u64,
+    moved: usize,
+}
+
+impl Batch {
+    pub(crate) fn add(&mut self, figures: &Figures) {
+        self.power_losses += figures.power_losses;
+        self.moved += figures.moved;
+    }
+
+    /// Refuses a batch that never came to what it is there to show.
+    pub(crate) fn judge(&self) -> Result<(), String> {
+        let Self { power_losses, moved } = *self;
+        if power_losses == 0 || moved == 0 {
+            return Err(format!(
+                "{power_losses} losses of power and {moved} moved shards over all seeds: without \
+                 one of each they show nothing, more seeds are needed"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -113,16 +147,39 @@ impl Run {
     fn all_serve(&self) -> bool {
         (0..NODES).all(|host| self.world.node(host).is_some_and(|node| node.is_serving()))
     }
+
+    /// Which node owns each shard, in the newest view that any node has.
+    fn owners(&self) -> Vec<Option<NodeId>> {
+        let nodes = (0..NODES).filter_map(|host| self.world.node(host));
+        let newest = nodes.map(|node| node.view()).max_by_key(|view| view.version);
+        let shards = newest.iter().flat_map(|view| view.shards.iter());
+        shards.map(|shard| shard.owner.as_ref().map(|owner| owner.node.clone())).collect()
+    }
+
+    /// How many nodes are gone since the last look. Only a loss of power takes a node that had
+    /// started: one that ends by itself breaks the run.
+    fn gone(&self, was_up: &mut [bool; NODES]) -> u64 {
+        let mut gone = 0;
+        for (host, was_up) in was_up.iter_mut().enumerate() {
+            let is_up = self.world.node(host).is_some();
+            gone += u64::from(*was_up && !is_up);
+            *was_up = is_up;
+        }
+        gone
+    }
 }
 
 /// Runs one seed.
 pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
     let mut run = Run::new(seed);
     run.until(FORMED_WITHIN, |_| "not all nodes served".into(), Run::all_serve)?;
+    let first_owners = run.owners();
     let mut faults = Faults::new(seed);
+    let (mut was_up, mut power_losses) = ([true; NODES], 0);
     let end = run.world.elapsed() + FAULTS_FOR;
     while run.world.elapsed() < end {
         faults.apply(&mut run.world);
+        power_losses += run.gone(&mut was_up);
         run.step()?;
     }
     tracing::info!("heal");
@@ -135,10 +192,17 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
     if counts.acked == 0 {
         return Err(run.broken("nothing was acknowledged: the run shows nothing".into()));
     }
+    if faults.begun() == 0 {
+        return Err(run.broken("no fault began: the run shows nothing".into()));
+    }
+    let owners = run.owners();
+    let moved = first_owners.iter().zip(&owners).filter(|(first, last)| first != last).count();
     Ok(Figures {
         trace: run.world.trace().clone(),
         steps: run.world.steps(),
         faults: faults.begun(),
+        power_losses,
+        moved,
         views: run.world.version().0,
         ownerships: run.world.ownerships(),
         healed_within,
@@ -149,7 +213,9 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
 /// The seeds that `SIM_SEEDS=a..b` asks for, or these.
 pub(crate) fn seeds(otherwise: Range<u64>) -> Range<u64> {
     let Ok(text) = std::env::var("SIM_SEEDS") else { return otherwise };
-    let bounds =
+    let bounds: Option<Range<u64>> =
         text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    bounds.unwrap_or_else(|| panic!("SIM_SEEDS={text} is not a range as 0..20"))
+    let bounds = bounds.unwrap_or_else(|| panic!("SIM_SEEDS={text} is not a range as 0..20"));
+    assert!(!bounds.is_empty(), "SIM_SEEDS={text} has no seed: 0..20 has twenty, 20 not included");
+    bounds
 }

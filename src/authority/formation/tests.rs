@@ -3,7 +3,7 @@ use crate::base::{Boot, StoreId};
 use crate::placement::DiskMark;
 
 fn candidate(name: &str, nonce: u64) -> Candidate {
-    let disk = DiskMark { filesystem: 1, lock_inode: nonce, host_boot: "h".into() };
+    let disk = DiskMark { filesystem: 1, device: 1, lock_inode: nonce, host_boot: "h".into() };
     let claim = Claim {
         node: name.parse().expect("a name"),
         boot: Boot(1),

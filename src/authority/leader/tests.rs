@@ -179,7 +179,7 @@ impl World {
 /// n2 as it presents itself after a restart.
 fn restarted() -> Claim {
     let claim = trio().0[1].claim.clone();
-    Claim { boot: Boot(2), earlier_boots: vec![Boot(1)], ..claim }
+    Claim { boot: Boot(2), earlier_boots: vec![(Boot(1), Boot(1))], ..claim }
 }
 
 #[tokio::test]
@@ -258,6 +258,19 @@ async fn a_restart_on_the_same_disk_and_host_is_accepted_at_once() {
     assert!(world.has("n2", 2));
     assert_eq!(world.claim(restarted()).await, Ok(()), "repeating is harmless");
     assert!(world.claim(trio().0[1].claim.clone()).await.is_err(), "the old life does not return");
+}
+
+/// An older copy written over the directory itself counts to the number of the present life.
+#[tokio::test]
+async fn a_life_is_known_by_its_token_and_not_by_its_number_alone() {
+    let mut world = World::new(1);
+    world.round().await;
+    assert_eq!(world.claim(restarted()).await, Ok(()));
+    let twin = Claim { token: restarted().token + 1, ..restarted() };
+    let refused = world.claim(twin.clone()).await;
+    let Err(ClaimError::Refused(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("an older copy of itself"), "{why}");
+    assert!(world.core.view().is_life(&restarted()) && !world.core.view().is_life(&twin));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use futures::FutureExt as _;
 
 use super::{Formation, QuorumParts};
 use crate::authority::formation::{Former, List, NotFormed};
-use crate::authority::{FormError, RaftCore, StartError};
+use crate::authority::{FormError, RAFT_FILE, RaftCore, StartError};
 use crate::base::{ClusterId, Instant, within};
 use crate::placement::{Profile, View};
 
@@ -51,7 +51,6 @@ pub(super) async fn form(
             Err(error) => return Err(StartError::Refused(error.to_string())),
         }
     }
-    parts.facts.set_quorum_started()?;
     let mut views = core.watched().follow();
     let first = views.until(View::is_formed);
     match within(&*parts.seams.clock, deadline, first.boxed()).await {
@@ -75,6 +74,20 @@ pub(super) async fn same_cluster(
         ))),
         None => Ok(()),
     }
+}
+
+/// Refuses to vote where what was voted is forgotten: an entry that this node has confirmed would
+/// count without it, and it could vote twice in one term.
+pub(super) fn same_votes(parts: &QuorumParts) -> Result<(), StartError> {
+    let exists = parts.disk.exists(RAFT_FILE).map_err(|error| error.to_string());
+    if parts.facts.cluster().is_none() || exists.map_err(StartError::Storage)? {
+        return Ok(());
+    }
+    Err(StartError::Refused(format!(
+        "{RAFT_FILE} is missing from the data directory of {}: it holds what this voter has agreed \
+         to; put it back (a voter that has lost it cannot be replaced yet)",
+        parts.me
+    )))
 }
 
 pub(super) fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError> {

@@ -24,7 +24,7 @@ use crate::storage::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_data
 pub(super) use load::Loaded;
 
 /// Name of the file in the data directory.
-pub(super) const RAFT_FILE: &str = "raft.redb";
+pub(in crate::authority) const RAFT_FILE: &str = "raft.redb";
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");

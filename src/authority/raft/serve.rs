@@ -155,15 +155,19 @@ impl Server {
     }
 }
 
-/// Whether `from` may propose it at another voter: a node for itself, an owner for its own shards.
-/// The leader alone evicts and assigns, and never through another node.
+/// Whether `from` may propose it at another voter: an owner, for its own shards. The leader alone
+/// evicts and assigns, and never through another node; and it alone lets a node in, as the office
+/// that has seen its claim and knows the leases.
 pub(super) fn may_propose(from: &NodeId, proposal: &Proposal) -> bool {
     match &proposal.change {
-        Change::Join { claim, .. } | Change::Rejoin { claim, .. } => claim.node == *from,
         Change::HasRecords { when, .. }
         | Change::Add { when, .. }
         | Change::Shrink { when, .. } => when.owner.node == *from,
-        Change::Form { .. } | Change::Evict { .. } | Change::Assign { .. } => false,
+        Change::Form { .. }
+        | Change::Join { .. }
+        | Change::Rejoin { .. }
+        | Change::Evict { .. }
+        | Change::Assign { .. } => false,
     }
 }
 

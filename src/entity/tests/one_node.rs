@@ -1,6 +1,7 @@
 //! Lanes, crashes, deadlines, passivation: what needs no second node.
 
 use super::*;
+use crate::entity::refs::{Bound, TURN};
 use crate::restart::{Intensity, Restart};
 
 async fn alone(kind: fn(Kind<Counter>) -> Kind<Counter>) -> Station {
@@ -206,6 +207,24 @@ async fn a_moved_shard_drops_the_turn_and_returns_the_lane() {
     n1.apply(view(2, "n1"));
     assert_eq!(hold.await, Err(AskError::Unknown(Unknown::Lapsed)));
     assert_eq!(waits.await, Ok(1), "sent again under the new epoch");
+}
+
+#[tokio::test]
+async fn a_reference_from_a_message_speaks_for_the_entity_that_uses_it() {
+    let n1 = alone(|kind| kind).await;
+    let (one, other) = (n1.get("a"), n1.get("b"));
+    assert_eq!(one.ask(|reply| CounterMsg::Via(other.clone(), reply)).await, Ok(true));
+    assert!(other.speaks_for().is_none(), "outside of a turn it speaks for nobody");
+    // A turn that went on without being polled: its tenure is over, and nothing leaves it.
+    let tenure = Tenure {
+        boot: Boot(1),
+        shard: n1.hosts.shard_of("counter", "a").expect("formed"),
+        epoch: Epoch(77),
+    };
+    let bound = Bound { tenure, deadline: Instant::NEVER };
+    let told = TURN.sync_scope(bound, || other.tell(CounterMsg::Bump));
+    assert_eq!(told, Err(NotExecuted::Lapsed));
+    assert_eq!(other.tell(CounterMsg::Bump), Ok(()));
 }
 
 #[test]

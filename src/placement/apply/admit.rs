@@ -95,9 +95,7 @@ impl View {
             return Err(Refusal::Boot { node: claim.node.clone(), boot: claim.boot });
         }
         let (store, disk) = (member.store, &member.disk);
-        let same_place =
-            disk.filesystem == claim.disk.filesystem && disk.lock_inode == claim.disk.lock_inode;
-        if store == claim.store && !same_place {
+        if store == claim.store && !disk.is_same_place(&claim.disk) {
             return Err(Refusal::Copy(store));
         }
         self.admit(claim)?;
@@ -162,7 +160,7 @@ impl View {
         if (&mark.node, mark.last_boot, mark.token) == (&claim.node, claim.boot, claim.token) {
             return Err(Refusal::Over { node: claim.node.clone(), boot: claim.boot });
         }
-        if mark.node != claim.node || !claim.earlier_boots.contains(&mark.last_boot) {
+        if mark.node != claim.node || !claim.has_seen(mark.last_boot) {
             return Err(Refusal::Copy(claim.store));
         }
         if claim.boot <= mark.last_boot {

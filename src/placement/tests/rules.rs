@@ -205,7 +205,7 @@ fn an_evicted_store_stays_in_in_sync_where_too_few_others_serve_and_may_come_bac
     // What a claim that was sent twice meets when the life it began has ended already.
     let over = Refusal::Over { node: id(2), boot: Boot(1) };
     assert_eq!(cluster.refused(cluster.join(claim(2, 1, 2))), over);
-    let same = Claim { earlier_boots: vec![Boot(1)], token: 7, ..claim(2, 1, 2) };
+    let same = Claim { earlier_boots: vec![(Boot(1), Boot(1))], token: 7, ..claim(2, 1, 2) };
     assert!(matches!(cluster.refused(cluster.join(same)), Refusal::Boot { .. }));
     assert_eq!(cluster.refused(cluster.join(claim(7, 2, 2))), Refusal::Copy(StoreId(2)));
     // A new store under the name holds nothing: the records wait.
@@ -326,9 +326,9 @@ fn a_restart_names_the_boot_it_replaces_and_a_higher_one() {
     assert_eq!(cluster.refused(join), Refusal::NameTaken(id(1)));
     // A copy made before boot 5; a directory copied elsewhere; a store that another node runs on.
     let copies = [
-        Claim { earlier_boots: vec![Boot(4)], ..claim(1, 6, 1) },
+        Claim { earlier_boots: vec![(Boot(4), Boot(4))], ..claim(1, 6, 1) },
         Claim {
-            disk: DiskMark { filesystem: 1, lock_inode: 2, host_boot: "h".into() },
+            disk: DiskMark { filesystem: 1, device: 1, lock_inode: 2, host_boot: "h".into() },
             ..claim(1, 6, 1)
         },
         claim(1, 6, 2),

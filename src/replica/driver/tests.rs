@@ -3,13 +3,16 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use crate::authority::ViewAuthority as _;
-use crate::base::{NodeId, ShardId, Worker, within};
+use crate::base::{Clock, Instant, NodeId, ShardId, Worker, within};
 use crate::placement::{Change, View};
 use crate::replica::{SaveError, Write};
 use crate::storage::StoreError;
@@ -173,11 +176,41 @@ async fn broken_links_lose_nothing() {
     world.stores_agree();
 }
 
+/// A clock that gives a permit for each pause that is made on it. A node without peers makes one
+/// only where its own store has refused it for want of room: all else waits until an instant.
+#[derive(Debug)]
+struct PauseClock {
+    clock: Arc<dyn Clock>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Clock for PauseClock {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()> {
+        self.clock.sleep_until(at)
+    }
+
+    fn unix(&self) -> Duration {
+        self.clock.unix()
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.refusals.add_permits(1);
+        self.clock.sleep(span)
+    }
+}
+
 /// Goal: a store that has no room for a while ends nothing. Method: its worker waits, and its queue
-/// is full, when the first records are to be written.
+/// is full, when the first records are to be written; there is room after it refused twice.
 #[tokio::test]
 async fn a_store_without_room_is_asked_again() {
     let mut world = World::of(1);
+    let refusals = Arc::new(Semaphore::new(0));
+    let clock = world.seams.clock.clone();
+    world.seams.clock = Arc::new(PauseClock { clock, refusals: refusals.clone() });
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let worker = Worker::thread("store").expect("a thread");
     // Ends when it is told to, or when the test is over.
@@ -190,6 +223,7 @@ async fn a_store_without_room_is_asked_again() {
     while store.apply(Vec::new()).now_or_never().is_none() {}
     let full = store.apply(Vec::new()).now_or_never();
     assert_eq!(full, Some(Err(StoreError::Overloaded)));
+    assert_eq!(refusals.available_permits(), 0, "somebody else pauses");
     world.form();
 
     let shard = ShardId(0);
@@ -200,8 +234,9 @@ async fn a_store_without_room_is_asked_again() {
     let saved = tokio::spawn(async move { replicas.save(tenure, write).await });
     let has_records = |view: &View| view.shard(shard).is_some_and(|shard| shard.has_records);
     world.viewed("the first records", has_records).await;
-    // In true time, for the worker is a thread; it is asked more than once meanwhile.
-    world.seams.clock.sleep(Duration::from_millis(50)).await;
+    // The second refusal shows that it was asked again after the first one.
+    let twice = within(&*world.seams.clock, world.soon(), refusals.acquire_many(2)).await;
+    twice.expect("it is asked again").expect("the semaphore is open").forget();
     assert_eq!((owner.replicas.failed(), saved.is_finished()), (None, false));
     open.send(()).expect("the worker waits");
     let saved = within(&*world.seams.clock, world.soon(), saved).await.expect("it has room again");

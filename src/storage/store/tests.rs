@@ -15,7 +15,7 @@ use crate::storage::SimDisk;
 pub(super) const S: ShardId = ShardId(7);
 
 pub(super) fn disk() -> SimDisk {
-    SimDisk::new(DiskMark { filesystem: 1, lock_inode: 1, host_boot: "h".into() })
+    SimDisk::new(DiskMark { filesystem: 1, device: 1, lock_inode: 1, host_boot: "h".into() })
 }
 
 pub(super) fn open(disk: &SimDisk) -> Result<Store, StoreError> {

@@ -94,7 +94,7 @@ fn store(place: usize) -> StoreId {
 }
 
 pub(super) fn mark(place: usize) -> DiskMark {
-    DiskMark { filesystem: 1, lock_inode: place as u64, host_boot: "host".into() }
+    DiskMark { filesystem: 1, device: 1, lock_inode: place as u64, host_boot: "host".into() }
 }
 
 fn claim(place: usize, voter: VoterId) -> Claim {

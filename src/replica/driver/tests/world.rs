@@ -79,7 +79,8 @@ impl World {
         };
         let nodes = (0..nodes).map(|number| {
             let host_boot = "h".into();
-            let mark = DiskMark { filesystem: number, lock_inode: number, host_boot };
+            let mark =
+                DiskMark { filesystem: number, device: number, lock_inode: number, host_boot };
             let disk = SimDisk::new(mark.clone());
             let name = format!("n{number}").parse().expect("a name");
             Node { name, mark, disk, boots: Vec::new(), life: None }
@@ -159,7 +160,8 @@ impl World {
     pub(super) fn claim(&self, node: usize) -> Claim {
         let one = &self.nodes[node];
         let life = self.life(node);
-        let earlier = one.boots.iter().copied().filter(|&boot| boot != life.boot).collect();
+        let earlier = one.boots.iter().filter(|&&boot| boot != life.boot);
+        let earlier = earlier.map(|&boot| (boot, boot)).collect();
         Claim {
             node: one.name.clone(),
             boot: life.boot,
