@@ -26,10 +26,12 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod worker;
 
 pub use board::{ChildSnapshot, ChildStatus, Counts, Kind, Snapshot};
-pub use launch::Worker;
+pub use exit::Decline;
 pub use reference::{CALL_DEADLINE_DEFAULT, ChildRef, RefError, Undelivered};
 pub use spec::{ChildSpec, NAME_BYTES_MAX, SupervisorSpec, task, worker};
 pub use task::{Outcome, Stop};
 pub use tree::{Ended, Setting, StartError, Tree};
+pub use worker::Worker;

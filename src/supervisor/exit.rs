@@ -4,6 +4,7 @@ use std::any::Any;
 
 use ractor::{ActorId, SpawnErr, SupervisionEvent};
 
+use super::launch::NoStart;
 use crate::base::ExitReason;
 
 /// The reason that a supervisor gives ractor when it stops an actor.
@@ -72,15 +73,30 @@ pub(super) fn reason(word: Option<Word>, panic: Option<String>, asked: bool) -> 
     }
 }
 
-/// The reason of a start that failed.
-pub(super) fn start_failed(error: &SpawnErr) -> ExitReason {
+/// What an actor gives in `pre_start` to say that it does not want to run: its start is no failure,
+/// and its supervisor goes on without it. OTP's `ignore`.
+///
+/// ```text
+/// async fn pre_start(..) -> Result<State, ActorProcessingErr> {
+///     if !configured { return Err(Decline.into()); }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it declines to start")]
+pub struct Decline;
+
+/// Why an actor was not spawned.
+pub(super) fn no_start(error: SpawnErr) -> NoStart {
     let why = match error {
+        SpawnErr::StartupFailed(error) if error.is::<Decline>() => return NoStart::Declined,
         SpawnErr::StartupFailed(error) => {
-            quietly(|| error.to_string()).unwrap_or_else(|panic| panic)
+            let text = quietly(|| error.to_string()).unwrap_or_else(|panic| panic);
+            // The error may be the user's, and panic when dropped.
+            let _ = quietly(move || drop(error));
+            text
         }
         SpawnErr::ActorAlreadyStarted | SpawnErr::ActorAlreadyRegistered(_) => error.to_string(),
     };
-    ExitReason::StartFailed(why)
+    NoStart::Failed(ExitReason::StartFailed(why))
 }
 
 /// Runs foreign code, and turns a panic into its text.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::board::LastWord;
 use super::driver::Note;
 use super::exit;
-use super::launch::{Fault, Launch, Post, Running};
+use super::launch::{Fault, Launch, NoStart, Post, Running};
 use crate::base::ExitReason;
 use crate::event::EventId;
 
@@ -149,8 +149,12 @@ pub(super) async fn keep(launch: std::sync::Arc<dyn Launch>, watch: Watch) {
             launch.vacate();
             exit
         }
-        Err(reason) => {
+        Err(none) => {
             launch.vacate();
+            let reason = match none {
+                NoStart::Failed(reason) => reason,
+                NoStart::Declined => ExitReason::StartFailed(exit::Decline.to_string()),
+            };
             let fault = Some(Fault { path, reason });
             Exit { actor: None, fault, said: None, panic: None }
         }
@@ -159,14 +163,14 @@ pub(super) async fn keep(launch: std::sync::Arc<dyn Launch>, watch: Watch) {
 }
 
 /// Starts the incarnation; an order to stop or to kill undoes that.
-async fn start(launch: &dyn Launch, post: Post, leash: &mut Leash) -> Result<Running, ExitReason> {
+async fn start(launch: &dyn Launch, post: Post, leash: &mut Leash) -> Result<Running, NoStart> {
     let start = AssertUnwindSafe(launch.launch(post)).catch_unwind();
     tokio::select! {
         biased;
-        _ = &mut leash.kill => Err(ExitReason::Killed),
-        Ok(_) = &mut leash.stop => Err(ExitReason::Shutdown),
+        _ = &mut leash.kill => Err(NoStart::Failed(ExitReason::Killed)),
+        Ok(_) = &mut leash.stop => Err(NoStart::Failed(ExitReason::Shutdown)),
         started = start => started.unwrap_or_else(|panic| {
-            Err(ExitReason::StartFailed(exit::panic_text(panic)))
+            Err(NoStart::Failed(ExitReason::StartFailed(exit::panic_text(panic))))
         }),
     }
 }

@@ -1,7 +1,6 @@
 //! Starting one incarnation of each sort of child.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -13,13 +12,11 @@ use tokio::task::JoinHandle;
 use super::board::Board;
 use super::driver::{Note, SupervisorActor};
 use super::exit;
-use super::reference::ChildRef;
 use super::spec::Blueprint;
 use super::task::{Body, Stop, TaskActor};
 use super::tree::Setting;
 use crate::base::ExitReason;
 use crate::event::{EventId, Path};
-use crate::restart::{Restart, Shutdown};
 
 /// Who did not start, and why.
 #[derive(Debug, Clone)]
@@ -54,6 +51,15 @@ pub(super) struct Subtree {
     /// Closed when nothing of the subtree lives.
     pub(super) gone: mpsc::Receiver<Infallible>,
     pub(super) board: Arc<Board>,
+}
+
+/// Why there is no incarnation.
+#[derive(Debug)]
+pub(super) enum NoStart {
+    /// The start failed, or was undone.
+    Failed(ExitReason),
+    /// It does not want to run: OTP's `ignore`.
+    Declined,
 }
 
 /// An incarnation that has started; a supervisor still has to start its children.
@@ -94,115 +100,37 @@ impl Drop for Running {
 /// Starts incarnations of one child.
 pub(super) trait Launch: Send + Sync {
     /// Starts one. May be dropped at any point, which undoes the start.
-    fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, ExitReason>>;
+    fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, NoStart>>;
 
-    /// Nobody is there for now.
-    fn vacate(&self) {}
+    /// Nobody is there for now. Returns how many messages were lost with the last incarnation.
+    fn vacate(&self) -> u64 {
+        0
+    }
 
-    /// Nobody will be there any more.
-    fn close(&self) {}
+    /// Nobody will be there any more. Returns how many messages were held for the next incarnation,
+    /// and are dropped.
+    fn close(&self) -> u64 {
+        0
+    }
 }
 
-async fn spawn<A: Actor>(
+pub(super) async fn spawn<A: Actor>(
     actor: A,
     arguments: A::Arguments,
     parent: Option<ActorCell>,
-) -> Result<(ActorRef<A::Msg>, JoinHandle<()>), ExitReason> {
+) -> Result<(ActorRef<A::Msg>, JoinHandle<()>), NoStart> {
     // Never a name: ractor's registry is one per process.
     let spawned = match parent {
         Some(parent) => A::spawn_linked(None, actor, arguments, parent).await,
         None => A::spawn(None, actor, arguments).await,
     };
-    spawned.map_err(|error| exit::start_failed(&error))
-}
-
-/// The spec of a child that is a ractor actor. Made by [`worker`](super::worker).
-pub struct Worker<A: Actor> {
-    pub(super) name: String,
-    pub(super) restart: Restart,
-    pub(super) shutdown: Shutdown,
-    pub(super) launch: ActorLaunch<A>,
-    /// The ref given last was another child's already, or the child had one.
-    pub(super) bound_twice: bool,
-}
-
-type Make<A> = Arc<dyn Fn() -> (A, <A as Actor>::Arguments) + Send + Sync>;
-
-pub(super) struct ActorLaunch<A: Actor> {
-    pub(super) make: Make<A>,
-    pub(super) bind: Option<ChildRef<A::Msg>>,
-}
-
-impl<A: Actor> Worker<A> {
-    /// When it is restarted; `Permanent` if nothing is said.
-    #[must_use]
-    pub fn restart(mut self, restart: Restart) -> Self {
-        self.restart = restart;
-        self
-    }
-
-    /// How it is stopped: a time after which it is killed, or a [`Shutdown`]; 5 s if nothing is
-    /// said.
-    #[must_use]
-    pub fn shutdown(mut self, shutdown: impl Into<Shutdown>) -> Self {
-        self.shutdown = shutdown.into();
-        self
-    }
-
-    /// Lets `child` refer to this child's present incarnation. A ref has one child and a child one
-    /// ref, cloned as often as needed; a second `bind` is an error at start.
-    #[must_use]
-    pub fn bind(mut self, child: &ChildRef<A::Msg>) -> Self {
-        if child.claim() && self.launch.bind.is_none() {
-            self.launch.bind = Some(child.clone());
-        } else {
-            self.bound_twice = true;
-        }
-        self
-    }
-}
-
-impl<A: Actor> fmt::Debug for Worker<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker")
-            .field("name", &self.name)
-            .field("restart", &self.restart)
-            .field("shutdown", &self.shutdown)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<A: Actor> Launch for ActorLaunch<A> {
-    fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, ExitReason>> {
-        let (make, bind) = (self.make.clone(), self.bind.clone());
-        async move {
-            let (actor, arguments) = make();
-            let (child, task) = spawn(actor, arguments, post.parent).await?;
-            if let Some(bind) = bind {
-                bind.settle(child.clone(), post.incarnation, post.setting.clock.clone());
-            }
-            Ok(Running { cell: child.get_cell(), task, stop: StopWay::Actor, subtree: None })
-        }
-        .boxed()
-    }
-
-    fn vacate(&self) {
-        if let Some(bind) = &self.bind {
-            bind.vacate();
-        }
-    }
-
-    fn close(&self) {
-        if let Some(bind) = &self.bind {
-            bind.close();
-        }
-    }
+    spawned.map_err(exit::no_start)
 }
 
 pub(super) struct TaskLaunch(pub(super) Body);
 
 impl Launch for TaskLaunch {
-    fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, ExitReason>> {
+    fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, NoStart>> {
         let body = self.0.clone();
         async move {
             let (ask, stop) = Stop::new();
@@ -215,7 +143,7 @@ impl Launch for TaskLaunch {
 }
 
 impl Launch for Arc<Blueprint> {
-    fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, ExitReason>> {
+    fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, NoStart>> {
         let blueprint = self.clone();
         async move {
             let board = blueprint.board.clone();
@@ -236,9 +164,7 @@ impl Launch for Arc<Blueprint> {
         .boxed()
     }
 
-    fn close(&self) {
-        for child in &self.children {
-            child.launch.close();
-        }
+    fn close(&self) -> u64 {
+        self.children.iter().map(|child| child.launch.close()).sum()
     }
 }

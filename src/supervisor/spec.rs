@@ -7,9 +7,10 @@ use futures::FutureExt as _;
 use ractor::Actor;
 
 use super::board::{Board, ChildSnapshot, ChildStatus, Kind, Snapshot};
-use super::launch::{ActorLaunch, Launch, TaskLaunch, Worker};
+use super::launch::{Launch, TaskLaunch};
 use super::task::{Outcome, Stop};
 use super::tree::{Setting, StartError, Tree};
+use super::worker::{ActorLaunch, Worker};
 use crate::event::Path;
 use crate::restart::{Config, Intensity, Restart, Rule, Shutdown, Strategy};
 
