@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -188,6 +187,7 @@ async fn fail_over(
     let noise = Noise::new(args.seed + 1, args.mib * MIB / 2);
     let sha1 = noise.clone().sha1();
 
+    let leads = status(&client).await?.leader.as_deref() == Some(NAMES[victim]);
     let read = transfer::read(&client, &manifest, |bytes| {
         read_bytes.set(read_bytes.get() + bytes.len() as u64);
         Ok(())
@@ -220,7 +220,17 @@ async fn fail_over(
     let ((), (new_id, written), (read_at, written_at, failover, now_owner)) =
         tokio::try_join!(reads, write, kill)?;
     ensure!(written.sha1 == sha1, "second.bin was not stored as it was generated");
-    print_failover(victim, (read_at, written_at), failover, &now_owner);
+    let also = if leads { ", which led the authority, too," } else { "" };
+    println!(
+        "killed {}{also} with {} MiB read and {} MiB written",
+        NAMES[victim],
+        read_at / MIB,
+        written_at / MIB
+    );
+    println!(
+        "noise.bin answers on {now_owner} {:.2} s after the kill; read and write went on",
+        failover.as_secs_f64()
+    );
     Ok(Stored { name: "second.bin".into(), id: new_id, sha1 })
 }
 
@@ -245,19 +255,6 @@ async fn first_answer(client: &Client, id: &str, manifest: &Manifest) -> anyhow:
         }
         other => anyhow::bail!("acknowledged, but missing: {other:?}"),
     }
-}
-
-fn print_failover(victim: usize, at: (u64, u64), failover: Duration, now_owner: &str) {
-    println!(
-        "killed {} with {} MiB read and {} MiB written",
-        NAMES[victim],
-        at.0 / MIB,
-        at.1 / MIB
-    );
-    println!(
-        "noise.bin answers on {now_owner} {:.2} s after the kill; read and write went on",
-        failover.as_secs_f64()
-    );
 }
 
 /// Reads everything that was stored and compares every hash; all names must be listed.
