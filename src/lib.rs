@@ -13,6 +13,7 @@ pub mod base;
 pub mod event;
 // layer 1: pure
 pub mod restart;
+pub mod retry;
 #[cfg(feature = "cluster")]
 pub mod ring;
 #[cfg(feature = "cluster")]
@@ -39,6 +40,9 @@ pub mod replica;
 pub mod entity;
 #[cfg(feature = "cluster")]
 pub mod node;
+// testing
+#[cfg(feature = "testing")]
+pub mod testing;
 // simulation
 #[cfg(feature = "sim")]
 pub mod sim;

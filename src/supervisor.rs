@@ -4,23 +4,36 @@
 //! are unmodified ractor actors ([`worker`]), async tasks ([`task`]) and supervisors.
 //!
 //! # How a supervisor carries out its decisions
-//! Each incarnation of a child has a *keeper*, a task that starts it, passes on the orders to stop
-//! and to kill, waits until the child's task has ended, and only then reports the exit. So
+//! Each start runs in a task of its own, the *keeper*. A worker that has started is handed to its
+//! supervisor's *reaper*, one task that waits until the tasks of all workers have ended, and only
+//! then reports the exit; a supervisor's keeper stays with it. So
 //! - a slow start never blocks the supervisor, which answers and stops at any time;
 //! - a replacement never overlaps the one it replaces: what the old one held (a port, a lock) is
 //!   free, because its task has ended and its state was dropped;
-//! - when a supervisor is killed its keepers kill what they keep, and its own supervisor waits
-//!   until the whole subtree is gone before it starts a new one.
+//! - when a supervisor is killed its reaper and keepers kill what they hold, and its own supervisor
+//!   waits until the whole subtree is gone before it starts a new one;
+//! - a worker that runs costs no task besides its own.
 //!
 //! An ordered stop is a protocol of supervisors, never ractor's: when a ractor actor ends, ractor
 //! kills its children without order and without waiting.
 
+mod api;
 mod board;
+mod check;
+mod checkpoint;
 mod driver;
 mod exit;
+mod gauge;
+mod hang;
 mod keeper;
 mod launch;
+mod options;
+mod plan;
+mod reaper;
 mod reference;
+mod retrying;
+mod run;
+mod shell;
 mod spec;
 mod task;
 #[cfg(test)]
@@ -28,10 +41,18 @@ mod tests;
 mod tree;
 mod worker;
 
+pub use api::{REQUEST_DEADLINE, REQUESTS_MAX, RequestError, SupervisorRef};
 pub use board::{ChildSnapshot, ChildStatus, Counts, Kind, Snapshot};
+pub use check::NAME_BYTES_MAX;
+pub use checkpoint::{
+    Checkpoint, CheckpointError, GENERATIONS_MAX, PROBATION_DEFAULT, STRIKES_DEFAULT,
+};
 pub use exit::Decline;
+pub use options::SPAN_MAX;
 pub use reference::{CALL_DEADLINE_DEFAULT, ChildRef, RefError, Undelivered};
-pub use spec::{ChildSpec, NAME_BYTES_MAX, SupervisorSpec, task, worker};
+pub use retrying::{Attempt, Retry, RetryBudget, RetryError};
+pub use run::{EXIT_GAVE_UP, EXIT_NO_SIGNALS, EXIT_SIGNAL, EXIT_STOPPED, EXIT_STUCK};
+pub use spec::{ChildSpec, SupervisorSpec, task, worker};
 pub use task::{Outcome, Stop};
 pub use tree::{Ended, Setting, StartError, Tree};
-pub use worker::Worker;
+pub use worker::{MAILBOX_DEFAULT, MAILBOX_MAX, Worker};

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::base::ShardId;
+use crate::retry;
 
 /// Why an ask has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -23,6 +24,19 @@ impl AskError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::NotExecuted(_))
+    }
+}
+
+impl retry::NotExecuted for AskError {
+    fn not_executed(&self) -> bool {
+        self.is_retryable()
+    }
+
+    fn is_final(&self) -> bool {
+        match self {
+            Self::NotExecuted(why) => why.is_final(),
+            Self::Unknown(_) => false,
+        }
     }
 }
 
@@ -80,6 +94,23 @@ pub enum NotExecuted {
     /// This node stops.
     #[error("this node stops")]
     Stopping,
+}
+
+impl NotExecuted {
+    /// Whether this asker would be told the same again.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::BadMessage(_) | Self::Lapsed | Self::Stopping => true,
+            Self::Overloaded { .. }
+            | Self::NoOwner(_)
+            | Self::NotOwner(_)
+            | Self::Deadline
+            | Self::NotHosted(_)
+            | Self::Unreachable(_)
+            | Self::NotServing(_)
+            | Self::Quarantined(_) => false,
+        }
+    }
 }
 
 /// Why it is not known whether a message was handled.

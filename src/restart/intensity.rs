@@ -78,7 +78,8 @@ impl Window {
 
     /// Restarts that are left at `now`.
     pub(super) fn left(&self, now: Instant, intensity: Intensity) -> u32 {
-        let recent = self.0.iter().filter(|then| now.since(**then) <= intensity.period).count();
+        let old = self.0.partition_point(|then| now.since(*then) > intensity.period);
+        let recent = self.0.len() - old;
         intensity.restarts.saturating_sub(u32::try_from(recent).unwrap_or(u32::MAX))
     }
 

@@ -1,82 +1,79 @@
-//! The pure half of a supervisor.
+//! The pure half of a supervisor: what is done about a child that ended.
 
-use std::collections::BTreeSet;
-
+use super::backoff::Jitter;
 use super::intensity::Window;
+use super::list::{Doom, List, Trial};
 use super::{
-    Config, End, Input, Intensity, Output, Restart, Rule, STUCK_AFTER, Shutdown, Status, Strategy,
+    AutoShutdown, Config, End, Input, Intensity, Output, Restart, STUCK_AFTER, Status, Strategy,
 };
 use crate::base::{ExitReason, Instant};
 
-/// A walk over a group of children: all from `from` on.
+/// A walk over a group of children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Walk {
-    /// Stopping the group, right to left.
+pub(super) enum Walk {
+    /// Stopping all from `from` on, right to left.
     Stopping { from: usize },
     /// Starting all that are due, left to right.
     Starting,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     New,
     Running(Option<Walk>),
     Ending(End),
     Ended,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Child {
-    rule: Rule,
-    status: Status,
-    /// It has been up since the supervisor began.
-    proven: bool,
-}
-
 /// The decisions of one incarnation of a supervisor.
+///
+/// A step costs the logarithm of the number of children. A group restart and an end cost that for
+/// each child that stops, rests or starts, most of it in the step that hears of that child.
 #[derive(Debug, Clone)]
 pub struct Restarts {
-    strategy: Strategy,
+    pub(super) strategy: Strategy,
     intensity: Intensity,
+    auto_shutdown: AutoShutdown,
     window: Window,
-    phase: Phase,
-    ready: bool,
-    children: Vec<Child>,
-    // What `children` says, by status, so that no step walks the whole list.
-    live: BTreeSet<usize>,
-    due: BTreeSet<usize>,
-    starting: BTreeSet<usize>,
-    deadlines: BTreeSet<(Instant, usize)>,
+    jitter: Jitter,
+    pub(super) phase: Phase,
+    pub(super) ready: bool,
+    pub(super) list: List,
 }
 
 impl Restarts {
     /// A supervisor that has not begun.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let child = |rule| Child { rule, status: Status::Resting, proven: false };
+        let Config { strategy, intensity, auto_shutdown, seed, children } = config;
         Self {
-            strategy: config.strategy,
-            intensity: config.intensity,
+            strategy,
+            intensity,
+            auto_shutdown,
             window: Window::default(),
+            jitter: Jitter::new(seed),
             phase: Phase::New,
             ready: false,
-            children: config.children.into_iter().map(child).collect(),
-            live: BTreeSet::new(),
-            due: BTreeSet::new(),
-            starting: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
+            list: List::new(children, strategy != Strategy::OneForOne),
         }
     }
 
     /// Takes one input at `now` and appends what the supervisor must do, in order.
     ///
-    /// An input that does not fit a child's status is late or repeated, and changes nothing.
+    /// An input that does not fit the status of the child, or names no listed child, is late or
+    /// repeated, and changes nothing.
     pub fn step(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Begin => self.begin(),
-            Input::Started(child) => self.started(child),
+            Input::Add(rule) => self.add(rule, out),
+            Input::Terminate(child) => self.terminate(now, child, out),
+            Input::Restart(child) => self.start_again(child, out),
+            Input::Delete(child) => self.delete(child, out),
+            Input::Started(child) => self.started(now, child),
+            Input::Declined(child) => self.declined(now, child, out),
             Input::Exited(child, reason) => self.exited(now, child, &reason, out),
             Input::Fell(child) => self.fell(now, child),
+            Input::Hung(child) => self.hung(now, child, out),
             Input::Shutdown => self.shut_down(),
             Input::Tick => {}
         }
@@ -87,16 +84,37 @@ impl Restarts {
     /// When to call [`step`](Self::step) with [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.first_deadline().map(|(at, _)| at)
     }
 
-    /// Where the child stands.
-    ///
-    /// # Panics
-    /// If there is no such child.
+    /// Where the child stands; `None` if no such child is listed.
     #[must_use]
-    pub fn status(&self, child: usize) -> Status {
-        self.children[child].status
+    pub fn status(&self, child: usize) -> Option<Status> {
+        let status = self.list.status(child)?;
+        let starts_nobody = matches!(self.phase, Phase::Ending(_) | Phase::Ended);
+        match status {
+            Status::Due | Status::BackingOff(_) if starts_nobody => Some(Status::Resting),
+            Status::Due
+            | Status::BackingOff(_)
+            | Status::Starting
+            | Status::Up
+            | Status::Stopping(_)
+            | Status::Killed { .. }
+            | Status::Stuck
+            | Status::Resting => Some(status),
+        }
+    }
+
+    /// The key that the next [`Input::Add`] gives.
+    #[must_use]
+    pub fn next_key(&self) -> usize {
+        self.list.next_key()
+    }
+
+    /// How many children are listed.
+    #[must_use]
+    pub fn listed(&self) -> usize {
+        self.list.len()
     }
 
     /// Restarts that would be survived at `now`.
@@ -105,75 +123,39 @@ impl Restarts {
         self.window.left(now, self.intensity)
     }
 
-    /// Panics if a rule of this machine is broken.
+    /// Restarts of this child that its own budget would survive at `now`; `None` if it has none.
+    #[must_use]
+    pub fn budget_left(&self, child: usize, now: Instant) -> Option<u32> {
+        let extra = self.list.extra(child)?;
+        extra.budget.map(|budget| extra.window.left(now, budget))
+    }
+
+    /// Panics if a rule of this machine is broken. Costs a walk over all children.
     ///
     /// # Panics
     /// See above; for tests and simulation.
     pub fn check(&self) {
-        for (index, child) in self.children.iter().enumerate() {
-            let status = child.status;
-            assert_eq!(self.live.contains(&index), status.live(), "{index} {status:?}");
-            assert_eq!(self.due.contains(&index), status == Status::Due, "{index} {status:?}");
-            let starting = status == Status::Starting;
-            assert_eq!(self.starting.contains(&index), starting, "{index} {status:?}");
-            let deadline = status.deadline().map(|at| (at, index));
-            assert!(deadline.is_none_or(|due| self.deadlines.contains(&due)), "{index}");
-        }
-        let timed = self.children.iter().filter(|child| child.status.deadline().is_some());
-        assert_eq!(self.deadlines.len(), timed.count(), "a deadline of nobody");
+        self.list.check();
         assert!(self.window.len() <= self.intensity.restarts as usize, "too many restarts");
-        if self.strategy != Strategy::OneForOne {
-            assert!(self.starting.len() <= 1, "a group starts one by one");
-        }
+        let alive = self.list.last_live(0);
+        let waiting = self.list.first_due();
         match self.phase {
-            Phase::New | Phase::Ended => assert!(self.live.is_empty(), "alive outside its life"),
+            Phase::New | Phase::Ended => assert_eq!(alive, None, "alive outside its life"),
             // Outside a walk nobody waits for a turn.
-            Phase::Running(None) => assert!(self.due.is_empty(), "due and forgotten"),
-            Phase::Running(Some(_)) | Phase::Ending(_) => {}
+            Phase::Running(None) => assert_eq!(waiting, None, "due and forgotten"),
+            Phase::Running(Some(Walk::Stopping { from })) => {
+                assert!(self.list.last_live(from).is_some(), "nothing to stop from {from} on");
+            }
+            Phase::Running(Some(Walk::Starting)) => {
+                assert!(self.list.busy() || waiting.is_some(), "nothing to start");
+            }
+            Phase::Ending(_) => assert!(alive.is_some(), "at the end, and not ended"),
         }
-    }
-
-    fn set(&mut self, child: usize, status: Status) {
-        let old = std::mem::replace(&mut self.children[child].status, status);
-        if let Some(at) = old.deadline() {
-            self.deadlines.remove(&(at, child));
-        }
-        if let Some(at) = status.deadline() {
-            self.deadlines.insert((at, child));
-        }
-        let put = |set: &mut BTreeSet<usize>, is: bool| {
-            if is {
-                set.insert(child)
-            } else {
-                set.remove(&child)
-            };
-        };
-        put(&mut self.live, status.live());
-        put(&mut self.due, status == Status::Due);
-        put(&mut self.starting, status == Status::Starting);
     }
 
     fn begin(&mut self) {
         if self.phase == Phase::New {
             self.phase = Phase::Running(Some(Walk::Starting));
-            (0..self.children.len()).for_each(|child| self.set(child, Status::Due));
-        }
-    }
-
-    fn started(&mut self, child: usize) {
-        match self.children[child].status {
-            Status::Starting => {
-                self.children[child].proven = true;
-                self.set(child, Status::Up);
-            }
-            // If it was asked to stop meanwhile, that stands.
-            Status::Stopping(_)
-            | Status::Killed { .. }
-            | Status::Stuck
-            | Status::Due
-            | Status::Up
-            | Status::Resting
-            | Status::Forgotten => {}
         }
     }
 
@@ -184,62 +166,152 @@ impl Restarts {
         }
     }
 
-    fn fell(&mut self, now: Instant, child: usize) {
-        let asked = match self.children[child].status {
-            Status::Starting | Status::Up => false,
-            Status::Stopping(_) => true,
-            Status::Killed { .. }
-            | Status::Stuck
-            | Status::Due
-            | Status::Resting
-            | Status::Forgotten => return,
-        };
-        self.set(child, Status::Killed { stuck_at: now + STUCK_AFTER, asked });
+    fn started(&mut self, now: Instant, child: usize) {
+        // If it was asked to stop or killed meanwhile, that stands.
+        if self.list.status(child) == Some(Status::Starting) {
+            self.list.set_trial(child, None);
+            self.list.set(child, Status::Up);
+            if let Some(extra) = self.list.extra_mut(child) {
+                extra.row.up(now);
+            }
+        }
     }
 
-    fn exited(&mut self, now: Instant, child: usize, reason: &ExitReason, out: &mut Vec<Output>) {
-        let asked = match self.children[child].status {
-            Status::Starting | Status::Up => false,
-            Status::Killed { asked, .. } => asked,
-            Status::Stopping(_) | Status::Stuck => true,
-            Status::Due | Status::Resting | Status::Forgotten => return,
+    /// Source: OTP stdlib, `supervisor:start_children/2` and `handle_start_child/2`: a temporary
+    /// child leaves the list, another stays without a process. It ended nothing, so it does not
+    /// count for an automatic shutdown.
+    fn declined(&mut self, now: Instant, child: usize, out: &mut Vec<Output>) {
+        let ends = match self.list.status(child) {
+            Some(Status::Starting | Status::Killed { asked: false, .. }) => {
+                !matches!(self.phase, Phase::Running(_)) || self.goes_with_group(child)
+            }
+            Some(Status::Stopping(_) | Status::Killed { .. } | Status::Stuck) => true,
+            Some(Status::Due | Status::BackingOff(_) | Status::Up | Status::Resting) | None => {
+                return;
+            }
+        };
+        if ends {
+            self.exited(now, child, &ExitReason::Normal, out);
+        } else {
+            self.dismiss(child, out);
+        }
+    }
+
+    fn fell(&mut self, now: Instant, child: usize) {
+        let asked = match self.list.status(child) {
+            Some(Status::Starting | Status::Up) => false,
+            Some(Status::Stopping(_)) => true,
+            Some(
+                Status::Killed { .. }
+                | Status::Stuck
+                | Status::Due
+                | Status::BackingOff(_)
+                | Status::Resting,
+            )
+            | None => return,
+        };
+        self.list.set(child, Status::Killed { stuck_at: now + STUCK_AFTER, asked });
+    }
+
+    /// It is killed like one that crashed: what follows is decided when it is gone.
+    fn hung(&mut self, now: Instant, child: usize, out: &mut Vec<Output>) {
+        match self.list.status(child) {
+            Some(Status::Starting | Status::Up) => self.kill(now, child, false, out),
+            Some(
+                Status::Stopping(_)
+                | Status::Killed { .. }
+                | Status::Stuck
+                | Status::Due
+                | Status::BackingOff(_)
+                | Status::Resting,
+            )
+            | None => {}
+        }
+    }
+
+    /// An incarnation is gone.
+    pub(super) fn exited(
+        &mut self,
+        now: Instant,
+        child: usize,
+        reason: &ExitReason,
+        out: &mut Vec<Output>,
+    ) {
+        let asked = match self.list.status(child) {
+            Some(Status::Starting | Status::Up) => false,
+            Some(Status::Killed { asked, .. }) => asked,
+            Some(Status::Stopping(_) | Status::Stuck) => true,
+            Some(Status::Due | Status::BackingOff(_) | Status::Resting) | None => return,
         };
         match self.phase {
             Phase::New | Phase::Ended => {}
             // A supervisor that ends starts nobody.
-            Phase::Ending(_) => self.set(child, Status::Resting),
-            Phase::Running(walk) => {
-                // A member that dies while its group is being stopped would have been stopped too.
-                let with_group = matches!(walk, Some(Walk::Stopping { from }) if child >= from);
-                if asked || with_group {
-                    self.park(child, out);
-                } else if !self.ready && !self.children[child].proven {
-                    // Source: OTP stdlib, supervisor:init_children/2: the first start of each
-                    // child must succeed, or the supervisor does not start.
-                    self.set(child, Status::Resting);
-                    self.phase = Phase::Ending(End::StartFailed(child));
-                } else {
-                    self.decide(now, child, reason, out);
+            Phase::Ending(_) => self.list.settle(child, Status::Resting),
+            Phase::Running(_) => {
+                self.end_row(now, child);
+                let Some(this) = self.list.get(child) else { return };
+                let with_group = asked || self.goes_with_group(child);
+                match (this.doom, this.trial) {
+                    (Doom::Rests | Doom::Returns, _) => self.terminated(child, out),
+                    (Doom::None, _) if with_group => self.park(child, out),
+                    (Doom::None, Some(Trial::Declared)) => {
+                        // Source: OTP stdlib, supervisor:init_children/2: the first start of each
+                        // declared child must succeed, or the supervisor does not start.
+                        self.list.settle(child, Status::Resting);
+                        self.phase = Phase::Ending(End::StartFailed(child));
+                    }
+                    // Source: OTP stdlib, supervisor:handle_start_child/2: the spec is discarded.
+                    (Doom::None, Some(Trial::Added)) => self.forget(child, out),
+                    // Source: OTP stdlib, supervisor:handle_call/3 on `restart_child`: nothing has
+                    // changed.
+                    (Doom::None, Some(Trial::Asked)) => self.dismiss(child, out),
+                    (Doom::None, None) => self.decide(now, child, reason, out),
                 }
             }
         }
     }
 
+    /// Whether the child is a member of a group that is being stopped: one that dies meanwhile
+    /// would have been stopped too.
+    pub(super) fn goes_with_group(&self, child: usize) -> bool {
+        matches!(self.phase, Phase::Running(Some(Walk::Stopping { from })) if child >= from)
+    }
+
     /// A child that went down with its group comes back with it, unless it is temporary.
     fn park(&mut self, child: usize, out: &mut Vec<Output>) {
-        match self.children[child].rule.restart {
-            Restart::Permanent | Restart::Transient => self.set(child, Status::Due),
-            Restart::Temporary => {
-                self.set(child, Status::Forgotten);
-                out.push(Output::Forget(child));
-            }
+        match self.list.get(child).map(|child| child.restart) {
+            Some(Restart::Permanent | Restart::Transient) => self.list.set(child, Status::Due),
+            Some(Restart::Temporary) => self.forget(child, out),
+            None => {}
         }
     }
 
+    pub(super) fn forget(&mut self, child: usize, out: &mut Vec<Output>) {
+        self.list.remove(child);
+        out.push(Output::Forget(child));
+    }
+
+    /// A child that is down stays down, and in the list unless it is temporary.
+    ///
+    /// Source: OTP stdlib, `supervisor:del_child/2`.
+    pub(super) fn dismiss(&mut self, child: usize, out: &mut Vec<Output>) {
+        match self.list.get(child).map(|child| child.restart) {
+            Some(Restart::Permanent | Restart::Transient) => {
+                self.list.settle(child, Status::Resting);
+                out.push(Output::Rest(child));
+            }
+            Some(Restart::Temporary) => self.forget(child, out),
+            None => {}
+        }
+    }
+
+    /// Source: OTP stdlib, `supervisor:do_restart/3`.
     fn decide(&mut self, now: Instant, child: usize, reason: &ExitReason, out: &mut Vec<Output>) {
         use ExitReason::{Crashed, GaveUp, Hung, Killed, Normal, Shutdown, StartFailed};
+        let Some(this) = self.list.get(child) else { return };
+        let significant = this.significant;
         // No `_` arm: a new restart type or exit reason does not compile until it is decided here.
-        match (self.children[child].rule.restart, reason) {
+        match (this.restart, reason) {
             (
                 Restart::Permanent,
                 Normal | Shutdown | Killed | Crashed(_) | StartFailed(_) | Hung | GaveUp,
@@ -247,162 +319,79 @@ impl Restarts {
             | (Restart::Transient, Killed | Crashed(_) | StartFailed(_) | Hung | GaveUp) => {
                 self.restart(now, child, out);
             }
-            (Restart::Transient, Normal | Shutdown) => {
-                self.set(child, Status::Resting);
-                out.push(Output::Rest(child));
-            }
-            (
+            (Restart::Transient, Normal | Shutdown)
+            | (
                 Restart::Temporary,
                 Normal | Shutdown | Killed | Crashed(_) | StartFailed(_) | Hung | GaveUp,
             ) => {
-                self.set(child, Status::Forgotten);
-                out.push(Output::Forget(child));
+                self.dismiss(child, out);
+                self.after_end(child, significant, out);
             }
+        }
+    }
+
+    /// A child ended by itself, and is not restarted.
+    ///
+    /// Source: OTP stdlib, `supervisor:do_auto_shutdown/2`.
+    fn after_end(&mut self, child: usize, significant: bool, out: &mut Vec<Output>) {
+        let ends = match self.auto_shutdown {
+            AutoShutdown::Never => false,
+            AutoShutdown::AnySignificant => significant,
+            AutoShutdown::AllSignificant => significant && !self.list.any_significant(),
+        };
+        if ends {
+            out.push(Output::AutoShutdown(child));
+            self.phase = Phase::Ending(End::AutoShutdown);
+        }
+    }
+
+    /// Whether the budgets survive one more restart of the child: how many there are within the
+    /// supervisor's period with it.
+    ///
+    /// Source: OTP stdlib, `supervisor:add_restart/1`; budgets of children are ours.
+    fn admit(&mut self, now: Instant, child: usize) -> Option<u32> {
+        if self.budget_left(child, now) == Some(0) {
+            return None;
+        }
+        let count = self.window.admit(now, self.intensity)?;
+        if let Some(extra) = self.list.extra_mut(child)
+            && let Some(budget) = extra.budget
+        {
+            // There is one left, so this is never one too many.
+            extra.window.admit(now, budget)?;
+        }
+        Some(count)
+    }
+
+    fn end_row(&mut self, now: Instant, child: usize) {
+        if let Some(extra) = self.list.extra_mut(child)
+            && let Some(backoff) = &extra.backoff
+        {
+            extra.row.down(now, backoff);
         }
     }
 
     fn restart(&mut self, now: Instant, child: usize, out: &mut Vec<Output>) {
-        let Some(count) = self.window.admit(now, self.intensity) else {
-            self.set(child, Status::Resting);
+        let Some(count) = self.admit(now, child) else {
+            self.list.settle(child, Status::Resting);
             self.give_up(out);
             return;
         };
         out.push(Output::Restarting(child, count));
-        self.set(child, Status::Due);
-        let from = match self.strategy {
-            Strategy::OneForOne => {
-                // Its own group: it waits for nobody.
-                self.start(child, out);
-                return;
-            }
-            Strategy::OneForAll => 0,
-            Strategy::RestForOne => child,
-        };
-        let from = match self.phase {
-            Phase::Running(Some(Walk::Stopping { from: other })) => from.min(other),
-            Phase::Running(Some(Walk::Starting) | None)
-            | Phase::New
-            | Phase::Ending(_)
-            | Phase::Ended => from,
-        };
-        self.phase = Phase::Running(Some(Walk::Stopping { from }));
+        let mut status = Status::Due;
+        if let Some(extra) = self.list.extra_mut(child)
+            && let Some(backoff) = &extra.backoff
+        {
+            let delay = extra.row.next(backoff, &mut self.jitter);
+            out.push(Output::BackingOff(child, delay));
+            status = Status::BackingOff(now + delay);
+        }
+        self.list.set(child, status);
+        self.restart_group(child, out);
     }
 
-    fn give_up(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn give_up(&mut self, out: &mut Vec<Output>) {
         out.push(Output::Escalate);
         self.phase = Phase::Ending(End::GaveUp);
-    }
-
-    /// Kills what did not stop in time, and gives up what outlived its kill.
-    fn overdue(&mut self, now: Instant, out: &mut Vec<Output>) {
-        while let Some((at, child)) = self.deadlines.first().copied() {
-            if at > now {
-                break;
-            }
-            match self.children[child].status {
-                Status::Stopping(_) => self.kill(now, child, out),
-                Status::Killed { .. }
-                | Status::Due
-                | Status::Starting
-                | Status::Up
-                | Status::Stuck
-                | Status::Resting
-                | Status::Forgotten => {
-                    self.set(child, Status::Stuck);
-                    out.push(Output::Stuck(child));
-                    match self.phase {
-                        Phase::Running(_) => self.give_up(out),
-                        Phase::New | Phase::Ending(_) | Phase::Ended => {}
-                    }
-                }
-            }
-        }
-    }
-
-    fn start(&mut self, child: usize, out: &mut Vec<Output>) {
-        debug_assert_eq!(self.children[child].status, Status::Due, "started while alive");
-        self.set(child, Status::Starting);
-        out.push(Output::Start(child));
-    }
-
-    fn kill(&mut self, now: Instant, child: usize, out: &mut Vec<Output>) {
-        self.set(child, Status::Killed { stuck_at: now + STUCK_AFTER, asked: true });
-        out.push(Output::Kill(child));
-    }
-
-    /// Asks the rightmost live child from `from` on to stop, unless it is asked already. False if
-    /// none lives.
-    fn stop_rightmost(&mut self, now: Instant, from: usize, out: &mut Vec<Output>) -> bool {
-        let Some(child) = self.live.range(from..).next_back().copied() else {
-            return false;
-        };
-        match self.children[child].status {
-            Status::Starting | Status::Up => {
-                let kill_at = match self.children[child].rule.shutdown {
-                    Shutdown::Within(time) => now + time,
-                    Shutdown::Patient => Instant::NEVER,
-                    Shutdown::Kill => {
-                        self.kill(now, child, out);
-                        return true;
-                    }
-                };
-                self.set(child, Status::Stopping(kill_at));
-                out.push(Output::Stop(child));
-            }
-            Status::Stopping(_)
-            | Status::Killed { .. }
-            | Status::Due
-            | Status::Stuck
-            | Status::Resting
-            | Status::Forgotten => {}
-        }
-        true
-    }
-
-    /// Takes the next steps of a walk, or of the end.
-    fn advance(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if let Phase::Running(Some(Walk::Stopping { from })) = self.phase {
-            if self.stop_rightmost(now, from, out) {
-                return;
-            }
-            self.wake(from);
-            self.phase = Phase::Running(Some(Walk::Starting));
-        }
-        match self.phase {
-            Phase::Running(Some(Walk::Starting)) => {
-                if !self.starting.is_empty() {
-                    return;
-                }
-                if let Some(child) = self.due.first().copied() {
-                    self.start(child, out);
-                    return;
-                }
-                self.phase = Phase::Running(None);
-                if !self.ready {
-                    self.ready = true;
-                    out.push(Output::Ready);
-                }
-            }
-            Phase::Ending(end) => {
-                if self.stop_rightmost(now, 0, out) {
-                    return;
-                }
-                self.phase = Phase::Ended;
-                let stuck = self.children.iter().any(|child| child.status == Status::Stuck);
-                out.push(Output::End(if stuck { End::Stuck } else { end }));
-            }
-            Phase::New | Phase::Running(None | Some(Walk::Stopping { .. })) | Phase::Ended => {}
-        }
-    }
-
-    /// A group restart starts every listed member, also one that was at rest.
-    ///
-    /// Source: OTP stdlib, `supervisor:start_children/2`, which looks at no pid.
-    fn wake(&mut self, from: usize) {
-        for child in from..self.children.len() {
-            if self.children[child].status == Status::Resting {
-                self.set(child, Status::Due);
-            }
-        }
     }
 }

@@ -1,15 +1,20 @@
 //! What a supervisor shows of its children: a board that can be read at any time, also while the
 //! supervisor is busy or gone.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
 
-use crate::base::ExitReason;
+use super::driver::Note;
+use super::exit;
+use super::plan::ChildPlan;
+use crate::base::{Clock, ExitReason, Instant};
 use crate::event::{EventId, Path};
-use crate::restart::{Restart, Strategy};
+use crate::restart::{Intensity, Restart, Shutdown, Strategy};
 
 /// What a child is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,6 +30,8 @@ pub enum Kind {
 pub enum ChildStatus {
     /// Down; its supervisor will start it when its turn comes, or has not begun.
     Waiting,
+    /// Down; its supervisor starts it when its backoff is over.
+    BackingOff,
     /// Its start is under way.
     Starting,
     /// It has started.
@@ -33,7 +40,7 @@ pub enum ChildStatus {
     Stopping,
     /// It was killed and its task still runs.
     Stuck,
-    /// It ended and is not restarted.
+    /// It ended and is not restarted, was terminated, or declined to start.
     Resting,
 }
 
@@ -48,12 +55,16 @@ pub struct ChildSnapshot {
     pub kind: Kind,
     /// When it is restarted.
     pub restart: Restart,
+    /// How it is stopped.
+    pub shutdown: Shutdown,
     /// Where it stands.
     pub status: ChildStatus,
     /// Its present or last incarnation, counted from 1; 0 before the first.
     pub incarnation: u64,
     /// Restarts its supervisor decided for it.
     pub restarts: u64,
+    /// Its end may end its supervisor.
+    pub significant: bool,
     /// Of a supervisor: its children.
     pub below: Option<Snapshot>,
 }
@@ -65,6 +76,8 @@ pub struct Snapshot {
     pub path: Path,
     /// Who is restarted with whom.
     pub strategy: Strategy,
+    /// Restarts that it would survive now.
+    pub restarts_left: u32,
     /// The listed children in the order of the list.
     pub children: Vec<ChildSnapshot>,
 }
@@ -125,7 +138,7 @@ impl Snapshot {
             write!(f, "\n{:indent$}{name}: {status:?}, incarnation {incarnation}", "")?;
             write!(f, ", restarts {restarts}")?;
             if let Some(below) = &child.below {
-                write!(f, ", {:?}", below.strategy)?;
+                write!(f, ", {:?}, {} restarts left", below.strategy, below.restarts_left)?;
                 below.lines(depth + 1, f)?;
             }
         }
@@ -135,22 +148,19 @@ impl Snapshot {
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:?}", self.path, self.strategy)?;
+        let Self { path, strategy, restarts_left, .. } = self;
+        write!(f, "{path}: {strategy:?}, {restarts_left} restarts left")?;
         self.lines(1, f)
     }
 }
 
-/// What changes of a child.
-#[derive(Debug, Clone, Copy)]
+/// A child on the board.
+#[derive(Clone)]
 pub(super) struct Row {
-    /// `None`: no longer listed.
-    pub(super) status: Option<ChildStatus>,
+    pub(super) plan: Arc<ChildPlan>,
+    pub(super) status: ChildStatus,
     pub(super) incarnation: u64,
     pub(super) restarts: u64,
-}
-
-impl Row {
-    const FIRST: Self = Self { status: Some(ChildStatus::Waiting), incarnation: 0, restarts: 0 };
 }
 
 /// How a supervisor said that it ended.
@@ -160,44 +170,160 @@ pub(super) struct LastWord {
     pub(super) cause: Option<EventId>,
 }
 
+/// Where a supervisor takes requests.
+#[derive(Default)]
+pub(super) enum Door {
+    /// Its tree was not started.
+    #[default]
+    Unbound,
+    /// It is down and may come back.
+    Vacant,
+    Open(ActorRef<Note>, Arc<dyn Clock>),
+    /// It has ended and does not come back.
+    Closed,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By key, which is the order of the list.
+    rows: BTreeMap<usize, Row>,
+    /// Incarnations and restarts of the declared children, also while they are not listed.
+    lives: Vec<(u64, u64)>,
+    last_word: Option<LastWord>,
+    /// The restarts that may still count.
+    recent: VecDeque<Instant>,
+}
+
 /// The part of a supervisor that outlives its incarnations.
-#[derive(Debug)]
+#[derive(Default)]
 pub(super) struct Board {
-    rows: Mutex<Vec<Row>>,
-    last_word: Mutex<Option<LastWord>>,
+    inner: Mutex<Inner>,
+    pub(super) door: RwLock<Door>,
 }
 
 impl Board {
-    pub(super) fn new(children: usize) -> Arc<Self> {
-        let rows = Mutex::new(vec![Row::FIRST; children]);
-        Arc::new(Self { rows, last_word: Mutex::new(None) })
+    pub(super) fn new(children: &[Arc<ChildPlan>]) -> Arc<Self> {
+        let board = Self::default();
+        board.begin(children);
+        Arc::new(board)
     }
 
-    /// A new incarnation of the supervisor: all children are listed again, and counted on.
-    pub(super) fn begin(&self) {
-        *self.last_word.lock() = None;
-        for row in self.rows.lock().iter_mut() {
-            row.status = Some(ChildStatus::Waiting);
+    /// A new incarnation of the supervisor: all declared children are listed again, and counted on.
+    /// Those that were added are not, as in OTP.
+    pub(super) fn begin(&self, children: &[Arc<ChildPlan>]) {
+        let old = {
+            let mut inner = self.inner.lock();
+            let Inner { rows, lives, last_word, recent } = &mut *inner;
+            lives.resize(children.len(), (0, 0));
+            note_lives(rows, lives);
+            *last_word = None;
+            recent.clear();
+            let listed = children.iter().zip(&*lives).map(|(plan, (incarnation, restarts))| Row {
+                plan: plan.clone(),
+                status: ChildStatus::Waiting,
+                incarnation: *incarnation,
+                restarts: *restarts,
+            });
+            std::mem::replace(rows, listed.enumerate().collect())
+        };
+        for (_, added) in old.range(children.len()..) {
+            added.plan.launch.close();
         }
+        drop_quietly(old);
     }
 
-    pub(super) fn row(&self, child: usize) -> Row {
-        self.rows.lock()[child]
+    /// Lists a child that was added.
+    pub(super) fn add(&self, child: usize, plan: Arc<ChildPlan>) {
+        let row = Row { plan, status: ChildStatus::Waiting, incarnation: 0, restarts: 0 };
+        self.inner.lock().rows.insert(child, row);
+    }
+
+    /// Lists a child no longer.
+    pub(super) fn remove(&self, child: usize) {
+        let row = {
+            let mut inner = self.inner.lock();
+            let row = inner.rows.remove(&child);
+            if let Some(row) = &row
+                && let Some(life) = inner.lives.get_mut(child)
+            {
+                *life = (row.incarnation, row.restarts);
+            }
+            row
+        };
+        drop_quietly(row);
+    }
+
+    pub(super) fn row(&self, child: usize) -> Option<Row> {
+        self.inner.lock().rows.get(&child).cloned()
     }
 
     pub(super) fn rows(&self) -> Vec<Row> {
-        self.rows.lock().clone()
+        self.inner.lock().rows.values().cloned().collect()
+    }
+
+    /// The key of the listed child of this name. Walks the list.
+    pub(super) fn key_of(&self, name: &str) -> Option<usize> {
+        let inner = self.inner.lock();
+        inner.rows.iter().find(|(_, row)| *row.plan.name == *name).map(|(key, _)| *key)
+    }
+
+    /// Counts without a copy of the list.
+    pub(super) fn counts(&self) -> Counts {
+        let inner = self.inner.lock();
+        let mut counts = Counts { specs: inner.rows.len(), ..Counts::default() };
+        for row in inner.rows.values() {
+            counts.active += usize::from(row.status == ChildStatus::Running);
+            counts.supervisors += usize::from(row.plan.below.is_some());
+        }
+        counts.workers = counts.specs - counts.supervisors;
+        counts
     }
 
     pub(super) fn change(&self, child: usize, change: impl FnOnce(&mut Row)) {
-        change(&mut self.rows.lock()[child]);
+        if let Some(row) = self.inner.lock().rows.get_mut(&child) {
+            change(row);
+        }
+    }
+
+    /// Notes a restart, which counts for `period`.
+    pub(super) fn restarted(&self, now: Instant, intensity: Intensity) {
+        let recent = &mut self.inner.lock().recent;
+        while recent.front().is_some_and(|then| now.since(*then) > intensity.period) {
+            recent.pop_front();
+        }
+        recent.push_back(now);
+    }
+
+    /// Restarts that the supervisor would survive now; all of them while it is down.
+    pub(super) fn restarts_left(&self, intensity: Intensity) -> u32 {
+        let Door::Open(_, clock) = &*self.door.read() else { return intensity.restarts };
+        let now = clock.now();
+        let inner = self.inner.lock();
+        let counting = inner.recent.iter().filter(|then| now.since(**then) <= intensity.period);
+        intensity.restarts.saturating_sub(u32::try_from(counting.count()).unwrap_or(u32::MAX))
     }
 
     pub(super) fn say(&self, word: LastWord) {
-        *self.last_word.lock() = Some(word);
+        self.inner.lock().last_word = Some(word);
     }
 
     pub(super) fn last_word(&self) -> Option<LastWord> {
-        self.last_word.lock().take()
+        self.inner.lock().last_word.take()
+    }
+}
+
+/// Drops plans, and with them what users' factories hold, outside of the lock and of the
+/// supervisor's way.
+fn drop_quietly<T>(plans: T) {
+    if let Err(panic) = exit::quietly(move || drop(plans)) {
+        tracing::error!(panic, "a child's factory panicked in drop");
+    }
+}
+
+fn note_lives(rows: &BTreeMap<usize, Row>, lives: &mut [(u64, u64)]) {
+    for (child, life) in lives.iter_mut().enumerate() {
+        if let Some(row) = rows.get(&child) {
+            *life = (row.incarnation, row.restarts);
+        }
     }
 }

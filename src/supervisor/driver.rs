@@ -1,6 +1,11 @@
 //! The supervisor actor: asks [`Restarts`] and does what it says.
 
-use std::collections::HashMap;
+mod asks;
+mod ends;
+mod seat;
+mod telling;
+
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -8,14 +13,19 @@ use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::board::{ChildStatus, LastWord};
+use self::asks::Waiting;
+pub(super) use self::ends::start_reason;
+use self::seat::Seat;
+use super::api::Ask;
+use super::board::{Door, LastWord};
 use super::exit::{self, Word};
-use super::keeper::{Desk, Exit, Hand, Report, Told, Watch, keep};
+use super::keeper::{Desk, Hand, Report, Watch, keep};
 use super::launch::{Fault, Post};
-use super::spec::Blueprint;
+use super::plan::{Blueprint, ChildPlan};
+use super::reaper::{ARRIVALS_MAX, Arrival, Fate, reap};
 use crate::base::{ExitReason, Instant};
-use crate::event::{EventId, EventKind, Happened, Path};
-use crate::restart::{End, Input, Output, Restarts, Status};
+use crate::event::{EventId, EventKind};
+use crate::restart::{End, Input, Output, Restarts};
 
 /// What a supervisor is told.
 #[derive(Debug)]
@@ -26,6 +36,10 @@ pub(super) enum Note {
     Shutdown(Option<EventId>),
     /// From the keeper of a child.
     Report(Report),
+    /// From the reaper, of a worker.
+    Fate { child: usize, incarnation: u64, fate: Fate },
+    /// From a user.
+    Ask(Ask),
     /// A deadline may have passed.
     Tick,
 }
@@ -57,8 +71,10 @@ impl SupervisorActor {
                 driver.up = Some(up);
                 driver.feed(Input::Begin, driver.post.cause);
             }
-            Note::Shutdown(cause) => driver.feed(Input::Shutdown, cause),
+            Note::Shutdown(cause) => driver.shut_down(cause),
             Note::Report(report) => driver.hear(report),
+            Note::Fate { child, incarnation, fate } => driver.meet(child, incarnation, fate),
+            Note::Ask(ask) => driver.asked(ask),
             Note::Tick => {
                 driver.timer = None;
                 driver.feed(Input::Tick, None);
@@ -68,7 +84,7 @@ impl SupervisorActor {
     }
 
     /// Ractor's mailbox gives these precedence, and a child's task ends after it sent the last: by
-    /// the time its keeper reports the exit, its word is here and its state is dropped.
+    /// the time its exit is reported, its word is here and its state is dropped.
     async fn handle_supervisor_evt(
         &self,
         _myself: ActorRef<Note>,
@@ -80,19 +96,6 @@ impl SupervisorActor {
         }
         Ok(())
     }
-}
-
-/// What a supervisor has of a child.
-#[derive(Debug, Default)]
-struct Seat {
-    /// The orders that its incarnation takes, while there is one.
-    hand: Option<Hand>,
-    /// It was asked to stop, or killed.
-    asked: bool,
-    /// The event that started it, or asked it to stop.
-    cause: Option<EventId>,
-    /// Why its last start failed.
-    fault: Option<Fault>,
 }
 
 /// A timer that ends with its owner.
@@ -113,10 +116,15 @@ pub(super) struct Driver {
     blueprint: Arc<Blueprint>,
     post: Post,
     machine: Restarts,
-    seats: Vec<Seat>,
-    /// What ractor said of actors whose keepers have not reported yet. Only looked up.
+    seats: BTreeMap<usize, Seat>,
+    /// What ractor said of actors whose end was not reported yet. Only looked up.
     words: HashMap<ActorId, Word>,
+    /// Who waits for what becomes of a child.
+    waiting: BTreeMap<usize, Vec<Waiting>>,
     up: Option<oneshot::Sender<Result<(), Fault>>>,
+    reaper: mpsc::Sender<Arrival>,
+    /// Dropped with the supervisor: the reaper then kills what is left.
+    _leash: oneshot::Sender<Infallible>,
     alive: Option<mpsc::Sender<Infallible>>,
     timer: Option<Timer>,
 }
@@ -128,55 +136,37 @@ impl Driver {
         post: Post,
         alive: mpsc::Sender<Infallible>,
     ) -> Self {
-        blueprint.board.begin();
-        let machine = Restarts::new(blueprint.config());
-        let seats = blueprint.children.iter().map(|_| Seat::default()).collect();
-        let words = HashMap::new();
-        let alive = Some(alive);
-        Self { me, blueprint, post, machine, seats, words, up: None, alive, timer: None }
-    }
-
-    /// Takes the report of a keeper.
-    fn hear(&mut self, report: Report) {
-        let Report { child, incarnation, told } = report;
-        // There is one incarnation at a time, and its keeper's last report makes room for the next.
-        debug_assert_eq!(incarnation, self.blueprint.board.row(child).incarnation);
-        match told {
-            Told::Started => {
-                let Seat { cause, asked, .. } = self.seats[child];
-                if !asked {
-                    self.put(child, Some(ChildStatus::Running));
-                }
-                let id = self.emit_child(child, EventKind::Started, cause);
-                self.feed(Input::Started(child), Some(id));
-            }
-            Told::Fell(_) => self.feed(Input::Fell(child), None),
-            Told::Exited(exit) => {
-                let (reason, cause) = self.read(child, exit);
-                self.put(child, Some(ChildStatus::Waiting));
-                let id = self.emit_child(child, EventKind::Exited(reason.clone()), cause);
-                self.feed(Input::Exited(child, reason), Some(id));
-            }
-        }
-        self.show(child);
-    }
-
-    /// Why an incarnation ended, and by which event.
-    fn read(&mut self, child: usize, exit: Exit) -> (ExitReason, Option<EventId>) {
-        let Exit { actor, fault, said, panic } = exit;
-        let word = actor.and_then(|actor| self.words.remove(&actor));
-        let seat = &mut self.seats[child];
-        seat.hand = None;
-        let asked = std::mem::take(&mut seat.asked);
-        let asked_by = seat.cause.take().filter(|_| asked);
-        seat.fault.clone_from(&fault);
-        let said_cause = said.as_ref().and_then(|said| said.cause);
-        let reason = match (fault, said) {
-            (Some(fault), _) => start_reason(&self.blueprint.children[child].path, fault),
-            (None, Some(said)) => said.reason,
-            (None, None) => exit::reason(word, panic, asked),
+        let setting = &post.setting;
+        blueprint.board.begin(&blueprint.children);
+        *blueprint.board.door.write() = Door::Open(me.clone(), setting.clock.clone());
+        let (reaper, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        let (leash, held) = oneshot::channel();
+        let holds = (Some(alive.clone()), setting.clone());
+        tokio::spawn(reap(arrivals, held, me.clone(), holds));
+        let seat = |(child, plan): (usize, &Arc<ChildPlan>)| {
+            let lived = blueprint.board.row(child).map_or(0, |row| row.incarnation);
+            (child, Seat::new(plan.clone(), lived))
         };
-        (reason, said_cause.or(asked_by))
+        Self {
+            machine: Restarts::new(blueprint.config(setting.seed_of(&post.path, post.incarnation))),
+            seats: blueprint.children.iter().enumerate().map(seat).collect(),
+            words: HashMap::new(),
+            waiting: BTreeMap::new(),
+            up: None,
+            reaper,
+            _leash: leash,
+            alive: Some(alive),
+            timer: None,
+            me,
+            blueprint,
+            post,
+        }
+    }
+
+    fn shut_down(&mut self, cause: Option<EventId>) {
+        let (path, incarnation) = (self.post.path.clone(), self.post.incarnation);
+        let id = self.emit(&path, incarnation, EventKind::ShuttingDown, cause);
+        self.feed(Input::Shutdown, Some(id));
     }
 
     /// One step of the machine, because of the event `cause`.
@@ -184,8 +174,12 @@ impl Driver {
         let mut out = Vec::new();
         self.machine.step(self.post.setting.clock.now(), input, &mut out);
         #[cfg(any(test, feature = "sim"))]
-        self.machine.check();
+        if self.seats.len() < 100 {
+            self.machine.check();
+        }
         for output in out {
+            #[cfg(test)]
+            self.post.setting.hook(&self.me, &self.post.path, &output);
             self.perform(output, &mut cause);
         }
         self.arm();
@@ -198,86 +192,156 @@ impl Driver {
             Output::Stop(child) => {
                 self.show(child);
                 let id = self.emit_child(child, EventKind::Stopping, *cause);
-                self.ask(child, id).stop(Some(id));
+                if let Some(seat) = self.seats.get_mut(&child) {
+                    seat.stop(id);
+                }
             }
-            Output::Kill(child) => {
-                self.show(child);
-                // One that did not stop in time is killed for what it was asked to stop for.
-                let seat = &self.seats[child];
-                let cause = if seat.asked { seat.cause } else { *cause };
-                let id = self.emit_child(child, EventKind::Killing, cause);
-                self.ask(child, id).kill();
-            }
+            Output::Kill(child) => self.kill(child, *cause),
             Output::Restarting(child, within_period) => {
                 let kind = EventKind::Restarting { within_period };
                 *cause = Some(self.emit_child(child, kind, *cause));
-                self.blueprint.board.change(child, |row| row.restarts += 1);
+                let board = &self.blueprint.board;
+                board.change(child, |row| row.restarts += 1);
+                board.restarted(self.post.setting.clock.now(), self.blueprint.intensity);
             }
-            Output::Rest(child) | Output::Forget(child) => {
-                self.blueprint.children[child].launch.close();
+            Output::BackingOff(child, delay) => {
                 self.show(child);
+                *cause = Some(self.emit_child(child, EventKind::BackingOff { delay }, *cause));
             }
+            Output::Rest(child) => self.rest(child, *cause),
+            Output::Forget(child) => self.forget(child, *cause),
             Output::Stuck(child) => {
                 self.show(child);
-                let by = self.seats[child].cause;
+                let by = self.seats.get(&child).and_then(|seat| seat.cause);
                 *cause = Some(self.emit_child(child, EventKind::Stuck, by));
             }
+            Output::Abandon(child) => self.abandon(child, cause),
             Output::Ready => self.answer(Ok(())),
-            Output::Escalate => {
-                let path = self.blueprint.path.clone();
-                let incarnation = self.post.incarnation;
-                *cause = Some(self.emit(&path, incarnation, EventKind::Escalated, *cause));
+            Output::Escalate => *cause = Some(self.emit_own(EventKind::Escalated, *cause)),
+            Output::AutoShutdown(_) => {
+                *cause = Some(self.emit_own(EventKind::AutoShutdown, *cause));
             }
             Output::End(end) => self.end(end, *cause),
         }
     }
 
     fn start(&mut self, child: usize, cause: Option<EventId>) {
-        let plan = &self.blueprint.children[child];
-        self.blueprint.board.change(child, |row| row.incarnation += 1);
+        let Some(seat) = self.seats.get_mut(&child) else { return };
         let (hand, leash) = Hand::new();
+        seat.incarnation += 1;
+        let plan = seat.plan.clone();
+        *seat = Seat { hand: Some(hand), cause, ..Seat::new(plan.clone(), seat.incarnation) };
+        let incarnation = seat.incarnation;
+        self.blueprint.board.change(child, |row| row.incarnation = incarnation);
+        // What another supervisor's incarnation left unsaid.
+        let count = plan.launch.vacate();
+        if count > 0 {
+            self.emit_child(child, EventKind::DeadLetters { count }, cause);
+        }
         let post = Post {
             parent: Some(self.me.get_cell()),
             path: plan.path.clone(),
-            incarnation: self.blueprint.board.row(child).incarnation,
+            incarnation,
             cause,
             setting: self.post.setting.clone(),
         };
-        let desk = Desk::Supervisor(self.me.clone());
-        let watch = Watch { desk, child, post, leash, alive: self.alive.clone() };
+        if let Some(recovery) = &plan.recovery {
+            recovery.begun(self.post.setting.clock.now());
+        }
+        let watch = Watch {
+            desk: Desk::Supervisor(self.me.clone()),
+            child,
+            post,
+            leash,
+            start_within: plan.start_within,
+            reaper: Some(self.reaper.clone()),
+            alive: self.alive.clone(),
+        };
         tokio::spawn(keep(plan.launch.clone(), watch));
-        self.seats[child] = Seat { hand: Some(hand), asked: false, cause, fault: None };
         self.show(child);
     }
 
-    /// Notes that the child was asked to end by the event `by`, and gives its orders.
-    fn ask(&mut self, child: usize, by: EventId) -> &mut Hand {
-        let seat = &mut self.seats[child];
-        seat.asked = true;
-        seat.cause = Some(by);
-        seat.hand.get_or_insert_with(|| Hand::new().0)
+    fn kill(&mut self, child: usize, cause: Option<EventId>) {
+        self.show(child);
+        let Some(seat) = self.seats.get(&child) else { return };
+        // One that did not stop in time is killed for what it was asked to stop for.
+        let cause = if seat.asked { seat.cause } else { cause };
+        let id = self.emit_child(child, EventKind::Killing, cause);
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.kill(id);
+        }
+    }
+
+    /// A stuck incarnation is left to itself: what it still says is of no interest.
+    fn abandon(&mut self, child: usize, cause: &mut Option<EventId>) {
+        let Some(seat) = self.seats.get_mut(&child) else { return };
+        let by = seat.cause.take();
+        let plan = seat.plan.clone();
+        *seat = Seat::new(plan, seat.incarnation);
+        let id = self.emit_child(child, EventKind::Abandoned, by);
+        self.clear_up(child, &ExitReason::Killed, id);
+        *cause = Some(id);
+    }
+
+    fn rest(&mut self, child: usize, cause: Option<EventId>) {
+        self.close(child, cause);
+        self.show(child);
+        self.settle_waiting(child);
+    }
+
+    fn forget(&mut self, child: usize, cause: Option<EventId>) {
+        self.close(child, cause);
+        self.settle_waiting(child);
+        self.blueprint.board.remove(child);
+        if let Some(seat) = self.seats.remove(&child) {
+            let dropped = exit::quietly(move || drop(seat));
+            if let Err(panic) = dropped {
+                tracing::error!(panic, "a child's factory panicked in drop");
+            }
+        }
+    }
+
+    /// The child's refs lead nowhere from now on.
+    fn close(&mut self, child: usize, cause: Option<EventId>) {
+        let Some(seat) = self.seats.get(&child) else { return };
+        let count = seat.plan.launch.close();
+        if count > 0 {
+            self.emit_child(child, EventKind::DeadLetters { count }, cause);
+        }
     }
 
     /// Ends the supervisor: no child lives but stuck ones.
     fn end(&mut self, end: End, cause: Option<EventId>) {
         let path = self.blueprint.path.clone();
         let (reason, fault) = match end {
-            End::Shutdown => (ExitReason::Shutdown, Fault { path, reason: ExitReason::Shutdown }),
+            End::Shutdown | End::AutoShutdown => {
+                (ExitReason::Shutdown, Fault { path, reason: ExitReason::Shutdown })
+            }
             End::GaveUp | End::Stuck => {
                 (ExitReason::GaveUp, Fault { path, reason: ExitReason::GaveUp })
             }
-            End::StartFailed(child) => {
-                let fault = self.seats[child].fault.take();
-                let reason = ExitReason::Crashed("it ended while its siblings started".into());
-                let child = self.blueprint.children[child].path.clone();
-                let fault = fault.unwrap_or(Fault { path: child, reason });
-                (start_reason(&path, fault.clone()), fault)
-            }
+            End::StartFailed(child) => self.start_failed(child),
         };
+        *self.blueprint.board.door.write() = Door::Vacant;
         self.answer(Err(fault));
         self.blueprint.board.say(LastWord { reason, cause });
+        self.waiting.clear();
         self.alive = None;
         self.me.stop(None);
+    }
+
+    fn start_failed(&mut self, child: usize) -> (ExitReason, Fault) {
+        let path = self.blueprint.path.clone();
+        let seat = self.seats.get_mut(&child);
+        let at = seat.as_ref().map_or_else(|| path.clone(), |seat| seat.plan.path.clone());
+        let fault = seat.and_then(|seat| seat.fault.take()).map_or_else(
+            || {
+                let why = "it ended while its siblings started";
+                Fault { path: at, reason: ExitReason::Crashed(why.into()) }
+            },
+            |fault| *fault,
+        );
+        (start_reason(&path, fault.clone()), fault)
     }
 
     /// Tells whoever started the supervisor, the first time.
@@ -286,25 +350,6 @@ impl Driver {
             // Its keeper may be gone, and with it the wish to know.
             let _ = waiting.send(up);
         }
-    }
-
-    /// Shows on the board where the child stands, before an event says so: whoever has seen the
-    /// event sees it there, too.
-    fn show(&self, child: usize) {
-        let status = match self.machine.status(child) {
-            Status::Due => Some(ChildStatus::Waiting),
-            Status::Starting => Some(ChildStatus::Starting),
-            Status::Up => Some(ChildStatus::Running),
-            Status::Stopping(_) | Status::Killed { .. } => Some(ChildStatus::Stopping),
-            Status::Stuck => Some(ChildStatus::Stuck),
-            Status::Resting => Some(ChildStatus::Resting),
-            Status::Forgotten => None,
-        };
-        self.put(child, status);
-    }
-
-    fn put(&self, child: usize, status: Option<ChildStatus>) {
-        self.blueprint.board.change(child, |row| row.status = status);
     }
 
     /// Sets the timer to the machine's next deadline.
@@ -322,39 +367,5 @@ impl Driver {
             });
             Timer { at, task: task.abort_handle() }
         });
-    }
-
-    fn emit_child(&self, child: usize, kind: EventKind, cause: Option<EventId>) -> EventId {
-        let incarnation = self.blueprint.board.row(child).incarnation;
-        self.emit(&self.blueprint.children[child].path, incarnation, kind, cause)
-    }
-
-    fn emit(
-        &self,
-        path: &Path,
-        incarnation: u64,
-        kind: EventKind,
-        cause: Option<EventId>,
-    ) -> EventId {
-        let at = self.post.setting.clock.now();
-        self.post.setting.events.emit(Happened { cause, at, path, incarnation, kind })
-    }
-}
-
-/// The exit reason of the child at `path` that did not start because of `fault`, which may be one
-/// of its descendants'.
-pub(super) fn start_reason(path: &Path, fault: Fault) -> ExitReason {
-    let Fault { path: at, reason } = fault;
-    match reason {
-        // The start was undone by an order.
-        ExitReason::Killed | ExitReason::Shutdown if at == *path => reason,
-        ExitReason::StartFailed(why) if at == *path => ExitReason::StartFailed(why),
-        ExitReason::StartFailed(why) => ExitReason::StartFailed(format!("{at}: {why}")),
-        ExitReason::Normal
-        | ExitReason::Shutdown
-        | ExitReason::Killed
-        | ExitReason::Crashed(_)
-        | ExitReason::Hung
-        | ExitReason::GaveUp => ExitReason::StartFailed(format!("{at}: {reason}")),
     }
 }

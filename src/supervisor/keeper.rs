@@ -1,18 +1,21 @@
-//! Keeps one incarnation of a child from its start until nothing of it is left.
+//! Keeps one incarnation of a child through its start; a supervisor until nothing of it is left.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::OptionFuture;
-use ractor::{ActorId, ActorRef};
+use futures::future::{BoxFuture, OptionFuture};
+use ractor::{ActorCell, ActorId, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use super::board::LastWord;
 use super::driver::Note;
 use super::exit;
-use super::launch::{Fault, Launch, NoStart, Post, Running};
-use crate::base::ExitReason;
+use super::launch::{Fault, Launch, NoStart, Post, Running, StopWay};
+use super::reaper::Arrival;
+use crate::base::{ExitReason, Instant, within};
 use crate::event::EventId;
 
 /// The orders of a supervisor to a keeper, each given at most once.
@@ -22,44 +25,60 @@ pub(super) struct Leash {
     pub(super) kill: oneshot::Receiver<()>,
 }
 
-/// The supervisor's end of a [`Leash`].
+/// A supervisor's hold on an incarnation.
 #[derive(Debug)]
-pub(super) struct Hand {
-    stop: Option<oneshot::Sender<Option<EventId>>>,
-    kill: Option<oneshot::Sender<()>>,
+pub(super) enum Hand {
+    /// By way of its keeper: while it starts, and of a supervisor as long as it lives.
+    Keeper { stop: Option<oneshot::Sender<Option<EventId>>>, kill: Option<oneshot::Sender<()>> },
+    /// A worker that has started.
+    Worker { cell: ActorCell, stop: StopWay },
 }
 
 impl Hand {
     pub(super) fn new() -> (Self, Leash) {
         let (give_stop, stop) = oneshot::channel();
         let (give_kill, kill) = oneshot::channel();
-        (Self { stop: Some(give_stop), kill: Some(give_kill) }, Leash { stop, kill })
+        (Self::Keeper { stop: Some(give_stop), kill: Some(give_kill) }, Leash { stop, kill })
     }
 
     /// Asks the incarnation to stop, because of the event `cause`.
     pub(super) fn stop(&mut self, cause: Option<EventId>) {
-        if let Some(stop) = self.stop.take() {
-            // A keeper that is done has said so.
-            let _ = stop.send(cause);
+        match self {
+            Self::Keeper { stop, .. } => {
+                if let Some(stop) = stop.take() {
+                    // A keeper that is done has said so.
+                    let _ = stop.send(cause);
+                }
+            }
+            Self::Worker { cell, stop } => stop.ask(cell, cause),
         }
     }
 
     /// Kills the incarnation.
     pub(super) fn kill(&mut self) {
-        if let Some(kill) = self.kill.take() {
-            // A keeper that is done has said so.
-            let _ = kill.send(());
+        match self {
+            Self::Keeper { kill, .. } => {
+                if let Some(kill) = kill.take() {
+                    // A keeper that is done has said so.
+                    let _ = kill.send(());
+                }
+            }
+            Self::Worker { cell, .. } => cell.kill(),
         }
     }
 }
 
 /// How an incarnation ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Exit {
     /// Who it was, if it started.
     pub(super) actor: Option<ActorId>,
     /// It did not start.
     pub(super) fault: Option<Fault>,
+    /// It did not want to.
+    pub(super) declined: bool,
+    /// A supervisor whose children did not start in time.
+    pub(super) late: bool,
     /// A supervisor's own word.
     pub(super) said: Option<LastWord>,
     /// Its task panicked outside its handlers.
@@ -69,8 +88,8 @@ pub(super) struct Exit {
 /// What a keeper tells.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// It has started.
-    Started,
+    /// It has started. A worker is in the reaper's care from here on.
+    Started(Option<Hand>),
     /// The supervisor it was has ended, with this last word, but parts of its subtree live.
     Fell(Option<LastWord>),
     /// Nothing of it is left.
@@ -97,6 +116,7 @@ struct Reporter {
     desk: Desk,
     child: usize,
     incarnation: u64,
+    /// The keeper has nothing more to say.
     done: bool,
 }
 
@@ -120,8 +140,16 @@ impl Drop for Reporter {
     fn drop(&mut self) {
         if !self.done {
             let panic = Some("its start was dropped and panicked".to_owned());
-            self.tell(Told::Exited(Exit { actor: None, fault: None, said: None, panic }));
+            self.tell(Told::Exited(Exit { panic, ..Exit::default() }));
         }
+    }
+}
+
+struct KillOnDrop(ActorCell);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        self.0.kill();
     }
 }
 
@@ -131,33 +159,51 @@ pub(super) struct Watch {
     pub(super) child: usize,
     pub(super) post: Post,
     pub(super) leash: Leash,
+    /// How long the start may take.
+    pub(super) start_within: Option<Duration>,
+    /// Who cares for workers; a root has none and needs none.
+    pub(super) reaper: Option<mpsc::Sender<Arrival>>,
     /// Held until the incarnation is gone, so that the supervisor's supervisor knows.
     pub(super) alive: Option<mpsc::Sender<Infallible>>,
 }
 
-/// Starts and keeps one incarnation.
-pub(super) async fn keep(launch: std::sync::Arc<dyn Launch>, watch: Watch) {
-    let Watch { desk, child, post, mut leash, alive } = watch;
-    let (path, incarnation) = (post.path.clone(), post.incarnation);
+/// Starts one incarnation. A worker is then handed to the reaper; a supervisor is kept to its end.
+pub(super) async fn keep(launch: Arc<dyn Launch>, watch: Watch) {
+    let Watch { desk, child, post, mut leash, start_within, reaper, alive } = watch;
+    let (path, incarnation, setting) = (post.path.clone(), post.incarnation, post.setting.clone());
     // Declared before `reporter`, so dropped after it has reported. Holding the setting keeps the
     // subscriptions to its events open: they end when nothing of the tree is left.
-    let _held = (alive, post.setting.clone());
+    let _held = (alive, setting.clone());
     let mut reporter = Reporter { desk, child, incarnation, done: false };
-    let exit = match start(&*launch, post, &mut leash).await {
-        Ok(mut running) => {
-            let exit = run(&mut running, &mut leash, &mut reporter).await;
-            launch.vacate();
+    let until = start_within.map_or(Instant::NEVER, |limit| setting.clock.now() + limit);
+    let late = || {
+        let limit = start_within.unwrap_or_default();
+        ExitReason::StartFailed(format!("it did not start within {limit:?}"))
+    };
+    let launched = start(&*launch, post, &mut leash);
+    let started = within(&*setting.clock, until, launched).await;
+    let started = started.unwrap_or_else(|_| Err(NoStart::Failed(late())));
+    let exit = match (started, reaper) {
+        (Ok(running), Some(reaper)) if running.subtree.is_none() => {
+            let (hand, arrival) = running.part(child, incarnation);
+            reporter.tell(Told::Started(Some(hand)));
+            reporter.done = true;
+            // The reaper lives as long as a keeper can reach it.
+            let _ = reaper.send(arrival).await;
+            return;
+        }
+        (Ok(running), _) => {
+            let up = setting.clock.sleep_until(until);
+            let mut exit = run(running, &mut leash, &mut reporter, up).await;
+            if exit.late {
+                exit.fault = Some(Fault { path, reason: late() });
+            }
             exit
         }
-        Err(none) => {
-            launch.vacate();
-            let reason = match none {
-                NoStart::Failed(reason) => reason,
-                NoStart::Declined => ExitReason::StartFailed(exit::Decline.to_string()),
-            };
-            let fault = Some(Fault { path, reason });
-            Exit { actor: None, fault, said: None, panic: None }
+        (Err(NoStart::Failed(reason)), _) => {
+            Exit { fault: Some(Fault { path, reason }), ..Exit::default() }
         }
+        (Err(NoStart::Declined), _) => Exit { declined: true, ..Exit::default() },
     };
     reporter.tell(Told::Exited(exit));
 }
@@ -175,21 +221,25 @@ async fn start(launch: &dyn Launch, post: Post, leash: &mut Leash) -> Result<Run
     }
 }
 
-/// Waits for the end of the incarnation, and passes on orders meanwhile.
-async fn run(running: &mut Running, leash: &mut Leash, reporter: &mut Reporter) -> Exit {
-    let actor = Some(running.cell.get_id());
-    let mut subtree = running.subtree.take();
-    let mut exit = Exit { actor, fault: None, said: None, panic: None };
+/// Waits for the end of a supervisor, and passes on orders meanwhile.
+async fn run(
+    running: Running,
+    leash: &mut Leash,
+    reporter: &mut Reporter,
+    mut late: BoxFuture<'_, ()>,
+) -> Exit {
+    let Running { cell, mut task, mut stop, mut subtree, .. } = running;
+    // Cut off, by a panic or the end of the runtime, it leaves no orphan.
+    let cell = KillOnDrop(cell);
+    let actor = Some(cell.0.get_id());
+    let mut exit = Exit { actor, ..Exit::default() };
     let mut starting = subtree.is_some();
-    if !starting {
-        reporter.tell(Told::Started);
-    }
     let (mut stopped, mut killed) = (false, false);
     loop {
         let up = starting.then_some(subtree.as_mut()).flatten().map(|below| &mut below.up);
         tokio::select! {
             biased;
-            ended = &mut running.task => {
+            ended = &mut task => {
                 let panic = ended.err().filter(tokio::task::JoinError::is_panic);
                 exit.panic = panic.map(|panic| exit::panic_text(panic.into_panic()));
                 break;
@@ -197,20 +247,24 @@ async fn run(running: &mut Running, leash: &mut Leash, reporter: &mut Reporter) 
             Some(up) = OptionFuture::from(up), if starting => {
                 starting = false;
                 match up {
-                    Ok(Ok(())) => reporter.tell(Told::Started),
+                    Ok(Ok(())) => reporter.tell(Told::Started(None)),
                     Ok(Err(fault)) => exit.fault = Some(fault),
                     // It has ended, which its task will tell.
                     Err(_) => {}
                 }
             }
+            () = &mut late, if starting && !exit.late => {
+                exit.late = true;
+                cell.0.kill();
+            }
             _ = &mut leash.kill, if !killed => {
                 killed = true;
-                running.cell.kill();
+                cell.0.kill();
             }
             asked = &mut leash.stop, if !stopped => {
                 stopped = true;
                 if let Ok(cause) = asked {
-                    running.stop(cause);
+                    stop.ask(&cell.0, cause);
                 }
             }
         }

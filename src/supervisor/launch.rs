@@ -9,14 +9,17 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::board::Board;
+use super::board::{Board, Door};
 use super::driver::{Note, SupervisorActor};
 use super::exit;
-use super::spec::Blueprint;
+use super::keeper::Hand;
+use super::options::Objection;
+use super::plan::Blueprint;
+use super::reaper::Arrival;
 use super::task::{Body, Stop, TaskActor};
 use super::tree::Setting;
 use crate::base::ExitReason;
-use crate::event::{EventId, Path};
+use crate::event::{EventId, Hang, Path};
 
 /// Who did not start, and why.
 #[derive(Debug, Clone)]
@@ -38,10 +41,31 @@ pub(super) struct Post {
 }
 
 /// How an incarnation is asked to stop.
+#[derive(Debug)]
 pub(super) enum StopWay {
     Actor,
     Task(Option<oneshot::Sender<()>>),
     Supervisor(ActorRef<Note>),
+}
+
+impl StopWay {
+    /// Asks the incarnation that is `cell` to stop, because of the event `cause`.
+    pub(super) fn ask(&mut self, cell: &ActorCell, cause: Option<EventId>) {
+        match self {
+            Self::Actor => cell.stop(Some(exit::SHUTDOWN.to_owned())),
+            Self::Task(ask) => {
+                cell.stop(Some(exit::SHUTDOWN.to_owned()));
+                if let Some(ask) = ask.take() {
+                    // A task that has ended need not be asked.
+                    let _ = ask.send(());
+                }
+            }
+            Self::Supervisor(supervisor) => {
+                // Refused only if it has ended, which its keeper will see.
+                let _ = supervisor.send_message(Note::Shutdown(cause));
+            }
+        }
+    }
 }
 
 /// What a supervisor's keeper needs beyond a worker's.
@@ -62,38 +86,23 @@ pub(super) enum NoStart {
     Declined,
 }
 
-/// An incarnation that has started; a supervisor still has to start its children.
+/// An incarnation that has started; a supervisor still has to start its children. Cut off (by a
+/// panic, or the end of the runtime) it leaves no orphan.
 pub(super) struct Running {
     pub(super) cell: ActorCell,
     pub(super) task: JoinHandle<()>,
     pub(super) stop: StopWay,
     pub(super) subtree: Option<Subtree>,
+    /// Completes when the incarnation counts as hung, and says how that was found out.
+    pub(super) hang: Option<BoxFuture<'static, Hang>>,
 }
 
 impl Running {
-    /// Asks it to stop, because of the event `cause`.
-    pub(super) fn stop(&mut self, cause: Option<EventId>) {
-        match &mut self.stop {
-            StopWay::Actor => self.cell.stop(Some(exit::SHUTDOWN.to_owned())),
-            StopWay::Task(ask) => {
-                self.cell.stop(Some(exit::SHUTDOWN.to_owned()));
-                if let Some(ask) = ask.take() {
-                    // A task that has ended need not be asked.
-                    let _ = ask.send(());
-                }
-            }
-            StopWay::Supervisor(supervisor) => {
-                // Refused only if it has ended, which its keeper will see.
-                let _ = supervisor.send_message(Note::Shutdown(cause));
-            }
-        }
-    }
-}
-
-/// A keeper that is cut off (by a panic, or the end of the runtime) leaves no orphan.
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.cell.kill();
+    /// A worker's hand, for its supervisor, and what the reaper waits for.
+    pub(super) fn part(self, child: usize, incarnation: u64) -> (Hand, Arrival) {
+        let Self { cell, task, stop, hang, .. } = self;
+        let hand = Hand::Worker { cell: cell.clone(), stop };
+        (hand, Arrival { child, incarnation, cell, task, hang })
     }
 }
 
@@ -101,6 +110,11 @@ impl Drop for Running {
 pub(super) trait Launch: Send + Sync {
     /// Starts one. May be dropped at any point, which undoes the start.
     fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, NoStart>>;
+
+    /// What is wrong with what the spec says of it.
+    fn objection(&self) -> Option<Objection> {
+        None
+    }
 
     /// Nobody is there for now. Returns how many messages were lost with the last incarnation.
     fn vacate(&self) -> u64 {
@@ -136,7 +150,7 @@ impl Launch for TaskLaunch {
             let (ask, stop) = Stop::new();
             let (child, task) = spawn(TaskActor, (body, stop), post.parent).await?;
             let stop = StopWay::Task(Some(ask));
-            Ok(Running { cell: child.get_cell(), task, stop, subtree: None })
+            Ok(Running { cell: child.get_cell(), task, stop, subtree: None, hang: None })
         }
         .boxed()
     }
@@ -159,12 +173,19 @@ impl Launch for Arc<Blueprint> {
                 task,
                 stop: StopWay::Supervisor(supervisor),
                 subtree: Some(Subtree { up, gone, board }),
+                hang: None,
             })
         }
         .boxed()
     }
 
+    fn vacate(&self) -> u64 {
+        *self.board.door.write() = Door::Vacant;
+        0
+    }
+
     fn close(&self) -> u64 {
-        self.children.iter().map(|child| child.launch.close()).sum()
+        *self.board.door.write() = Door::Closed;
+        self.board.rows().iter().map(|row| row.plan.launch.close()).sum()
     }
 }

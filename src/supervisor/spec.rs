@@ -2,20 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use ractor::Actor;
 
-use super::board::{Board, ChildSnapshot, ChildStatus, Kind, Snapshot};
+use super::api::SupervisorRef;
+use super::check::{Flaw, Place, rule_of};
 use super::launch::{Launch, TaskLaunch};
+use super::options::{ChildOptions, say_options};
+use super::plan::{Blueprint, ChildPlan};
 use super::task::{Outcome, Stop};
 use super::tree::{Setting, StartError, Tree};
-use super::worker::{ActorLaunch, Worker};
-use crate::event::Path;
-use crate::restart::{Config, Intensity, Restart, Rule, Shutdown, Strategy};
-
-/// Longest name of a child, in bytes.
-pub const NAME_BYTES_MAX: usize = 255;
+use super::worker::Worker;
+use crate::restart::{AutoShutdown, Intensity, Shutdown, Strategy};
 
 /// A child that is a ractor actor. `make` gives the actor and its arguments for each incarnation;
 /// it runs outside the supervisor, and a panic in it is a failed start.
@@ -27,13 +27,7 @@ pub fn worker<A: Actor>(
     name: impl Into<String>,
     make: impl Fn() -> (A, A::Arguments) + Send + Sync + 'static,
 ) -> Worker<A> {
-    Worker {
-        name: name.into(),
-        restart: Restart::default(),
-        shutdown: Shutdown::WORKER,
-        launch: ActorLaunch { make: Arc::new(make), bind: None },
-        bound_twice: false,
-    }
+    Worker::new(name.into(), make)
 }
 
 /// A child that is an async task. `body` is called once for each incarnation; the task should end
@@ -47,51 +41,29 @@ where
     F::Output: Outcome,
 {
     let run = move |stop: Stop| body(stop).map(Outcome::outcome).boxed();
-    ChildSpec {
-        name: name.into(),
-        restart: Restart::default(),
-        shutdown: Shutdown::WORKER,
-        body: Body::Worker(Arc::new(TaskLaunch(Arc::new(run)))),
-        bound_twice: false,
-    }
+    let body = Body::Worker(Arc::new(TaskLaunch(Arc::new(run))));
+    let options = ChildOptions::new(Shutdown::WORKER);
+    ChildSpec { name: name.into(), options, body, bound_twice: false }
 }
 
-enum Body {
+pub(super) enum Body {
     Worker(Arc<dyn Launch>),
-    Supervisor(SupervisorSpec),
+    Supervisor(Box<SupervisorSpec>),
 }
 
-/// The spec of one child.
+/// The spec of one child: an actor ([`worker`]), a task ([`task`]) or a [`SupervisorSpec`].
 pub struct ChildSpec {
-    name: String,
-    restart: Restart,
-    shutdown: Shutdown,
-    body: Body,
-    bound_twice: bool,
-}
-
-impl ChildSpec {
-    /// When it is restarted; `Permanent` if nothing is said.
-    #[must_use]
-    pub fn restart(mut self, restart: Restart) -> Self {
-        self.restart = restart;
-        self
-    }
-
-    /// How it is stopped: a time after which it is killed, or a [`Shutdown`]. If nothing is said, a
-    /// worker has 5 s and a supervisor as long as it needs.
-    #[must_use]
-    pub fn shutdown(mut self, shutdown: impl Into<Shutdown>) -> Self {
-        self.shutdown = shutdown.into();
-        self
-    }
+    pub(super) name: String,
+    pub(super) options: ChildOptions,
+    pub(super) body: Body,
+    /// A ref was another child's already, or the child had one.
+    pub(super) bound_twice: bool,
 }
 
 impl fmt::Debug for ChildSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ChildSpec");
-        shown.field("name", &self.name).field("restart", &self.restart);
-        shown.field("shutdown", &self.shutdown);
+        shown.field("name", &self.name).field("options", &self.options);
         match &self.body {
             Body::Worker(_) => shown.finish_non_exhaustive(),
             Body::Supervisor(spec) => shown.field("supervisor", spec).finish(),
@@ -101,20 +73,51 @@ impl fmt::Debug for ChildSpec {
 
 impl<A: Actor> From<Worker<A>> for ChildSpec {
     fn from(worker: Worker<A>) -> Self {
-        let Worker { name, restart, shutdown, launch, bound_twice } = worker;
-        Self { name, restart, shutdown, body: Body::Worker(Arc::new(launch)), bound_twice }
+        let Worker { name, options, launch, bound_twice } = worker;
+        Self { name, options, body: Body::Worker(Arc::new(launch)), bound_twice }
     }
 }
 
 impl From<SupervisorSpec> for ChildSpec {
     fn from(spec: SupervisorSpec) -> Self {
-        Self {
-            name: spec.name.clone(),
-            restart: Restart::default(),
-            shutdown: Shutdown::SUPERVISOR,
-            body: Body::Supervisor(spec),
-            bound_twice: false,
+        let options = ChildOptions::new(Shutdown::SUPERVISOR);
+        let (name, body) = (spec.name.clone(), Body::Supervisor(Box::new(spec)));
+        Self { name, options, body, bound_twice: false }
+    }
+}
+
+impl ChildSpec {
+    say_options!();
+
+    /// Checks the spec as that of the child `key` of a running supervisor.
+    pub(super) fn draw_as(mut self, supervisor: &Blueprint, key: usize) -> Result<ChildPlan, Flaw> {
+        if supervisor.is_dynamic {
+            self.name = format!("{}-{key}", self.name);
         }
+        self.draw(&Place::below(&supervisor.path), supervisor.auto_shutdown)
+    }
+
+    fn draw(self, place: &Place<'_>, auto_shutdown: AutoShutdown) -> Result<ChildPlan, Flaw> {
+        let path = place.of(&self.name)?;
+        if self.bound_twice {
+            return Err(Flaw::new(&path, "bind", "a ref has one child, and a child one ref"));
+        }
+        let rule = rule_of(&self.options, &path, auto_shutdown)?;
+        let (launch, below): (Arc<dyn Launch>, _) = match self.body {
+            Body::Worker(launch) => match launch.objection() {
+                Some((field, why)) => return Err(Flaw::new(&path, field, why)),
+                None => (launch, None),
+            },
+            Body::Supervisor(mut spec) => {
+                spec.name.clone_from(&self.name);
+                let below = spec.draw(place)?;
+                (Arc::new(below.clone()), Some(below))
+            }
+        };
+        let start_within = self.options.start_within;
+        let recovery = self.options.recovery;
+        let name = self.name.into();
+        Ok(ChildPlan { name, path, rule, start_within, launch, recovery, below })
     }
 }
 
@@ -125,7 +128,11 @@ pub struct SupervisorSpec {
     name: String,
     strategy: Strategy,
     intensity: Intensity,
+    auto_shutdown: AutoShutdown,
+    is_dynamic: bool,
+    children_max: usize,
     children: Vec<ChildSpec>,
+    bound: Vec<SupervisorRef>,
 }
 
 impl SupervisorSpec {
@@ -147,18 +154,52 @@ impl SupervisorSpec {
         Self::new(name, Strategy::RestForOne)
     }
 
+    /// A supervisor of many children that are alike, all started by
+    /// [`start_child`](SupervisorRef::start_child) and numbered by it: OTP's `simple_one_for_one`,
+    /// Elixir's `DynamicSupervisor`. A child that ends is restarted alone.
+    ///
+    /// Differs: the children are stopped one by one, the last first, where OTP stops all at once.
+    #[must_use]
+    pub fn dynamic(name: impl Into<String>) -> Self {
+        Self { is_dynamic: true, ..Self::new(name, Strategy::OneForOne) }
+    }
+
     /// A supervisor with this strategy and no children.
     #[must_use]
     pub fn new(name: impl Into<String>, strategy: Strategy) -> Self {
-        let (name, intensity) = (name.into(), Intensity::default());
-        Self { name, strategy, intensity, children: Vec::new() }
+        Self {
+            name: name.into(),
+            strategy,
+            intensity: Intensity::default(),
+            auto_shutdown: AutoShutdown::Never,
+            is_dynamic: false,
+            children_max: usize::MAX,
+            children: Vec::new(),
+            bound: Vec::new(),
+        }
     }
 
     /// Survives `restarts` restarts within `period`, and gives up at the next; 3 within 5 s if
     /// nothing is said.
     #[must_use]
-    pub fn intensity(mut self, restarts: u32, period: std::time::Duration) -> Self {
+    pub fn intensity(mut self, restarts: u32, period: Duration) -> Self {
         self.intensity = Intensity { restarts, period };
+        self
+    }
+
+    /// Whether the supervisor stops by itself when significant children have ended; never if
+    /// nothing is said.
+    #[must_use]
+    pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> Self {
+        self.auto_shutdown = auto_shutdown;
+        self
+    }
+
+    /// Most children that it may have at a time, those that do not run included; any number if
+    /// nothing is said.
+    #[must_use]
+    pub fn max_children(mut self, children: usize) -> Self {
+        self.children_max = children;
         self
     }
 
@@ -166,6 +207,14 @@ impl SupervisorSpec {
     #[must_use]
     pub fn child(mut self, child: impl Into<ChildSpec>) -> Self {
         self.children.push(child.into());
+        self
+    }
+
+    /// Lets `supervisor` refer to this supervisor, so that its children and others can ask it. A
+    /// ref has one supervisor; binding it to a second is an error at start.
+    #[must_use]
+    pub fn bind(mut self, supervisor: &SupervisorRef) -> Self {
+        self.bound.push(supervisor.clone());
         self
     }
 
@@ -187,110 +236,50 @@ impl SupervisorSpec {
         if cfg!(panic = "abort") {
             return Err(StartError::PanicAbort);
         }
-        let blueprint = self.draw(None)?;
+        let blueprint = self.draw(&Place::root())?;
         Tree::grow(blueprint, setting).await
     }
 
     /// Checks the spec and everything below it.
-    fn draw(self, parent: Option<&Path>) -> Result<Arc<Blueprint>, StartError> {
-        let path = place(parent, &self.name)?;
-        self.intensity
-            .validate()
-            .map_err(|error| invalid(&path, "intensity", error.to_string()))?;
-        let mut children: Vec<ChildPlan> = Vec::with_capacity(self.children.len());
-        let mut names = std::collections::BTreeSet::new();
-        for child in self.children {
-            let at = place(Some(&path), &child.name)?;
-            if !names.insert(child.name.clone()) {
-                return Err(invalid(&at, "name", "another child has this name"));
-            }
-            if child.bound_twice {
-                return Err(invalid(&at, "bind", "a ref has one child, and a child one ref"));
-            }
-            let (launch, below): (Arc<dyn Launch>, _) = match child.body {
-                Body::Worker(launch) => (launch, None),
-                Body::Supervisor(spec) => {
-                    let below = spec.draw(Some(&path))?;
-                    (Arc::new(below.clone()), Some(below))
-                }
-            };
-            let rule = Rule { restart: child.restart, shutdown: child.shutdown };
-            children.push(ChildPlan { name: child.name, path: at, rule, launch, below });
+    fn draw(self, place: &Place<'_>) -> Result<Arc<Blueprint>, Flaw> {
+        let path = place.of(&self.name)?;
+        if let Err(error) = self.intensity.validate() {
+            return Err(Flaw::new(&path, "intensity", error.to_string()));
         }
-        let board = Board::new(children.len());
-        let (strategy, intensity) = (self.strategy, self.intensity);
-        Ok(Arc::new(Blueprint { path, strategy, intensity, children, board }))
-    }
-}
-
-fn invalid(path: &Path, field: &'static str, why: impl Into<String>) -> StartError {
-    StartError::Invalid { path: path.clone(), field, why: why.into() }
-}
-
-/// The path of `name` below `parent`.
-fn place(parent: Option<&Path>, name: &str) -> Result<Path, StartError> {
-    let path = parent.map_or_else(|| Path::root(name), |parent| parent.join(name));
-    let why = if name.is_empty() {
-        "it must not be empty".to_owned()
-    } else if name.len() > NAME_BYTES_MAX {
-        format!("it must have at most {NAME_BYTES_MAX} bytes")
-    } else if name.contains('/') || name.contains(char::is_control) {
-        "it must not contain `/` or control characters".to_owned()
-    } else {
-        return Ok(path);
-    };
-    Err(invalid(&path, "name", why))
-}
-
-/// A child, checked.
-pub(super) struct ChildPlan {
-    pub(super) name: String,
-    pub(super) path: Path,
-    pub(super) rule: Rule,
-    pub(super) launch: Arc<dyn Launch>,
-    pub(super) below: Option<Arc<Blueprint>>,
-}
-
-/// A supervisor, checked: what all its incarnations are made from.
-pub(super) struct Blueprint {
-    pub(super) path: Path,
-    pub(super) strategy: Strategy,
-    pub(super) intensity: Intensity,
-    pub(super) children: Vec<ChildPlan>,
-    pub(super) board: Arc<Board>,
-}
-
-impl Blueprint {
-    pub(super) fn config(&self) -> Config {
-        Config {
+        if self.is_dynamic && !self.children.is_empty() {
+            let why = "a dynamic supervisor starts its children by request alone";
+            return Err(Flaw::new(&path, "child", why));
+        }
+        if self.children.len() > self.children_max {
+            let why = format!("{} are declared", self.children.len());
+            return Err(Flaw::new(&path, "max_children", why));
+        }
+        let below = Place::below(&path);
+        let mut names = std::collections::BTreeSet::new();
+        let mut children = Vec::with_capacity(self.children.len());
+        for child in self.children {
+            let plan = child.draw(&below, self.auto_shutdown)?;
+            if !names.insert(plan.name.clone()) {
+                return Err(Flaw::new(&plan.path, "name", "another child has this name"));
+            }
+            children.push(Arc::new(plan));
+        }
+        let blueprint = Arc::new(Blueprint {
+            path,
             strategy: self.strategy,
             intensity: self.intensity,
-            children: self.children.iter().map(|child| child.rule).collect(),
-        }
-    }
-
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let rows = self.board.rows();
-        let listed = self.children.iter().zip(rows).filter_map(|(child, row)| {
-            let status: ChildStatus = row.status?;
-            Some(ChildSnapshot {
-                name: child.name.clone(),
-                path: child.path.clone(),
-                kind: if child.below.is_some() { Kind::Supervisor } else { Kind::Worker },
-                restart: child.rule.restart,
-                status,
-                incarnation: row.incarnation,
-                restarts: row.restarts,
-                below: child.below.as_ref().map(|below| below.snapshot()),
-            })
+            auto_shutdown: self.auto_shutdown,
+            is_dynamic: self.is_dynamic,
+            children_max: self.children_max,
+            board: super::board::Board::new(&children),
+            children,
         });
-        let children = listed.collect();
-        Snapshot { path: self.path.clone(), strategy: self.strategy, children }
-    }
-}
-
-impl fmt::Debug for Blueprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Blueprint({})", self.path)
+        for bound in self.bound {
+            if !bound.settle(blueprint.clone()) {
+                let why = "the ref is another supervisor's already";
+                return Err(Flaw::new(&blueprint.path, "bind", why));
+            }
+        }
+        Ok(blueprint)
     }
 }

@@ -1,8 +1,13 @@
 //! A plain actor that can misbehave anywhere, and the tests that use it.
 
+mod accounts;
 mod conformance;
+mod hangs;
+mod holding;
 mod refs;
+mod requests;
 mod safety;
+mod steps;
 mod tasks;
 
 use std::future::pending;

@@ -6,16 +6,23 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::Shared;
 use parking_lot::Mutex;
+#[cfg(test)]
+use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot};
 
+use super::api::SupervisorRef;
 use super::board::{ChildSnapshot, Counts, LastWord, Snapshot};
+#[cfg(test)]
+use super::driver::Note;
 use super::driver::start_reason;
 use super::exit;
 use super::keeper::{Desk, Exit, Hand, Report, Told, Watch, keep};
 use super::launch::{Launch as _, Post};
-use super::spec::Blueprint;
-use crate::base::{Clock, ExitReason, Instant, TokioClock, within};
+use super::plan::Blueprint;
+use crate::base::{Clock, ExitReason, Instant, Rng as _, SeededRng, TokioClock, within};
 use crate::event::{EventKind, Events, Happened, Path};
+#[cfg(test)]
+use crate::restart::Output;
 use crate::restart::STUCK_AFTER;
 
 /// What a tree runs in.
@@ -26,19 +33,62 @@ pub struct Setting {
     pub clock: Arc<dyn Clock>,
     /// Where its events go. Subscribe before the start to see all.
     pub events: Events,
+    /// Fixes the jitter of backoffs.
+    pub seed: u64,
+    /// Told of each step before it is taken: the supervisor's actor, its path, what it is to do.
+    #[cfg(test)]
+    pub(super) hook: Option<Hook>,
 }
 
-impl Setting {
-    /// A setting with its own events.
-    #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, events: Events::new() }
+/// For tests that interfere at a certain step.
+#[cfg(test)]
+#[derive(Clone)]
+pub(super) struct Hook(pub(super) Arc<HookFn>);
+
+#[cfg(test)]
+type HookFn = dyn Fn(&ActorRef<Note>, &Path, &Output) + Send + Sync;
+
+#[cfg(test)]
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
     }
 }
 
+impl Setting {
+    /// A setting with its own events, and seed 0.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            events: Events::new(),
+            seed: 0,
+            #[cfg(test)]
+            hook: None,
+        }
+    }
+
+    /// The seed of one incarnation of a supervisor.
+    pub(super) fn seed_of(&self, path: &Path, incarnation: u64) -> u64 {
+        // FNV-1a: different supervisors must not draw the same delays.
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let bytes = path.to_string().into_bytes().into_iter().chain(incarnation.to_le_bytes());
+        bytes.fold(self.seed ^ 0xcbf2_9ce4_8422_2325, step)
+    }
+
+    #[cfg(test)]
+    pub(super) fn hook(&self, supervisor: &ActorRef<Note>, path: &Path, output: &Output) {
+        if let Some(Hook(hook)) = &self.hook {
+            hook(supervisor, path, output);
+        }
+    }
+}
+
+/// Tokio's clock, and a random seed.
 impl Default for Setting {
     fn default() -> Self {
-        Self::new(Arc::new(TokioClock::new()))
+        let seed = SeededRng::from_os().next_u64();
+        Self { seed, ..Self::new(Arc::new(TokioClock::new())) }
     }
 }
 
@@ -101,7 +151,8 @@ impl Tree {
         let post =
             Post { parent: None, path, incarnation: 1, cause: None, setting: setting_of_root };
         let desk = Desk::Tree(desk);
-        let watch = Watch { desk, child: 0, post, leash, alive: None };
+        let (start_within, reaper, alive) = (None, None, None);
+        let watch = Watch { desk, child: 0, post, leash, start_within, reaper, alive };
         tokio::spawn(keep(Arc::new(blueprint.clone()), watch));
         let mut root = Root { blueprint, setting, reports, hand };
         root.started().await?;
@@ -130,6 +181,26 @@ impl Tree {
         self.ended.clone().await.unwrap_or(lost)
     }
 
+    /// The root, to be asked for what OTP's supervisors can be asked for.
+    #[must_use]
+    pub fn root(&self) -> SupervisorRef {
+        SupervisorRef::to(self.blueprint.clone())
+    }
+
+    /// The supervisor at `path`, as in `shop/couriers`, however deep; `None` if there is none.
+    #[must_use]
+    pub fn supervisor(&self, path: &str) -> Option<SupervisorRef> {
+        let mut names = path.split('/');
+        let mut found = Some(self.blueprint.clone());
+        found = found.filter(|root| names.next() == Some(root.path.to_string().as_str()));
+        for name in names {
+            let board = found?.board.clone();
+            let row = board.key_of(name).and_then(|child| board.row(child));
+            found = row.and_then(|row| row.plan.below.clone());
+        }
+        found.map(SupervisorRef::to)
+    }
+
     /// The whole tree as it is. Reads what supervisors have written down, and so waits for nobody.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -145,7 +216,7 @@ impl Tree {
     /// The root's children, counted.
     #[must_use]
     pub fn count_children(&self) -> Counts {
-        self.snapshot().counts()
+        self.blueprint.board.counts()
     }
 
     /// The events of the tree.
@@ -181,7 +252,7 @@ struct Root {
 
 impl Root {
     async fn report(&mut self) -> Told {
-        let lost = || Told::Exited(Exit { actor: None, fault: None, said: None, panic: None });
+        let lost = || Told::Exited(Exit::default());
         self.reports.recv().await.map_or_else(lost, |report| report.told)
     }
 
@@ -194,7 +265,7 @@ impl Root {
             told = within(&*clock, until, self.report()).await.unwrap_or(Told::Fell(said));
         }
         let (path, reason) = match told {
-            Told::Started => return Ok(()),
+            Told::Started(_) => return Ok(()),
             Told::Fell(said) => (path, said.map_or(ExitReason::Killed, |said| said.reason)),
             Told::Exited(Exit { fault: Some(fault), .. }) => {
                 let reason = start_reason(&fault.path.clone(), fault.clone());
@@ -225,7 +296,7 @@ impl Root {
                 }
             };
             match told {
-                Ok(Told::Started) => {}
+                Ok(Told::Started(_)) => {}
                 Ok(Told::Fell(said)) => fallen = Some((clock.now() + STUCK_AFTER, said)),
                 Ok(Told::Exited(exit)) => break (exit.said, exit.panic, Vec::new()),
                 Err(_) => {

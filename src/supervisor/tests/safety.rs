@@ -61,10 +61,10 @@ async fn seen_nothing_left(tree: Tree, mut seen: Seen) {
     seen.drained().await;
 }
 
-/// The child holds a port, and ends in each way 125 times: without a gap of our own making, a
+/// The child holds a port, and ends in each way 2,500 times: without a gap of our own making, a
 /// replacement that came too early would find the port in use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_child_that_holds_a_port_restarts_500_times() {
+async fn a_child_that_holds_a_port_restarts_10_000_times() {
     struct Holder;
     #[ractor::actor(message = Do, state = std::net::TcpListener, arguments = u16)]
     impl Holder {
@@ -93,11 +93,11 @@ async fn a_child_that_holds_a_port_restarts_500_times() {
     let port = free.local_addr().expect("bound").port();
     drop(free);
     let child = ChildRef::unbound();
-    let spec = SupervisorSpec::one_for_one("top").intensity(1_000, HOUR);
+    let spec = SupervisorSpec::one_for_one("top").intensity(20_000, HOUR);
     let holder = worker("holder", move || (Holder, port)).bind(&child);
     let (tree, mut seen) = started(spec.child(holder)).await;
     seen.up("top").await;
-    for round in 0..500_u64 {
+    for round in 0..10_000_u64 {
         match round % 4 {
             0 => child.cast(Do::Act(Act::Panic)).expect("it lives"),
             1 => child.cast(Do::Act(Act::Fail)).expect("it lives"),

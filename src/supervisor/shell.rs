@@ -1,0 +1,90 @@
+//! The shell around a user's actor, which measures it. The actor itself stays as it is.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use super::gauge::Gauge;
+
+/// An actor that passes everything on to the one in it. Message, state and arguments are that
+/// one's own, so that its panics, its errors and the drop of its state are what they were.
+///
+/// A message counts as handled before its handler runs: one that crashes it was handled. The
+/// calls that a [`handler_limit`](super::Worker::handler_limit) limits are `post_start`, `handle`
+/// and `handle_supervisor_evt`; `pre_start` and `post_stop` have limits of their own.
+pub(super) struct Shell<A> {
+    pub(super) actor: A,
+    /// None: nobody wants to know.
+    pub(super) gauge: Option<Arc<Gauge>>,
+}
+
+impl<A> Shell<A> {
+    fn begin(&self) {
+        if let Some(gauge) = &self.gauge {
+            gauge.begin();
+        }
+    }
+
+    fn rest(&self) {
+        if let Some(gauge) = &self.gauge {
+            gauge.rest();
+        }
+    }
+}
+
+#[ractor::actor(message = A::Msg, state = A::State, arguments = A::Arguments)]
+impl<A: Actor> Shell<A> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<A::Msg>,
+        arguments: A::Arguments,
+    ) -> Result<A::State, ActorProcessingErr> {
+        self.actor.pre_start(myself, arguments).await
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<A::Msg>,
+        state: &mut A::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.begin();
+        let done = self.actor.post_start(myself, state).await;
+        self.rest();
+        done
+    }
+
+    async fn post_stop(
+        &self,
+        myself: ActorRef<A::Msg>,
+        state: &mut A::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.actor.post_stop(myself, state).await
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<A::Msg>,
+        message: A::Msg,
+        state: &mut A::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(gauge) = &self.gauge {
+            gauge.settle();
+        }
+        self.begin();
+        let done = self.actor.handle(myself, message, state).await;
+        self.rest();
+        done
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<A::Msg>,
+        event: SupervisionEvent,
+        state: &mut A::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.begin();
+        let done = self.actor.handle_supervisor_evt(myself, event, state).await;
+        self.rest();
+        done
+    }
+}
