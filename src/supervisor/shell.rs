@@ -1,6 +1,7 @@
 //! The shell around a user's actor, which measures it. The actor itself stays as it is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
@@ -12,13 +13,22 @@ use super::gauge::Gauge;
 /// A message counts as handled before its handler runs: one that crashes it was handled. The
 /// calls that a [`handler_limit`](super::Worker::handler_limit) limits are `post_start`, `handle`
 /// and `handle_supervisor_evt`; `pre_start` and `post_stop` have limits of their own.
+///
+/// Before its first message it gives way once. Its start has woken its supervisor, which tokio runs
+/// next on this very thread, where no other thread can take it over: a first handler that blocks
+/// its thread for ever would block the supervisor, too.
 pub(super) struct Shell<A> {
-    pub(super) actor: A,
+    actor: A,
     /// None: nobody wants to know.
-    pub(super) gauge: Option<Arc<Gauge>>,
+    gauge: Option<Arc<Gauge>>,
+    has_given_way: AtomicBool,
 }
 
 impl<A> Shell<A> {
+    pub(super) fn new(actor: A, gauge: Option<Arc<Gauge>>) -> Self {
+        Self { actor, gauge, has_given_way: AtomicBool::new(false) }
+    }
+
     fn begin(&self) {
         if let Some(gauge) = &self.gauge {
             gauge.begin();
@@ -67,6 +77,10 @@ impl<A: Actor> Shell<A> {
         message: A::Msg,
         state: &mut A::State,
     ) -> Result<(), ActorProcessingErr> {
+        if !self.has_given_way.load(Ordering::Relaxed) {
+            self.has_given_way.store(true, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
         if let Some(gauge) = &self.gauge {
             gauge.settle();
         }

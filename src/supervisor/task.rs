@@ -88,6 +88,8 @@ impl TaskActor {
         Run: Run,
         state: &mut (Body, Mutex<Option<Stop>>),
     ) -> Result<(), ActorProcessingErr> {
+        // As the shell of an actor does, and for the same reason.
+        tokio::task::yield_now().await;
         let stop = state.1.get_mut().take();
         if let Some(stop) = stop {
             (state.0)(stop).await?;

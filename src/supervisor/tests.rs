@@ -1,11 +1,13 @@
 //! A plain actor that can misbehave anywhere, and the tests that use it.
 
 mod accounts;
+mod beyond;
 mod conformance;
 mod hangs;
 mod holding;
 mod refs;
 mod requests;
+mod run;
 mod safety;
 mod steps;
 mod tasks;

@@ -163,7 +163,7 @@ impl<A: Actor> Launch for ActorLaunch<A> {
                 bind.open(hold, clock);
             }
             let (actor, arguments) = make();
-            let shell = Shell { actor, gauge: gauge.clone() };
+            let shell = Shell::new(actor, gauge.clone());
             let (child, task) = spawn(shell, arguments, post.parent).await?;
             if let Some((bind, gauge)) = bind.zip(gauge.clone()) {
                 bind.settle(child.clone(), post.incarnation, gauge);

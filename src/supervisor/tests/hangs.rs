@@ -143,6 +143,7 @@ async fn a_probe_that_panics_is_a_hang_and_one_of_the_dead_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_full_mailbox_takes_a_probe_all_the_same() {
     let mut patient = admit(busy().mailbox(1).probe(secs(10), secs(50), Work::Ping)).await;
+    assert_eq!(patient.child.call_within(HOUR, Work::Ping).await, Ok(1));
     patient.work(secs(20));
     tokio::task::yield_now().await;
     patient.work(secs(20));

@@ -234,7 +234,7 @@ impl Play {
         self.finish = Arc::new(Semaphore::new(0));
         let gauge = Arc::new(Gauge::new(self.model.limit as u64, None));
         let actor = Gated { tell, finish: self.finish.clone() };
-        let shell = Shell { actor, gauge: Some(gauge.clone()) };
+        let shell = Shell::new(actor, Some(gauge.clone()));
         let (actor, task) = Actor::spawn(None, shell, ()).await.expect("it starts");
         self.incarnation += 1;
         self.child.settle(actor.clone(), self.incarnation, gauge);

@@ -4,7 +4,7 @@ use super::*;
 
 /// Crashes the second child in each callback; the supervisor and the siblings must not care.
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_any_callback_never_kills_the_supervisor() {
+async fn s46_a_panic_or_error_in_any_callback_never_kills_the_supervisor() {
     for callback in ["make", "pre_start", "post_start", "handle", "post_stop", "drop", "message"] {
         for what in [Act::Panic, Act::Fail] {
             // The second incarnation misbehaves, so that all callbacks are seen in a restart.
