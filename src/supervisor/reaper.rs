@@ -33,8 +33,19 @@ pub(super) struct Arrival {
     pub(super) hang: Option<BoxFuture<'static, Hang>>,
 }
 
+impl Arrival {
+    /// Stops watching for hangs. What it waits for may hold a user's answer, which may panic.
+    fn watch_no_more(&mut self) {
+        let hang = self.hang.take();
+        if let Err(panic) = exit::quietly(move || drop(hang)) {
+            tracing::error!(panic, "the answer to a probe panicked in drop");
+        }
+    }
+}
+
 impl Drop for Arrival {
     fn drop(&mut self) {
+        self.watch_no_more();
         self.cell.kill();
     }
 }
@@ -66,7 +77,7 @@ impl Future for Watch {
         if let Some(hang) = &mut worker.hang
             && let Poll::Ready(why) = hang.poll_unpin(task)
         {
-            worker.hang = None;
+            worker.watch_no_more();
             return Poll::Ready((self.0.take(), child, incarnation, Fate::Hung(why)));
         }
         Poll::Pending
