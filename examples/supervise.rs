@@ -1,118 +1,99 @@
-//! A tree of plain ractor actors under restart policies, one crash, the restart, an ordered stop.
+//! The three strategies: a child in the middle crashes, and who is restarted with it.
 //!
-//! `cargo run --example supervise` prints:
+//! `cargo run --example supervise` prints the events, each with the one that led to it:
 //! ```text
-//! shop: RestForOne
-//!   ledger: Running, incarnation 1, restarts 0
-//!   rates: Running, incarnation 1, restarts 0
-//!   sweep: Running, incarnation 1, restarts 0
-//! balance 12
-//! the ledger fails
-//!   #5 shop/ledger.1 exited: crashed: the books do not balance
-//!   #6 shop/ledger.1 restarting, 1 within the period (by #5)
-//!   #7 shop/sweep.1 stopping (by #6)
-//!   #8 shop/sweep.1 exited: shutdown (by #7)
-//!   #9 shop/rates.1 stopping (by #8)
-//!   #10 shop/rates.1 exited: shutdown (by #9)
-//!   #11 shop/ledger.2 started (by #10)
-//!   #12 shop/rates.2 started (by #11)
-//!   #13 shop/sweep.2 started (by #12)
-//! balance 12
-//! the shop closes
-//!   #14 shop/sweep.2 stopping
-//!   #15 shop/sweep.2 exited: shutdown (by #14)
-//!   #16 shop/rates.2 stopping (by #15)
-//!   #17 shop/rates.2 exited: shutdown (by #16)
-//!   #18 shop/ledger.2 stopping (by #17)
-//!   #19 shop/ledger.2 exited: shutdown (by #18)
-//!   #20 shop.1 exited: shutdown (by #19)
+//! OneForOne
+//!   #5 shop/cache.1 exited: crashed: the cache is corrupt
+//!   #6 shop/cache.1 restarting, 1 within the period (by #5)
+//!   #7 shop/cache.2 started (by #6)
+//! shop: OneForOne, 4 restarts left
+//!   db: Running, incarnation 1, restarts 0
+//!   cache: Running, incarnation 2, restarts 1
+//!   web: Running, incarnation 1, restarts 0
+//! OneForAll
+//!   #5 shop/cache.1 exited: crashed: the cache is corrupt
+//!   #6 shop/cache.1 restarting, 1 within the period (by #5)
+//!   #7 shop/web.1 stopping (by #6)
+//!   #8 shop/web.1 exited: shutdown (by #7)
+//!   #9 shop/db.1 stopping (by #8)
+//!   #10 shop/db.1 exited: shutdown (by #9)
+//!   #11 shop/db.2 started (by #10)
+//!   #12 shop/cache.2 started (by #11)
+//!   #13 shop/web.2 started (by #12)
+//! shop: OneForAll, 4 restarts left
+//!   db: Running, incarnation 2, restarts 0
+//!   cache: Running, incarnation 2, restarts 1
+//!   web: Running, incarnation 2, restarts 0
+//! RestForOne
+//!   #5 shop/cache.1 exited: crashed: the cache is corrupt
+//!   #6 shop/cache.1 restarting, 1 within the period (by #5)
+//!   #7 shop/web.1 stopping (by #6)
+//!   #8 shop/web.1 exited: shutdown (by #7)
+//!   #9 shop/cache.2 started (by #8)
+//!   #10 shop/web.2 started (by #9)
+//! shop: RestForOne, 4 restarts left
+//!   db: Running, incarnation 1, restarts 0
+//!   cache: Running, incarnation 2, restarts 1
+//!   web: Running, incarnation 2, restarts 0
 //! ```
+use std::error::Error;
 use std::time::Duration;
 
-use evertree::event::{EventKind, Subscription};
-use evertree::restart::Restart;
-use evertree::supervisor::{ChildRef, Setting, Stop, SupervisorSpec, task, worker};
-use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+use evertree::event::EventKind;
+use evertree::restart::Strategy;
+use evertree::supervisor::{ChildRef, SupervisorSpec, worker};
+use ractor::{ActorProcessingErr, ActorRef};
 
-type Done<T> = Result<T, ActorProcessingErr>;
-type LedgerRef = ChildRef<Msg>;
+/// A part of a shop. A plain ractor actor: nothing in it knows of supervision.
+struct Part;
 
-/// Keeps a balance. A plain ractor actor: nothing in it knows of supervision.
-struct Ledger;
-
-enum Msg {
-    Book(i64, RpcReplyPort<i64>),
-    Audit,
+enum Order {
+    Fail,
 }
 
-#[ractor::actor(message = Msg, state = i64, arguments = i64)]
-impl Ledger {
-    async fn pre_start(&self, _me: ActorRef<Msg>, opening: i64) -> Done<i64> {
-        Ok(opening)
-    }
-
-    async fn handle(&self, _me: ActorRef<Msg>, message: Msg, balance: &mut i64) -> Done<()> {
-        match message {
-            Msg::Book(amount, answer) => {
-                *balance += amount;
-                answer.send(*balance)?;
-            }
-            Msg::Audit => return Err("the books do not balance".into()),
-        }
-        Ok(())
+#[ractor::actor(message = Order)]
+impl Part {
+    async fn handle(
+        &self,
+        _myself: ActorRef<Order>,
+        Order::Fail: Order,
+        _state: &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        // An error is a crash, and so is a panic: what follows is the supervisor's to decide.
+        Err("the cache is corrupt".into())
     }
 }
 
-/// Holds a ref to the ledger, which outlives the ledger's restarts.
-struct Rates;
-
-#[ractor::actor(message = (), state = LedgerRef, arguments = LedgerRef)]
-impl Rates {
-    async fn pre_start(&self, _me: ActorRef<()>, ledger: LedgerRef) -> Done<LedgerRef> {
-        Ok(ledger)
-    }
-}
-
-async fn sweep(stop: Stop) {
-    stop.requested().await;
-}
-
-/// A dead ledger takes those after it with it; a dead sweep takes nobody.
-fn shop(ledger: &LedgerRef) -> SupervisorSpec {
-    let to_ledger = ledger.clone();
-    SupervisorSpec::rest_for_one("shop")
+/// The database is there before the cache, and the cache before the web server.
+fn shop(strategy: Strategy, cache: &ChildRef<Order>) -> SupervisorSpec {
+    SupervisorSpec::new("shop", strategy)
         .intensity(5, Duration::from_secs(30)) // the 6th restart within 30 s escalates
-        .child(worker("ledger", || (Ledger, 10)).bind(ledger))
-        .child(worker("rates", move || (Rates, to_ledger.clone())).restart(Restart::Transient))
-        .child(task("sweep", sweep))
+        .child(worker("db", || (Part, ())))
+        .child(worker("cache", || (Part, ())).bind(cache))
+        .child(worker("web", || (Part, ())).shutdown(Duration::from_secs(2)))
 }
 
-/// Prints the events up to the wanted one.
-async fn print(events: &mut Subscription, until: &str, wanted: EventKind) {
+/// Crashes the cache, and prints what happens until `last` has started again.
+async fn crash(strategy: Strategy, last: &str) -> Result<(), Box<dyn Error>> {
+    let cache = ChildRef::unbound(); // valid across all restarts of the cache
+    let tree = shop(strategy, &cache).start().await?;
+    let mut events = tree.events().subscribe(100);
+    println!("{strategy:?}");
+    cache.cast(Order::Fail)?;
     while let Some(event) = events.recv().await {
         println!("  {event}");
-        if event.path.as_str() == until && event.kind == wanted {
+        if event.path.as_str() == last && event.kind == EventKind::Started {
             break;
         }
     }
+    println!("{}", tree.snapshot());
+    tree.stop().await; // the web server first, the database last
+    Ok(())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let ledger = ChildRef::unbound();
-    let tree = shop(&ledger).start_in(Setting::default()).await?;
-    println!("{}", tree.snapshot());
-    println!("balance {}", ledger.call(|answer| Msg::Book(2, answer)).await?);
-
-    println!("the ledger fails");
-    let mut events = tree.events().subscribe(100);
-    ledger.cast(Msg::Audit).map_err(|undelivered| undelivered.why)?;
-    print(&mut events, "shop/sweep", EventKind::Started).await;
-    println!("balance {}", ledger.call(|answer| Msg::Book(2, answer)).await?);
-
-    println!("the shop closes");
-    let ended = tree.stop().await;
-    drop(tree);
-    print(&mut events, "shop", EventKind::Exited(ended.reason)).await;
-    Ok(())
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    crash(Strategy::OneForOne, "shop/cache").await?;
+    crash(Strategy::OneForAll, "shop/web").await?;
+    crash(Strategy::RestForOne, "shop/web").await
 }

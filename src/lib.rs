@@ -51,3 +51,8 @@ pub mod sim;
 #[cfg(all(doctest, feature = "cluster"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the page on supervision, compiled and run by `cargo test`.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/supervision.md")]
+struct Supervision;

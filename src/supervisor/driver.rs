@@ -207,6 +207,9 @@ impl Driver {
             Output::BackingOff(child, delay) => {
                 self.show(child);
                 *cause = Some(self.emit_child(child, EventKind::BackingOff { delay }, *cause));
+                if let Some(seat) = self.seats.get_mut(&child) {
+                    seat.cause = *cause;
+                }
             }
             Output::Rest(child) => self.rest(child, *cause),
             Output::Forget(child) => self.forget(child, *cause),
@@ -229,6 +232,8 @@ impl Driver {
         let Some(seat) = self.seats.get_mut(&child) else { return };
         let (hand, leash) = Hand::new();
         seat.incarnation += 1;
+        // A start that time alone brings is due to the restart that waited.
+        let cause = cause.or(seat.cause);
         let plan = seat.plan.clone();
         *seat = Seat { hand: Some(hand), cause, ..Seat::new(plan.clone(), seat.incarnation) };
         let incarnation = seat.incarnation;
@@ -284,15 +289,23 @@ impl Driver {
     }
 
     fn rest(&mut self, child: usize, cause: Option<EventId>) {
+        if self.blueprint.is_dynamic {
+            // Source: OTP stdlib, `supervisor:del_child/2`: a dynamic supervisor lists nobody who
+            // does not run. Refused if it ends, and then it does not matter.
+            self.feed(Input::Delete(child), cause);
+            if self.machine.status(child).is_none() {
+                return;
+            }
+        }
         self.close(child, cause);
         self.show(child);
-        self.settle_waiting(child);
+        self.settle_waiting(child, true);
     }
 
     fn forget(&mut self, child: usize, cause: Option<EventId>) {
         self.close(child, cause);
-        self.settle_waiting(child);
         self.blueprint.board.remove(child);
+        self.settle_waiting(child, true);
         if let Some(seat) = self.seats.remove(&child) {
             let dropped = exit::quietly(move || drop(seat));
             if let Err(panic) = dropped {

@@ -92,6 +92,7 @@ impl ChildSpec {
     /// Checks the spec as that of the child `key` of a running supervisor.
     pub(super) fn draw_as(mut self, supervisor: &Blueprint, key: usize) -> Result<ChildPlan, Flaw> {
         if supervisor.is_dynamic {
+            Place::below(&supervisor.path).of(&self.name)?;
             self.name = format!("{}-{key}", self.name);
         }
         self.draw(&Place::below(&supervisor.path), supervisor.auto_shutdown)

@@ -33,7 +33,7 @@ impl Driver {
                 Ok(child) => {
                     self.wait_for(child, Waiting::Down(answer));
                     self.feed(Input::Terminate(child), None);
-                    self.settle_waiting(child);
+                    self.settle_waiting(child, false);
                 }
                 Err(error) => reply(answer, Err(error)),
             },
@@ -119,15 +119,17 @@ impl Driver {
         self.waiting.entry(child).or_default().push(waiting);
     }
 
-    /// Answers whoever waits for what the child has become.
-    pub(super) fn settle_waiting(&mut self, child: usize) {
+    /// Answers whoever waits for what the child has become; `is_down`: its incarnation has ended,
+    /// whatever comes next.
+    pub(super) fn settle_waiting(&mut self, child: usize, is_down: bool) {
         let Some(waiting) = self.waiting.remove(&child) else { return };
         let status = self.machine.status(child);
         let (mut stay, mut done) = (Vec::new(), Vec::new());
         for one in waiting {
             let over = match (&one, status) {
                 (_, Some(Status::Resting) | None) | (Waiting::Up(_), Some(Status::Up)) => true,
-                (Waiting::Up(_) | Waiting::Down(_), Some(_)) => false,
+                (Waiting::Down(_), Some(_)) => is_down,
+                (Waiting::Up(_), Some(_)) => false,
             };
             if over { done.push(one) } else { stay.push(one) }
         }

@@ -29,7 +29,7 @@ impl Driver {
                 }
                 let id = self.emit_child(child, EventKind::Started, cause);
                 self.feed(Input::Started(child), Some(id));
-                self.settle_waiting(child);
+                self.settle_waiting(child, false);
             }
             Told::Fell(_) => self.feed(Input::Fell(child), None),
             Told::Exited(Exit { declined: true, .. }) => {

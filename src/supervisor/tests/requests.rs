@@ -303,6 +303,68 @@ async fn s56_one_off_tasks_and_a_limit_of_children() {
     }
 }
 
+/// OTP: `supervisor:del_child/2`. A pool must not fill up with children that have done their work.
+#[tokio::test(start_paused = true)]
+async fn a_dynamic_supervisor_lists_nobody_who_does_not_run() {
+    for restart in [Restart::Permanent, Restart::Transient, Restart::Temporary] {
+        let (tree, mut seen) = started(SupervisorSpec::dynamic("pool").max_children(1)).await;
+        let pool = tree.root();
+        let added = pool.start_child(sleeper("a").restart(restart)).await.expect("it starts");
+        let name = added.expect("it is listed").name;
+        assert_eq!(pool.terminate_child(&name).await, Ok(()));
+        assert_eq!(counts(&tree), [0, 0, 0, 0], "{restart:?}");
+        let gone = RequestError::NotFound(path("pool/a-0"));
+        assert_eq!(pool.terminate_child(&name).await, Err(gone.clone()));
+        assert_eq!(pool.restart_child(&name).await, Err(gone));
+        let done = task("b", |_stop: Stop| async {});
+        let once = if restart == Restart::Permanent { Restart::Transient } else { restart };
+        pool.start_child(done.restart(once)).await.expect("there is room");
+        seen.exited("pool/b-1").await;
+        while counts(&tree) != [0, 0, 0, 0] {
+            tokio::task::yield_now().await;
+        }
+        pool.start_child(sleeper("c")).await.expect("there is room again");
+    }
+    let pool = started(SupervisorSpec::dynamic("pool")).await.0;
+    let nameless = pool.root().start_child(sleeper("")).await;
+    assert!(matches!(nameless, Err(RequestError::Invalid { field: "name", .. })), "{nameless:?}");
+}
+
+/// The child is down in between, which is what was asked for; that its group brings it back does
+/// not keep whoever asked waiting.
+#[tokio::test(start_paused = true)]
+async fn a_request_to_terminate_is_answered_although_the_group_brings_the_child_back() {
+    let (scene, a) = (Scene::new(), ChildRef::unbound());
+    let slow = task("slow", |stop: Stop| async move {
+        stop.requested().await;
+        TokioClock::new().sleep(secs(3)).await;
+    });
+    let spec = SupervisorSpec::one_for_all("top").child(scene.probe("a").bind(&a)).child(slow);
+    let (tree, mut seen) = started(spec).await;
+    let root = tree.root();
+    let clock = TokioClock::new();
+    let asked = clock.now();
+    let (done, ()) = tokio::join!(root.terminate_child("slow"), async {
+        seen.until("top/slow", |kind| *kind == EventKind::Stopping).await;
+        a.cast(Do::Act(Act::Panic)).expect("it lives");
+    });
+    assert_eq!(done, Ok(()));
+    assert!(clock.now().since(asked) < secs(4), "when it was down");
+    assert_eq!(seen.up("top/slow").await, 2);
+}
+
+/// A chain of causes leads through the time that was waited.
+#[tokio::test(start_paused = true)]
+async fn a_start_after_a_backoff_names_its_cause() {
+    let (scene, a) = (Scene::new(), ChildRef::unbound());
+    let child = scene.probe("a").backoff(secs(1)..=secs(9)).bind(&a);
+    let (_tree, mut seen) = started(SupervisorSpec::one_for_one("top").child(child)).await;
+    a.cast(Do::Act(Act::Panic)).expect("it lives");
+    let waits = seen.until("top/a", |kind| matches!(kind, EventKind::BackingOff { .. })).await;
+    let start = seen.until("top/a", |kind| *kind == EventKind::Started).await;
+    assert_eq!(start.cause, Some(waits.id));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_child_may_decline() {
     struct Shy;
