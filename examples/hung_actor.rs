@@ -9,7 +9,7 @@
 //!   #4 app/limited.1 hung: a message in hand for more than 200ms
 //!   #5 app/limited.1 killing (by #4)
 //!   #6 app/limited.1 exited: hung (by #5)
-//!   #7 app/limited.1 1 dead letters (by #6)
+//!   #7 app/limited.1 dead letters: 1 (by #6)
 //!   #8 app/limited.1 restarting, 1 within the period (by #6)
 //!   #9 app/limited.2 started (by #8)
 //! an answer

@@ -168,7 +168,7 @@ impl fmt::Display for EventKind {
             Self::RolledBack { from, to: None } => {
                 write!(f, "rolled back from generation {from} to the initial state")
             }
-            Self::DeadLetters { count } => write!(f, "{count} dead letters"),
+            Self::DeadLetters { count } => write!(f, "dead letters: {count}"),
             Self::Escalated => f.write_str("escalated"),
             Self::AutoShutdown => f.write_str("shutting down with a significant child"),
             Self::ShuttingDown => f.write_str("shutting down"),

@@ -116,7 +116,7 @@ fn every_kind_says_what_happened_and_has_its_own_name() {
             "abandoned: abandoned",
             "rolled_back: rolled back from generation 3 to 2",
             "rolled_back: rolled back from generation 3 to the initial state",
-            "dead_letters: 4 dead letters",
+            "dead_letters: dead letters: 4",
             "escalated: escalated",
             "auto_shutdown: shutting down with a significant child",
             "shutting_down: shutting down",

@@ -285,6 +285,15 @@ impl Board {
         }
     }
 
+    /// The supervisor has ended for good: no child that is down will be started.
+    pub(super) fn rest(&self) {
+        for row in self.inner.lock().rows.values_mut() {
+            if row.status != ChildStatus::Stuck {
+                row.status = ChildStatus::Resting;
+            }
+        }
+    }
+
     /// Notes a restart, which counts for `period`.
     pub(super) fn restarted(&self, now: Instant, intensity: Intensity) {
         let recent = &mut self.inner.lock().recent;

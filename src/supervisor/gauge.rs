@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::base::{Clock, Instant};
 
@@ -21,6 +21,7 @@ pub(super) struct Gauge {
     ceiling: AtomicU64,
     /// How many may wait.
     limit: u64,
+    closed: AtomicBool,
     shell: Shelf,
 }
 
@@ -45,7 +46,8 @@ impl Gauge {
     pub(super) fn new(limit: u64, clock: Option<Arc<dyn Clock>>) -> Self {
         let (settled, seen) = (AtomicU64::new(0), AtomicU64::new(0));
         let shell = Shelf { settled, seen, began: AtomicU64::new(IDLE), clock };
-        Self { admitted: AtomicU64::new(0), ceiling: AtomicU64::new(limit), limit, shell }
+        let (admitted, ceiling) = (AtomicU64::new(0), AtomicU64::new(limit));
+        Self { admitted, ceiling, limit, closed: AtomicBool::new(false), shell }
     }
 
     /// Lets one message in, if fewer than the limit wait.
@@ -75,7 +77,23 @@ impl Gauge {
     fn raise(&self, admitted: u64) -> bool {
         let ceiling = self.shell.settled.load(Ordering::Acquire) + self.limit;
         self.ceiling.fetch_max(ceiling, Ordering::Relaxed);
+        if self.is_closed() {
+            // It may have been closed meanwhile, and the ceiling just been put back.
+            self.ceiling.store(0, Ordering::Relaxed);
+            return false;
+        }
         admitted < ceiling
+    }
+
+    /// Lets nothing in any more: the incarnation is about to end.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.ceiling.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether it lets nothing in any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Lets one message in, whatever waits.

@@ -186,6 +186,7 @@ impl Launch for Arc<Blueprint> {
 
     fn close(&self) -> u64 {
         *self.board.door.write() = Door::Closed;
+        self.board.rest();
         self.board.rows().iter().map(|row| row.plan.launch.close()).sum()
     }
 }

@@ -24,6 +24,24 @@ pub(super) struct Shell<A> {
     has_given_way: AtomicBool,
 }
 
+/// Closes the mailbox to further messages when a handler fails, panics or is dropped: what is sent
+/// from then on is for the next incarnation.
+struct Failing<'a>(Option<&'a Gauge>);
+
+impl Failing<'_> {
+    fn has_not(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        if let Some(gauge) = self.0 {
+            gauge.close();
+        }
+    }
+}
+
 impl<A> Shell<A> {
     pub(super) fn new(actor: A, gauge: Option<Arc<Gauge>>) -> Self {
         Self { actor, gauge, has_given_way: AtomicBool::new(false) }
@@ -85,7 +103,11 @@ impl<A: Actor> Shell<A> {
             gauge.settle();
         }
         self.begin();
+        let failing = Failing(self.gauge.as_deref());
         let done = self.actor.handle(myself, message, state).await;
+        if done.is_ok() {
+            failing.has_not();
+        }
         self.rest();
         done
     }

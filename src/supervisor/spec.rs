@@ -10,7 +10,7 @@ use ractor::Actor;
 use super::api::SupervisorRef;
 use super::check::{Flaw, Place, rule_of};
 use super::launch::{Launch, TaskLaunch};
-use super::options::{ChildOptions, say_options};
+use super::options::{ChildOptions, SPAN_MAX, say_options};
 use super::plan::{Blueprint, ChildPlan};
 use super::task::{Outcome, Stop};
 use super::tree::{Setting, StartError, Tree};
@@ -246,6 +246,13 @@ impl SupervisorSpec {
         let path = place.of(&self.name)?;
         if let Err(error) = self.intensity.validate() {
             return Err(Flaw::new(&path, "intensity", error.to_string()));
+        }
+        if self.intensity.period > SPAN_MAX {
+            return Err(Flaw::new(
+                &path,
+                "intensity",
+                format!("a period has at most {SPAN_MAX:?}"),
+            ));
         }
         if self.is_dynamic && !self.children.is_empty() {
             let why = "a dynamic supervisor starts its children by request alone";

@@ -39,6 +39,11 @@ impl fmt::Debug for Stop {
 }
 
 /// What a task may return: nothing, or a result whose error is an abnormal exit.
+#[diagnostic::on_unimplemented(
+    message = "a task returns nothing or a `Result<(), E>`, not `{Self}`",
+    note = "a body that never ends has no type of its own: end its loop when `Stop` asks for it, \
+            or write `#[allow(unreachable_code)] ()` after it"
+)]
 pub trait Outcome {
     /// As ractor wants it.
     ///

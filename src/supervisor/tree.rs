@@ -308,7 +308,10 @@ impl Root {
                 }
             }
         };
-        self.blueprint.close();
+        let count = self.blueprint.close();
+        if count > 0 {
+            self.emit(EventKind::DeadLetters { count }, None);
+        }
         let cause = word.as_ref().and_then(|word| word.cause);
         let unsaid = || exit::reason(None, panic, stopping);
         let reason = word.map_or_else(unsaid, |word| word.reason);

@@ -38,7 +38,7 @@ pub(super) struct ActorLaunch<A: Actor> {
     make: Make<A>,
     bind: Option<ChildRef<A::Msg>>,
     hold: usize,
-    mailbox: usize,
+    mailbox: Option<usize>,
     handler_limit: Option<Duration>,
     probe: Option<Probe<A::Msg>>,
 }
@@ -52,7 +52,7 @@ impl<A: Actor> Worker<A> {
             make: Arc::new(make),
             bind: None,
             hold: 0,
-            mailbox: MAILBOX_DEFAULT,
+            mailbox: None,
             handler_limit: None,
             probe: None,
         };
@@ -95,7 +95,7 @@ impl<A: Actor> Worker<A> {
     /// [`MAILBOX_DEFAULT`] if nothing is said; at least 1, at most [`MAILBOX_MAX`].
     #[must_use]
     pub fn mailbox(mut self, messages: usize) -> Self {
-        self.launch.mailbox = messages;
+        self.launch.mailbox = Some(messages);
         self
     }
 
@@ -142,12 +142,16 @@ impl<A: Actor> fmt::Debug for Worker<A> {
 }
 
 impl<A: Actor> ActorLaunch<A> {
+    fn mailbox(&self) -> usize {
+        self.mailbox.unwrap_or(MAILBOX_DEFAULT)
+    }
+
     /// The counters of one incarnation, if anybody wants to know them.
     fn gauge(&self, post: &Post) -> Option<Arc<Gauge>> {
         let clock = self.handler_limit.map(|_| post.setting.clock.clone());
         let wanted = self.bind.is_some() || clock.is_some();
         // At most MAILBOX_MAX.
-        let limit = u64::try_from(self.mailbox).unwrap_or(u64::MAX);
+        let limit = u64::try_from(self.mailbox()).unwrap_or(u64::MAX);
         wanted.then(|| Arc::new(Gauge::new(limit, clock)))
     }
 }
@@ -176,12 +180,17 @@ impl<A: Actor> Launch for ActorLaunch<A> {
     }
 
     fn objection(&self) -> Option<Objection> {
-        if self.mailbox == 0 || self.mailbox > MAILBOX_MAX {
+        let mailbox = self.mailbox();
+        if mailbox == 0 || mailbox > MAILBOX_MAX {
             return Some(("mailbox", format!("it must be 1 to {MAILBOX_MAX} messages")));
         }
-        if self.hold > self.mailbox {
-            let why = format!("it must be at most the mailbox's {} messages", self.mailbox);
+        if self.hold > mailbox {
+            let why = format!("it must be at most the mailbox's {mailbox} messages");
             return Some(("hold", why));
+        }
+        if self.bind.is_none() && (self.hold > 0 || self.mailbox.is_some()) {
+            let field = if self.hold > 0 { "hold" } else { "mailbox" };
+            return Some((field, "it is about messages of a ref: bind one".to_owned()));
         }
         let limit = self.handler_limit.and_then(|limit| span_objection("handler_limit", limit));
         limit.or_else(|| self.probe.as_ref()?.objection())

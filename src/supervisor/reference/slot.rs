@@ -43,7 +43,7 @@ impl<M: Message> Life<M> {
     fn offer(&self, message: M) -> Result<(), Refused<M>> {
         if self.gauge.admit() {
             self.pass(message).map_err(Refused::Ended)
-        } else if self.actor.get_status() >= ActorStatus::Draining {
+        } else if self.gauge.is_closed() || self.actor.get_status() >= ActorStatus::Draining {
             Err(Refused::Ended(message))
         } else {
             Err(Refused::Full(message))

@@ -187,6 +187,28 @@ async fn messages_lost_with_an_incarnation_are_counted_as_dead_letters() {
     assert_eq!((&letters.kind, child.dead_letters()), (&EventKind::DeadLetters { count: 3 }, 3));
 }
 
+/// Who hears of a crash and asks again at once must not ask the incarnation that crashes.
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_a_crash_is_held_for_the_next_incarnation() {
+    for what in [Act::Fail, Act::Panic] {
+        let (scene, child) = (Scene::new(), ChildRef::unbound());
+        let probe = scene.probe("a").hold(10).bind(&child);
+        let spec = SupervisorSpec::one_for_one("top").intensity(100, HOUR).child(probe);
+        let (tree, _seen) = started(spec).await;
+        for life in 1..=50 {
+            assert_eq!(child.call(Do::Ping).await, Ok(life), "{what:?}");
+            child.cast(Do::Act(what)).expect("it lives");
+            // The handler has failed by now; its task has not ended.
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(child.dead_letters(), 0, "{what:?}");
+        assert_eq!(tree.stop().await, ended(ExitReason::Shutdown));
+        let all_at_rest =
+            |child: &crate::supervisor::ChildSnapshot| child.status == ChildStatus::Resting;
+        assert!(tree.which_children().iter().all(all_at_rest), "{:?}", tree.which_children());
+    }
+}
+
 /// On real time: a task that never yields cannot be killed, and is stuck 5 s later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_child_may_be_abandoned_for_a_new_one() {

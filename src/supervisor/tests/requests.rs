@@ -59,6 +59,8 @@ async fn s05_every_bad_spec_is_refused_by_field_and_every_good_one_accepted() {
         ("shutdown", any, Box::new(|| sleeper("a").shutdown(Duration::MAX))),
         ("handler_limit", any, Box::new(|| probe().handler_limit(zero).into())),
         ("mailbox", any, Box::new(|| probe().mailbox(0).into())),
+        ("mailbox", any, Box::new(|| probe().mailbox(9).into())),
+        ("hold", any, Box::new(|| probe().hold(9).into())),
         ("probe", any, Box::new(|| probe().probe(zero, one, Do::Ping).into())),
         ("probe", any, Box::new(|| probe().probe(one, zero, Do::Ping).into())),
     ];
