@@ -5,6 +5,7 @@ mod control;
 mod exit;
 #[cfg(feature = "cluster")]
 mod id;
+mod keyed;
 mod seam;
 mod time;
 #[cfg(feature = "cluster")]
@@ -21,6 +22,7 @@ pub use exit::ExitReason;
 pub use id::{
     Boot, ClusterId, Epoch, NAME_BYTES_MAX, NameError, NodeId, ShardId, StoreId, Version, VoterId,
 };
+pub(crate) use keyed::Keyed;
 #[cfg(feature = "cluster")]
 pub use net::{Io, Listener, Net, Stream, TokioNet};
 #[cfg(feature = "cluster")]

@@ -5,12 +5,12 @@
 //!
 //! # How a supervisor carries out its decisions
 //! Each start runs in a task of its own, the *keeper*. A worker that has started is handed to its
-//! supervisor's *reaper*, one task that waits until the tasks of all workers have ended, and only
-//! then reports the exit; a supervisor's keeper stays with it. So
+//! supervisor with a *bell*, a waker at its task, which rings when that task has ended, and not
+//! before; a supervisor's keeper stays with it. So
 //! - a slow start never blocks the supervisor, which answers and stops at any time;
 //! - a replacement never overlaps the one it replaces: what the old one held (a port, a lock) is
 //!   free, because its task has ended and its state was dropped;
-//! - when a supervisor is killed its reaper and keepers kill what they hold, and its own supervisor
+//! - a supervisor that is killed, and its keepers, kill what they hold, and its own supervisor
 //!   waits until the whole subtree is gone before it starts a new one;
 //! - a worker that runs costs no task besides its own.
 //!
@@ -18,6 +18,7 @@
 //! kills its children without order and without waiting.
 
 mod api;
+mod bell;
 mod board;
 mod check;
 mod checkpoint;
@@ -29,7 +30,6 @@ mod keeper;
 mod launch;
 mod options;
 mod plan;
-mod reaper;
 mod reference;
 mod retrying;
 mod run;

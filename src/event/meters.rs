@@ -155,7 +155,11 @@ impl Meters {
 
 /// The metrics of a tree, by the path of the supervisor. Only looked up.
 #[derive(Debug, Default)]
-pub(super) struct Registry(HashMap<Box<str>, Arc<Meters>>);
+pub(super) struct Registry {
+    named: HashMap<Box<str>, Arc<Meters>>,
+    /// The one that was asked for last: most events come in rows of one supervisor.
+    last: Option<(Box<str>, Arc<Meters>)>,
+}
 
 impl Registry {
     /// The metrics of the supervisor to which, or to whose child, it happened.
@@ -163,16 +167,27 @@ impl Registry {
         let path = happened.path;
         let own = happened.kind.is_of_supervisor();
         let supervisor = path.parent().filter(|_| !own).unwrap_or(path.as_str());
-        let is_named = self.0.contains_key(supervisor) || self.0.len() < SUPERVISORS_MAX;
-        let named = if is_named { supervisor } else { OTHER_SUPERVISORS };
-        if let Some(meters) = self.0.get(named) {
+        if let Some((last, meters)) = &self.last
+            && **last == *supervisor
+        {
             return meters.clone();
         }
-        if self.0.is_empty() {
+        let meters = self.look_up(supervisor);
+        self.last = Some((supervisor.into(), meters.clone()));
+        meters
+    }
+
+    fn look_up(&mut self, supervisor: &str) -> Arc<Meters> {
+        let is_named = self.named.contains_key(supervisor) || self.named.len() < SUPERVISORS_MAX;
+        let named = if is_named { supervisor } else { OTHER_SUPERVISORS };
+        if let Some(meters) = self.named.get(named) {
+            return meters.clone();
+        }
+        if self.named.is_empty() {
             describe();
         }
         let meters = Arc::new(Meters::new(named));
-        self.0.insert(named.into(), meters.clone());
+        self.named.insert(named.into(), meters.clone());
         meters
     }
 }

@@ -1,11 +1,11 @@
 //! The children, and who of them stands where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::backoff::Row;
 use super::intensity::Window;
 use super::{Backoff, Intensity, Restart, Rule, Shutdown, Status};
-use crate::base::Instant;
+use crate::base::{Instant, Keyed};
 
 /// A start that is not a restart, and what its failure means. It holds until the child is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ struct Marks {
 pub(super) struct List {
     grouped: bool,
     next_key: usize,
-    children: BTreeMap<usize, Child>,
+    children: Keyed<Child>,
     live: BTreeSet<usize>,
     due: BTreeSet<usize>,
     resting: BTreeSet<usize>,
@@ -166,34 +166,34 @@ impl List {
         let (key, child) = (self.next_key, Child::new(rule, Trial::Added));
         self.next_key += 1;
         let marks = child.marks(self.grouped);
-        self.children.insert(key, child);
+        self.children.push(key, child);
         self.index(key, Marks::default(), marks);
         key
     }
 
     /// Takes a child off the list.
     pub(super) fn remove(&mut self, key: usize) {
-        if let Some(child) = self.children.remove(&key) {
+        if let Some(child) = self.children.remove(key) {
             let marks = child.marks(self.grouped);
             self.index(key, marks, Marks::default());
         }
     }
 
     pub(super) fn get(&self, key: usize) -> Option<&Child> {
-        self.children.get(&key)
+        self.children.get(key)
     }
 
     pub(super) fn status(&self, key: usize) -> Option<Status> {
-        self.children.get(&key).map(|child| child.status)
+        self.children.get(key).map(|child| child.status)
     }
 
     /// What the child has of backoff and budget.
     pub(super) fn extra(&self, key: usize) -> Option<&Extra> {
-        self.children.get(&key)?.extra.as_deref()
+        self.children.get(key)?.extra.as_deref()
     }
 
     pub(super) fn extra_mut(&mut self, key: usize) -> Option<&mut Extra> {
-        self.children.get_mut(&key)?.extra.as_deref_mut()
+        self.children.get_mut(key)?.extra.as_deref_mut()
     }
 
     pub(super) fn set(&mut self, key: usize, status: Status) {
@@ -272,7 +272,7 @@ impl List {
     }
 
     fn change(&mut self, key: usize, change: impl FnOnce(&mut Child)) {
-        let Some(child) = self.children.get_mut(&key) else { return };
+        let Some(child) = self.children.get_mut(key) else { return };
         let old = child.marks(self.grouped);
         change(child);
         let new = child.marks(self.grouped);
@@ -301,9 +301,9 @@ impl List {
     pub(super) fn check(&self) {
         let mut fresh = Self { grouped: self.grouped, ..Self::default() };
         let mut starting = 0;
-        for (key, child) in &self.children {
-            assert!(*key < self.next_key, "{key} was not given yet");
-            fresh.index(*key, Marks::default(), child.marks(self.grouped));
+        for (key, child) in self.children.iter() {
+            assert!(key < self.next_key, "{key} was not given yet");
+            fresh.index(key, Marks::default(), child.marks(self.grouped));
             starting += usize::from(child.status == Status::Starting);
             let (status, doom) = (child.status, child.doom);
             assert!(doom == Doom::None || status.live(), "{key} {status:?} is terminated already");

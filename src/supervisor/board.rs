@@ -1,7 +1,7 @@
 //! What a supervisor shows of its children: a board that can be read at any time, also while the
 //! supervisor is busy or gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::driver::Note;
 use super::exit;
 use super::plan::ChildPlan;
-use crate::base::{Clock, ExitReason, Instant};
+use crate::base::{Clock, ExitReason, Instant, Keyed};
 use crate::event::{EventId, Path};
 use crate::restart::{Intensity, Restart, Shutdown, Strategy};
 
@@ -186,7 +186,7 @@ pub(super) enum Door {
 #[derive(Default)]
 struct Inner {
     /// By key, which is the order of the list.
-    rows: BTreeMap<usize, Row>,
+    rows: Keyed<Row>,
     /// Incarnations and restarts of the declared children, also while they are not listed.
     lives: Vec<(u64, u64)>,
     last_word: Option<LastWord>,
@@ -226,7 +226,7 @@ impl Board {
             });
             std::mem::replace(rows, listed.enumerate().collect())
         };
-        for (_, added) in old.range(children.len()..) {
+        for (_, added) in old.iter().filter(|(key, _)| *key >= children.len()) {
             added.plan.launch.close();
         }
         drop_quietly(old);
@@ -235,14 +235,14 @@ impl Board {
     /// Lists a child that was added.
     pub(super) fn add(&self, child: usize, plan: Arc<ChildPlan>) {
         let row = Row { plan, status: ChildStatus::Waiting, incarnation: 0, restarts: 0 };
-        self.inner.lock().rows.insert(child, row);
+        self.inner.lock().rows.push(child, row);
     }
 
     /// Lists a child no longer.
     pub(super) fn remove(&self, child: usize) {
         let row = {
             let mut inner = self.inner.lock();
-            let row = inner.rows.remove(&child);
+            let row = inner.rows.remove(child);
             if let Some(row) = &row
                 && let Some(life) = inner.lives.get_mut(child)
             {
@@ -254,7 +254,7 @@ impl Board {
     }
 
     pub(super) fn row(&self, child: usize) -> Option<Row> {
-        self.inner.lock().rows.get(&child).cloned()
+        self.inner.lock().rows.get(child).cloned()
     }
 
     pub(super) fn rows(&self) -> Vec<Row> {
@@ -264,7 +264,7 @@ impl Board {
     /// The key of the listed child of this name. Walks the list.
     pub(super) fn key_of(&self, name: &str) -> Option<usize> {
         let inner = self.inner.lock();
-        inner.rows.iter().find(|(_, row)| *row.plan.name == *name).map(|(key, _)| *key)
+        inner.rows.iter().find(|(_, row)| row.plan.name() == name).map(|(key, _)| key)
     }
 
     /// Counts without a copy of the list.
@@ -273,14 +273,14 @@ impl Board {
         let mut counts = Counts { specs: inner.rows.len(), ..Counts::default() };
         for row in inner.rows.values() {
             counts.active += usize::from(row.status == ChildStatus::Running);
-            counts.supervisors += usize::from(row.plan.below.is_some());
+            counts.supervisors += usize::from(row.plan.below().is_some());
         }
         counts.workers = counts.specs - counts.supervisors;
         counts
     }
 
     pub(super) fn change(&self, child: usize, change: impl FnOnce(&mut Row)) {
-        if let Some(row) = self.inner.lock().rows.get_mut(&child) {
+        if let Some(row) = self.inner.lock().rows.get_mut(child) {
             change(row);
         }
     }
@@ -329,9 +329,9 @@ fn drop_quietly<T>(plans: T) {
     }
 }
 
-fn note_lives(rows: &BTreeMap<usize, Row>, lives: &mut [(u64, u64)]) {
+fn note_lives(rows: &Keyed<Row>, lives: &mut [(u64, u64)]) {
     for (child, life) in lives.iter_mut().enumerate() {
-        if let Some(row) = rows.get(&child) {
+        if let Some(row) = rows.get(child) {
             *life = (row.incarnation, row.restarts);
         }
     }

@@ -17,13 +17,13 @@ use self::asks::Waiting;
 pub(super) use self::ends::start_reason;
 use self::seat::Seat;
 use super::api::Ask;
+use super::bell::{Fate, outlive};
 use super::board::{Door, LastWord};
 use super::exit::{self, Word};
 use super::keeper::{Desk, Hand, Report, Watch, keep};
 use super::launch::{Fault, Post};
 use super::plan::{Blueprint, ChildPlan};
-use super::reaper::{ARRIVALS_MAX, Arrival, Fate, reap};
-use crate::base::{ExitReason, Instant};
+use crate::base::{ExitReason, Instant, Keyed};
 use crate::event::{EventId, EventKind};
 use crate::restart::{End, Input, Output, Restarts};
 
@@ -36,7 +36,7 @@ pub(super) enum Note {
     Shutdown(Option<EventId>),
     /// From the keeper of a child.
     Report(Report),
-    /// From the reaper, of a worker.
+    /// Of a worker: it hangs, or its task has ended.
     Fate { child: usize, incarnation: u64, fate: Fate },
     /// From a user.
     Ask(Ask),
@@ -116,20 +116,36 @@ pub(super) struct Driver {
     blueprint: Arc<Blueprint>,
     post: Post,
     machine: Restarts,
-    seats: BTreeMap<usize, Seat>,
+    seats: Keyed<Seat>,
     /// What ractor said of actors whose end was not reported yet. Only looked up.
     words: HashMap<ActorId, Word>,
     /// Who waits for what becomes of a child.
     waiting: BTreeMap<usize, Vec<Waiting>>,
     up: Option<oneshot::Sender<Result<(), Fault>>>,
-    reaper: mpsc::Sender<Arrival>,
-    /// Dropped with the supervisor: the reaper then kills what is left.
-    _leash: oneshot::Sender<Infallible>,
     alive: Option<mpsc::Sender<Infallible>>,
     timer: Option<Timer>,
 }
 
+/// Cut off, it leaves no orphan.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 impl Driver {
+    /// What those hold that outlive the supervisor.
+    fn held(&self) -> super::bell::Held {
+        (self.alive.clone(), self.post.setting.clone())
+    }
+
+    /// Kills what is left; its supervisor's supervisor waits for that.
+    fn leave(&mut self) {
+        let tasks = self.seats.iter_mut().filter_map(Seat::orphan).collect();
+        outlive(tasks, self.held());
+        self.alive = None;
+    }
+
     fn new(
         me: ActorRef<Note>,
         blueprint: Arc<Blueprint>,
@@ -139,10 +155,6 @@ impl Driver {
         let setting = &post.setting;
         blueprint.board.begin(&blueprint.children);
         *blueprint.board.door.write() = Door::Open(me.clone(), setting.clock.clone());
-        let (reaper, arrivals) = mpsc::channel(ARRIVALS_MAX);
-        let (leash, held) = oneshot::channel();
-        let holds = (Some(alive.clone()), setting.clone());
-        tokio::spawn(reap(arrivals, held, me.clone(), holds));
         let seat = |(child, plan): (usize, &Arc<ChildPlan>)| {
             let lived = blueprint.board.row(child).map_or(0, |row| row.incarnation);
             (child, Seat::new(plan.clone(), lived))
@@ -153,8 +165,6 @@ impl Driver {
             words: HashMap::new(),
             waiting: BTreeMap::new(),
             up: None,
-            reaper,
-            _leash: leash,
             alive: Some(alive),
             timer: None,
             me,
@@ -192,7 +202,7 @@ impl Driver {
             Output::Stop(child) => {
                 self.show(child);
                 let id = self.emit_child(child, EventKind::Stopping, *cause);
-                if let Some(seat) = self.seats.get_mut(&child) {
+                if let Some(seat) = self.seats.get_mut(child) {
                     seat.stop(id);
                 }
             }
@@ -207,7 +217,7 @@ impl Driver {
             Output::BackingOff(child, delay) => {
                 self.show(child);
                 *cause = Some(self.emit_child(child, EventKind::BackingOff { delay }, *cause));
-                if let Some(seat) = self.seats.get_mut(&child) {
+                if let Some(seat) = self.seats.get_mut(child) {
                     seat.cause = *cause;
                 }
             }
@@ -215,7 +225,7 @@ impl Driver {
             Output::Forget(child) => self.forget(child, *cause),
             Output::Stuck(child) => {
                 self.show(child);
-                let by = self.seats.get(&child).and_then(|seat| seat.cause);
+                let by = self.seats.get(child).and_then(|seat| seat.cause);
                 *cause = Some(self.emit_child(child, EventKind::Stuck, by));
             }
             Output::Abandon(child) => self.abandon(child, cause),
@@ -229,7 +239,7 @@ impl Driver {
     }
 
     fn start(&mut self, child: usize, cause: Option<EventId>) {
-        let Some(seat) = self.seats.get_mut(&child) else { return };
+        let Some(seat) = self.seats.get_mut(child) else { return };
         let (hand, leash) = Hand::new();
         seat.incarnation += 1;
         // A start that time alone brings is due to the restart that waited.
@@ -250,7 +260,7 @@ impl Driver {
             cause,
             setting: self.post.setting.clone(),
         };
-        if let Some(recovery) = &plan.recovery {
+        if let Some(recovery) = plan.recovery() {
             recovery.begun(self.post.setting.clock.now());
         }
         let watch = Watch {
@@ -258,8 +268,7 @@ impl Driver {
             child,
             post,
             leash,
-            start_within: plan.start_within,
-            reaper: Some(self.reaper.clone()),
+            start_within: plan.start_within(),
             alive: self.alive.clone(),
         };
         tokio::spawn(keep(plan.launch.clone(), watch));
@@ -268,21 +277,22 @@ impl Driver {
 
     fn kill(&mut self, child: usize, cause: Option<EventId>) {
         self.show(child);
-        let Some(seat) = self.seats.get(&child) else { return };
+        let Some(seat) = self.seats.get(child) else { return };
         // One that did not stop in time is killed for what it was asked to stop for.
         let cause = if seat.asked { seat.cause } else { cause };
         let id = self.emit_child(child, EventKind::Killing, cause);
-        if let Some(seat) = self.seats.get_mut(&child) {
+        if let Some(seat) = self.seats.get_mut(child) {
             seat.kill(id);
         }
     }
 
     /// A stuck incarnation is left to itself: what it still says is of no interest.
     fn abandon(&mut self, child: usize, cause: &mut Option<EventId>) {
-        let Some(seat) = self.seats.get_mut(&child) else { return };
+        let Some(seat) = self.seats.get_mut(child) else { return };
         let by = seat.cause.take();
         let plan = seat.plan.clone();
-        *seat = Seat::new(plan, seat.incarnation);
+        let left = std::mem::replace(seat, Seat::new(plan, seat.incarnation));
+        outlive(left.task().into_iter().collect(), self.held());
         let id = self.emit_child(child, EventKind::Abandoned, by);
         self.clear_up(child, &ExitReason::Killed, id);
         *cause = Some(id);
@@ -306,7 +316,7 @@ impl Driver {
         self.close(child, cause);
         self.blueprint.board.remove(child);
         self.settle_waiting(child, true);
-        if let Some(seat) = self.seats.remove(&child) {
+        if let Some(seat) = self.seats.remove(child) {
             let dropped = exit::quietly(move || drop(seat));
             if let Err(panic) = dropped {
                 tracing::error!(panic, "a child's factory panicked in drop");
@@ -316,7 +326,7 @@ impl Driver {
 
     /// The child's refs lead nowhere from now on.
     fn close(&mut self, child: usize, cause: Option<EventId>) {
-        let Some(seat) = self.seats.get(&child) else { return };
+        let Some(seat) = self.seats.get(child) else { return };
         let count = seat.plan.launch.close();
         if count > 0 {
             self.emit_child(child, EventKind::DeadLetters { count }, cause);
@@ -339,13 +349,13 @@ impl Driver {
         self.answer(Err(fault));
         self.blueprint.board.say(LastWord { reason, cause });
         self.waiting.clear();
-        self.alive = None;
+        self.leave();
         self.me.stop(None);
     }
 
     fn start_failed(&mut self, child: usize) -> (ExitReason, Fault) {
         let path = self.blueprint.path.clone();
-        let seat = self.seats.get_mut(&child);
+        let seat = self.seats.get_mut(child);
         let at = seat.as_ref().map_or_else(|| path.clone(), |seat| seat.plan.path.clone());
         let fault = seat.and_then(|seat| seat.fault.take()).map_or_else(
             || {

@@ -61,6 +61,18 @@ pub(super) struct Watch<M> {
     pub(super) probe: Option<Probe<M>>,
 }
 
+impl<M> Default for Watch<M> {
+    fn default() -> Self {
+        Self { handler_limit: None, probe: None }
+    }
+}
+
+impl<M> Clone for Watch<M> {
+    fn clone(&self) -> Self {
+        Self { handler_limit: self.handler_limit, probe: self.probe.clone() }
+    }
+}
+
 impl<M: Message> Watch<M> {
     /// Completes when `actor` hangs, with how that was found out; never if it ends. None if
     /// there is nothing to watch for.

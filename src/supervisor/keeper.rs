@@ -10,11 +10,11 @@ use futures::future::{BoxFuture, OptionFuture};
 use ractor::{ActorCell, ActorId, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
+use super::bell::{Arrival, Worker};
 use super::board::LastWord;
 use super::driver::Note;
 use super::exit;
-use super::launch::{Fault, Launch, NoStart, Post, Running, StopWay};
-use super::reaper::Arrival;
+use super::launch::{Fault, Launch, NoStart, Post, Running};
 use crate::base::{ExitReason, Instant, within};
 use crate::event::EventId;
 
@@ -25,45 +25,53 @@ pub(super) struct Leash {
     pub(super) kill: oneshot::Receiver<()>,
 }
 
+/// A supervisor's end of a [`Leash`].
+#[derive(Debug)]
+pub(super) struct Orders {
+    stop: Option<oneshot::Sender<Option<EventId>>>,
+    kill: Option<oneshot::Sender<()>>,
+}
+
 /// A supervisor's hold on an incarnation.
 #[derive(Debug)]
 pub(super) enum Hand {
     /// By way of its keeper: while it starts, and of a supervisor as long as it lives.
-    Keeper { stop: Option<oneshot::Sender<Option<EventId>>>, kill: Option<oneshot::Sender<()>> },
+    Keeper(Box<Orders>),
     /// A worker that has started.
-    Worker { cell: ActorCell, stop: StopWay },
+    Worker(Worker),
 }
 
 impl Hand {
     pub(super) fn new() -> (Self, Leash) {
         let (give_stop, stop) = oneshot::channel();
         let (give_kill, kill) = oneshot::channel();
-        (Self::Keeper { stop: Some(give_stop), kill: Some(give_kill) }, Leash { stop, kill })
+        let orders = Orders { stop: Some(give_stop), kill: Some(give_kill) };
+        (Self::Keeper(Box::new(orders)), Leash { stop, kill })
     }
 
     /// Asks the incarnation to stop, because of the event `cause`.
     pub(super) fn stop(&mut self, cause: Option<EventId>) {
         match self {
-            Self::Keeper { stop, .. } => {
-                if let Some(stop) = stop.take() {
+            Self::Keeper(orders) => {
+                if let Some(stop) = orders.stop.take() {
                     // A keeper that is done has said so.
                     let _ = stop.send(cause);
                 }
             }
-            Self::Worker { cell, stop } => stop.ask(cell, cause),
+            Self::Worker(worker) => worker.stop.ask(&worker.cell, cause),
         }
     }
 
     /// Kills the incarnation.
     pub(super) fn kill(&mut self) {
         match self {
-            Self::Keeper { kill, .. } => {
-                if let Some(kill) = kill.take() {
+            Self::Keeper(orders) => {
+                if let Some(kill) = orders.kill.take() {
                     // A keeper that is done has said so.
                     let _ = kill.send(());
                 }
             }
-            Self::Worker { cell, .. } => cell.kill(),
+            Self::Worker(worker) => worker.cell.kill(),
         }
     }
 }
@@ -88,8 +96,8 @@ pub(super) struct Exit {
 /// What a keeper tells.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// It has started. A worker is in the reaper's care from here on.
-    Started(Option<Hand>),
+    /// It has started. A worker comes with it, and is its supervisor's from here on.
+    Started(Option<Arrival>),
     /// The supervisor it was has ended, with this last word, but parts of its subtree live.
     Fell(Option<LastWord>),
     /// Nothing of it is left.
@@ -121,6 +129,13 @@ struct Reporter {
 }
 
 impl Reporter {
+    fn supervisor(&self) -> Option<ActorRef<Note>> {
+        match &self.desk {
+            Desk::Supervisor(supervisor) => Some(supervisor.clone()),
+            Desk::Tree(_) => None,
+        }
+    }
+
     fn tell(&mut self, told: Told) {
         self.done |= matches!(told, Told::Exited(_));
         let report = Report { child: self.child, incarnation: self.incarnation, told };
@@ -161,19 +176,18 @@ pub(super) struct Watch {
     pub(super) leash: Leash,
     /// How long the start may take.
     pub(super) start_within: Option<Duration>,
-    /// Who cares for workers; a root has none and needs none.
-    pub(super) reaper: Option<mpsc::Sender<Arrival>>,
     /// Held until the incarnation is gone, so that the supervisor's supervisor knows.
     pub(super) alive: Option<mpsc::Sender<Infallible>>,
 }
 
-/// Starts one incarnation. A worker is then handed to the reaper; a supervisor is kept to its end.
+/// Starts one incarnation. A worker is then handed to its supervisor; a supervisor is kept to its
+/// end.
 pub(super) async fn keep(launch: Arc<dyn Launch>, watch: Watch) {
-    let Watch { desk, child, post, mut leash, start_within, reaper, alive } = watch;
+    let Watch { desk, child, post, mut leash, start_within, alive } = watch;
     let (path, incarnation, setting) = (post.path.clone(), post.incarnation, post.setting.clone());
     // Declared before `reporter`, so dropped after it has reported. Holding the setting keeps the
     // subscriptions to its events open: they end when nothing of the tree is left.
-    let _held = (alive, setting.clone());
+    let held = (alive, setting.clone());
     let mut reporter = Reporter { desk, child, incarnation, done: false };
     let until = start_within.map_or(Instant::NEVER, |limit| setting.clock.now() + limit);
     let late = || {
@@ -183,13 +197,11 @@ pub(super) async fn keep(launch: Arc<dyn Launch>, watch: Watch) {
     let launched = start(&*launch, post, &mut leash);
     let started = within(&*setting.clock, until, launched).await;
     let started = started.unwrap_or_else(|_| Err(NoStart::Failed(late())));
-    let exit = match (started, reaper) {
-        (Ok(running), Some(reaper)) if running.subtree.is_none() => {
-            let (hand, arrival) = running.part(child, incarnation);
-            reporter.tell(Told::Started(Some(hand)));
+    let exit = match (started, reporter.supervisor()) {
+        (Ok(running), Some(supervisor)) if running.subtree.is_none() => {
+            let worker = Some(running.part(&supervisor, child, incarnation));
+            reporter.tell(Told::Started(Some(Arrival { worker, held })));
             reporter.done = true;
-            // The reaper lives as long as a keeper can reach it.
-            let _ = reaper.send(arrival).await;
             return;
         }
         (Ok(running), _) => {

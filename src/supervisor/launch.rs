@@ -9,13 +9,12 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::bell::{Fate, Rare, Worker};
 use super::board::{Board, Door};
 use super::driver::{Note, SupervisorActor};
 use super::exit;
-use super::keeper::Hand;
 use super::options::Objection;
 use super::plan::Blueprint;
-use super::reaper::Arrival;
 use super::task::{Body, Stop, TaskActor};
 use super::tree::Setting;
 use crate::base::ExitReason;
@@ -98,11 +97,24 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// A worker's hand, for its supervisor, and what the reaper waits for.
-    pub(super) fn part(self, child: usize, incarnation: u64) -> (Hand, Arrival) {
+    /// The worker, for its supervisor.
+    pub(super) fn part(
+        self,
+        supervisor: &ActorRef<Note>,
+        child: usize,
+        incarnation: u64,
+    ) -> Worker {
         let Self { cell, task, stop, hang, .. } = self;
-        let hand = Hand::Worker { cell: cell.clone(), stop };
-        (hand, Arrival { child, incarnation, cell, task, hang })
+        let rare = hang.map(|hang| {
+            let supervisor = supervisor.clone();
+            let watch = tokio::spawn(async move {
+                let fate = Fate::Hung(hang.await);
+                // A supervisor that is gone wants to know nothing.
+                let _ = supervisor.send_message(Note::Fate { child, incarnation, fate });
+            });
+            Box::new(Rare { hang: Some(watch.abort_handle()), panic: None })
+        });
+        Worker { cell, task: Some(task), stop, rare }
     }
 }
 

@@ -8,20 +8,71 @@ use super::board::{Board, ChildSnapshot, Kind, Row, Snapshot};
 use super::checkpoint::Recovery;
 use super::launch::Launch;
 use crate::event::Path;
-use crate::restart::{AutoShutdown, Config, Intensity, Rule, Strategy};
+use crate::restart::{AutoShutdown, Backoff, Config, Intensity, Restart, Rule, Shutdown, Strategy};
 
 /// A child, checked.
 pub(super) struct ChildPlan {
-    pub(super) name: Box<str>,
+    /// Its last part is the child's name.
     pub(super) path: Path,
-    pub(super) rule: Rule,
-    /// How long a start may take.
-    pub(super) start_within: Option<Duration>,
     pub(super) launch: Arc<dyn Launch>,
-    /// What its saved states have to do with its crashes.
-    pub(super) recovery: Option<Arc<dyn Recovery>>,
+    rare: Option<Box<Rare>>,
+    shutdown: Shutdown,
+    restart: Restart,
+    significant: bool,
+    abandon_stuck: bool,
+}
+
+/// What few children have.
+#[derive(Default)]
+pub(super) struct Rare {
     /// Of a supervisor.
     pub(super) below: Option<Arc<Blueprint>>,
+    pub(super) backoff: Option<Backoff>,
+    pub(super) budget: Option<Intensity>,
+    /// How long a start may take.
+    pub(super) start_within: Option<Duration>,
+    /// What its saved states have to do with its crashes.
+    pub(super) recovery: Option<Arc<dyn Recovery>>,
+}
+
+impl ChildPlan {
+    pub(super) fn new(path: Path, rule: Rule, launch: Arc<dyn Launch>) -> Self {
+        let Rule { restart, shutdown, significant, backoff, budget, abandon_stuck } = rule;
+        let rare = (backoff.is_some() || budget.is_some())
+            .then(|| Box::new(Rare { backoff, budget, ..Rare::default() }));
+        Self { path, launch, rare, shutdown, restart, significant, abandon_stuck }
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn below(&self) -> Option<&Arc<Blueprint>> {
+        self.rare.as_ref()?.below.as_ref()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.path.name()
+    }
+
+    pub(super) fn start_within(&self) -> Option<Duration> {
+        self.rare.as_ref()?.start_within
+    }
+
+    pub(super) fn recovery(&self) -> Option<&Arc<dyn Recovery>> {
+        self.rare.as_ref()?.recovery.as_ref()
+    }
+
+    pub(super) fn rule(&self) -> Rule {
+        Rule {
+            restart: self.restart,
+            shutdown: self.shutdown,
+            significant: self.significant,
+            backoff: self.rare.as_ref().and_then(|rare| rare.backoff),
+            budget: self.rare.as_ref().and_then(|rare| rare.budget),
+            abandon_stuck: self.abandon_stuck,
+        }
+    }
 }
 
 /// A supervisor, checked.
@@ -47,7 +98,7 @@ impl Blueprint {
             intensity: self.intensity,
             auto_shutdown: self.auto_shutdown,
             seed,
-            children: self.children.iter().map(|child| child.rule).collect(),
+            children: self.children.iter().map(|child| child.rule()).collect(),
         }
     }
 
@@ -69,16 +120,16 @@ impl Row {
     pub(super) fn snapshot(&self) -> ChildSnapshot {
         let plan = &self.plan;
         ChildSnapshot {
-            name: plan.name.to_string(),
+            name: plan.name().to_owned(),
             path: plan.path.clone(),
-            kind: if plan.below.is_some() { Kind::Supervisor } else { Kind::Worker },
-            restart: plan.rule.restart,
-            shutdown: plan.rule.shutdown,
-            significant: plan.rule.significant,
+            kind: if plan.below().is_some() { Kind::Supervisor } else { Kind::Worker },
+            restart: plan.restart,
+            shutdown: plan.shutdown,
+            significant: plan.significant,
             status: self.status,
             incarnation: self.incarnation,
             restarts: self.restarts,
-            below: plan.below.as_ref().map(|below| below.snapshot()),
+            below: plan.below().map(|below| below.snapshot()),
         }
     }
 }

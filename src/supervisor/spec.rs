@@ -115,10 +115,17 @@ impl ChildSpec {
                 (Arc::new(below.clone()), Some(below))
             }
         };
-        let start_within = self.options.start_within;
-        let recovery = self.options.recovery;
-        let name = self.name.into();
-        Ok(ChildPlan { name, path, rule, start_within, launch, recovery, below })
+        let mut plan = ChildPlan::new(path, rule, launch);
+        if below.is_some() {
+            plan.rare_mut().below = below;
+        }
+        if let Some(limit) = self.options.start_within {
+            plan.rare_mut().start_within = Some(limit);
+        }
+        if let Some(recovery) = self.options.recovery {
+            plan.rare_mut().recovery = Some(recovery);
+        }
+        Ok(plan)
     }
 }
 
@@ -267,7 +274,7 @@ impl SupervisorSpec {
         let mut children = Vec::with_capacity(self.children.len());
         for child in self.children {
             let plan = child.draw(&below, self.auto_shutdown)?;
-            if !names.insert(plan.name.clone()) {
+            if !names.insert(plan.path.clone()) {
                 return Err(Flaw::new(&plan.path, "name", "another child has this name"));
             }
             children.push(Arc::new(plan));

@@ -151,8 +151,8 @@ impl Tree {
         let post =
             Post { parent: None, path, incarnation: 1, cause: None, setting: setting_of_root };
         let desk = Desk::Tree(desk);
-        let (start_within, reaper, alive) = (None, None, None);
-        let watch = Watch { desk, child: 0, post, leash, start_within, reaper, alive };
+        let (start_within, alive) = (None, None);
+        let watch = Watch { desk, child: 0, post, leash, start_within, alive };
         tokio::spawn(keep(Arc::new(blueprint.clone()), watch));
         let mut root = Root { blueprint, setting, reports, hand };
         root.started().await?;
@@ -196,7 +196,7 @@ impl Tree {
         for name in names {
             let board = found?.board.clone();
             let row = board.key_of(name).and_then(|child| board.row(child));
-            found = row.and_then(|row| row.plan.below.clone());
+            found = row.and_then(|row| row.plan.below().cloned());
         }
         found.map(SupervisorRef::to)
     }

@@ -37,10 +37,10 @@ type Make<A> = Arc<dyn Fn() -> (A, <A as Actor>::Arguments) + Send + Sync>;
 pub(super) struct ActorLaunch<A: Actor> {
     make: Make<A>,
     bind: Option<ChildRef<A::Msg>>,
-    hold: usize,
-    mailbox: Option<usize>,
-    handler_limit: Option<Duration>,
-    probe: Option<Probe<A::Msg>>,
+    hold: u32,
+    mailbox: Option<u32>,
+    /// What few children have.
+    watch: Option<Box<Watch<A::Msg>>>,
 }
 
 impl<A: Actor> Worker<A> {
@@ -48,14 +48,8 @@ impl<A: Actor> Worker<A> {
         name: String,
         make: impl Fn() -> (A, A::Arguments) + Send + Sync + 'static,
     ) -> Self {
-        let launch = ActorLaunch {
-            make: Arc::new(make),
-            bind: None,
-            hold: 0,
-            mailbox: None,
-            handler_limit: None,
-            probe: None,
-        };
+        let launch =
+            ActorLaunch { make: Arc::new(make), bind: None, hold: 0, mailbox: None, watch: None };
         let options = ChildOptions::new(Shutdown::WORKER);
         Self { name, options, launch, bound_twice: false }
     }
@@ -79,7 +73,7 @@ impl<A: Actor> Worker<A> {
     /// [`mailbox`](Self::mailbox).
     #[must_use]
     pub fn hold(mut self, messages: usize) -> Self {
-        self.launch.hold = messages;
+        self.launch.hold = counted(messages);
         self
     }
 
@@ -95,7 +89,7 @@ impl<A: Actor> Worker<A> {
     /// [`MAILBOX_DEFAULT`] if nothing is said; at least 1, at most [`MAILBOX_MAX`].
     #[must_use]
     pub fn mailbox(mut self, messages: usize) -> Self {
-        self.launch.mailbox = Some(messages);
+        self.launch.mailbox = Some(counted(messages));
         self
     }
 
@@ -108,7 +102,7 @@ impl<A: Actor> Worker<A> {
     /// Cost: two reads of the clock per message, and a timer per incarnation.
     #[must_use]
     pub fn handler_limit(mut self, limit: Duration) -> Self {
-        self.launch.handler_limit = Some(limit);
+        self.launch.watch.get_or_insert_default().handler_limit = Some(limit);
         self
     }
 
@@ -127,9 +121,15 @@ impl<A: Actor> Worker<A> {
         deadline: Duration,
         question: impl Fn(RpcReplyPort<T>) -> A::Msg + Send + Sync + 'static,
     ) -> Self {
-        self.launch.probe = Some(Probe::new(every, deadline, question));
+        self.launch.watch.get_or_insert_default().probe =
+            Some(Probe::new(every, deadline, question));
         self
     }
+}
+
+/// More than can be counted is more than is allowed.
+fn counted(messages: usize) -> u32 {
+    u32::try_from(messages).unwrap_or(u32::MAX)
 }
 
 impl<A: Actor> fmt::Debug for Worker<A> {
@@ -142,16 +142,19 @@ impl<A: Actor> fmt::Debug for Worker<A> {
 }
 
 impl<A: Actor> ActorLaunch<A> {
-    fn mailbox(&self) -> usize {
-        self.mailbox.unwrap_or(MAILBOX_DEFAULT)
+    fn mailbox(&self) -> u32 {
+        self.mailbox.unwrap_or(counted(MAILBOX_DEFAULT))
+    }
+
+    fn handler_limit(&self) -> Option<Duration> {
+        self.watch.as_ref()?.handler_limit
     }
 
     /// The counters of one incarnation, if anybody wants to know them.
     fn gauge(&self, post: &Post) -> Option<Arc<Gauge>> {
-        let clock = self.handler_limit.map(|_| post.setting.clock.clone());
+        let clock = self.handler_limit().map(|_| post.setting.clock.clone());
         let wanted = self.bind.is_some() || clock.is_some();
-        // At most MAILBOX_MAX.
-        let limit = u64::try_from(self.mailbox()).unwrap_or(u64::MAX);
+        let limit = u64::from(self.mailbox());
         wanted.then(|| Arc::new(Gauge::new(limit, clock)))
     }
 }
@@ -160,11 +163,11 @@ impl<A: Actor> Launch for ActorLaunch<A> {
     fn launch(&self, post: Post) -> BoxFuture<'static, Result<Running, NoStart>> {
         let (make, bind) = (self.make.clone(), self.bind.clone());
         let (hold, gauge) = (self.hold, self.gauge(&post));
-        let watch = Watch { handler_limit: self.handler_limit, probe: self.probe.clone() };
+        let watch = self.watch.as_deref().cloned();
         async move {
             let clock = &post.setting.clock;
             if let Some(bind) = &bind {
-                bind.open(hold, clock);
+                bind.open(hold as usize, clock);
             }
             let (actor, arguments) = make();
             let shell = Shell::new(actor, gauge.clone());
@@ -173,7 +176,7 @@ impl<A: Actor> Launch for ActorLaunch<A> {
                 bind.settle(child.clone(), post.incarnation, gauge);
             }
             let (cell, stop) = (child.get_cell(), StopWay::Actor);
-            let hang = watch.over(child, gauge, clock.clone());
+            let hang = watch.and_then(|watch| watch.over(child, gauge, clock.clone()));
             Ok(Running { cell, task, stop, subtree: None, hang })
         }
         .boxed()
@@ -181,7 +184,7 @@ impl<A: Actor> Launch for ActorLaunch<A> {
 
     fn objection(&self) -> Option<Objection> {
         let mailbox = self.mailbox();
-        if mailbox == 0 || mailbox > MAILBOX_MAX {
+        if mailbox == 0 || mailbox > counted(MAILBOX_MAX) {
             return Some(("mailbox", format!("it must be 1 to {MAILBOX_MAX} messages")));
         }
         if self.hold > mailbox {
@@ -192,8 +195,8 @@ impl<A: Actor> Launch for ActorLaunch<A> {
             let field = if self.hold > 0 { "hold" } else { "mailbox" };
             return Some((field, "it is about messages of a ref: bind one".to_owned()));
         }
-        let limit = self.handler_limit.and_then(|limit| span_objection("handler_limit", limit));
-        limit.or_else(|| self.probe.as_ref()?.objection())
+        let limit = self.handler_limit().and_then(|limit| span_objection("handler_limit", limit));
+        limit.or_else(|| self.watch.as_ref()?.probe.as_ref()?.objection())
     }
 
     fn vacate(&self) -> u64 {

@@ -25,7 +25,7 @@ impl Driver {
                 Ok((child, plan)) => {
                     self.wait_for(child, Waiting::Up(answer));
                     let cause = self.emit(&plan.path, 0, EventKind::Added, None);
-                    self.feed(Input::Add(plan.rule), Some(cause));
+                    self.feed(Input::Add(plan.rule()), Some(cause));
                 }
                 Err(error) => reply(answer, Err(error)),
             },
@@ -55,7 +55,7 @@ impl Driver {
             #[cfg(feature = "testing")]
             Ask::Fail(name, reason, answer) => match self.named(&name) {
                 Ok(child) => {
-                    if let Some(seat) = self.seats.get_mut(&child) {
+                    if let Some(seat) = self.seats.get_mut(child) {
                         seat.fail(reason);
                     }
                     reply(answer, Ok(None));
@@ -76,7 +76,7 @@ impl Driver {
         let child = self.machine.next_key();
         let plan = spec.draw_as(blueprint, child)?;
         if !blueprint.is_dynamic
-            && let Some(listed) = blueprint.board.key_of(&plan.name)
+            && let Some(listed) = blueprint.board.key_of(plan.name())
         {
             let runs = !matches!(self.machine.status(listed), Some(Status::Resting));
             let path = plan.path.clone();
@@ -88,7 +88,7 @@ impl Driver {
         }
         let plan = Arc::new(plan);
         blueprint.board.add(child, plan.clone());
-        self.seats.insert(child, Seat::new(plan.clone(), 0));
+        self.seats.push(child, Seat::new(plan.clone(), 0));
         Ok((child, plan))
     }
 
@@ -96,7 +96,7 @@ impl Driver {
         let number = || name.rsplit_once('-')?.1.parse().ok();
         let key =
             if self.blueprint.is_dynamic { number() } else { self.blueprint.board.key_of(name) };
-        key.filter(|key| self.seats.get(key).is_some_and(|seat| *seat.plan.name == *name))
+        key.filter(|key| self.seats.get(*key).is_some_and(|seat| seat.plan.name() == name))
             .ok_or_else(|| RequestError::NotFound(self.blueprint.path.join(name)))
     }
 
@@ -124,15 +124,16 @@ impl Driver {
     pub(super) fn settle_waiting(&mut self, child: usize, is_down: bool) {
         let Some(waiting) = self.waiting.remove(&child) else { return };
         let status = self.machine.status(child);
-        let (mut stay, mut done) = (Vec::new(), Vec::new());
-        for one in waiting {
-            let over = match (&one, status) {
-                (_, Some(Status::Resting) | None) | (Waiting::Up(_), Some(Status::Up)) => true,
-                (Waiting::Down(_), Some(_)) => is_down,
-                (Waiting::Up(_), Some(_)) => false,
-            };
-            if over { done.push(one) } else { stay.push(one) }
-        }
+        let over = |one: &Waiting| match (one, status) {
+            (_, Some(Status::Resting) | None) | (Waiting::Up(_), Some(Status::Up)) => true,
+            (Waiting::Down(_), Some(_)) => is_down,
+            (Waiting::Up(_), Some(_)) => false,
+        };
+        let (done, stay) = if waiting.iter().all(over) {
+            (waiting, Vec::new())
+        } else {
+            waiting.into_iter().partition(over)
+        };
         if !stay.is_empty() {
             self.waiting.insert(child, stay);
         }
@@ -154,7 +155,7 @@ impl Driver {
         child: usize,
         status: Option<Status>,
     ) -> Result<Option<ChildSnapshot>, RequestError> {
-        let fault = self.seats.get_mut(&child).and_then(|seat| seat.fault.take());
+        let fault = self.seats.get_mut(child).and_then(|seat| seat.fault.take());
         if let (Some(fault), Some(Status::Resting) | None) = (fault, status) {
             return Err(RequestError::StartFailed { path: fault.path, reason: fault.reason });
         }

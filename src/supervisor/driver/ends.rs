@@ -1,27 +1,31 @@
 //! What a supervisor hears of its children: that they have started, hang, or have ended.
 
+use std::sync::Arc;
+use std::task::Wake as _;
+
 use super::Driver;
+use super::seat::Seat;
 use crate::base::ExitReason;
 use crate::event::{EventId, EventKind, Path};
 use crate::restart::Input;
+use crate::supervisor::bell::{Bell, Fate};
 use crate::supervisor::exit;
-use crate::supervisor::keeper::{Exit, Report, Told};
+use crate::supervisor::keeper::{Exit, Hand, Report, Told};
 use crate::supervisor::launch::Fault;
-use crate::supervisor::reaper::Fate;
 
 impl Driver {
     /// Takes the report of a keeper.
     pub(super) fn hear(&mut self, report: Report) {
         let Report { child, incarnation, told } = report;
-        let Some(seat) = self.seats.get_mut(&child) else { return };
+        let Some(seat) = self.seats.get_mut(child) else { return };
         if seat.incarnation != incarnation {
             // Of an incarnation that was abandoned.
             return;
         }
         match told {
-            Told::Started(hand) => {
-                if let Some(hand) = hand {
-                    seat.settle(hand);
+            Told::Started(arrival) => {
+                if let Some(worker) = arrival.and_then(|mut arrival| arrival.worker.take()) {
+                    seat.settle(Hand::Worker(worker));
                 }
                 let (cause, asked) = (seat.cause, seat.asked);
                 if !asked {
@@ -30,6 +34,7 @@ impl Driver {
                 let id = self.emit_child(child, EventKind::Started, cause);
                 self.feed(Input::Started(child), Some(id));
                 self.settle_waiting(child, false);
+                self.listen(child);
             }
             Told::Fell(_) => self.feed(Input::Fell(child), None),
             Told::Exited(Exit { declined: true, .. }) => {
@@ -42,9 +47,24 @@ impl Driver {
         }
     }
 
-    /// Takes what the reaper says of a worker.
+    fn bell(&self, child: usize, incarnation: u64) -> Arc<Bell> {
+        Arc::new(Bell { supervisor: self.me.clone(), child, incarnation })
+    }
+
+    /// Asks to be told of the end of a worker.
+    fn listen(&mut self, child: usize) {
+        let Some(seat) = self.seats.get(child) else { return };
+        let bell = self.bell(child, seat.incarnation);
+        let Some(worker) = self.seats.get_mut(child).and_then(Seat::worker) else { return };
+        if worker.has_ended(bell.clone()) {
+            // What ractor said of it is taken from the mailbox before this.
+            bell.wake();
+        }
+    }
+
+    /// Takes what is said of a worker.
     pub(super) fn meet(&mut self, child: usize, incarnation: u64, fate: Fate) {
-        let Some(seat) = self.seats.get_mut(&child) else { return };
+        let Some(seat) = self.seats.get_mut(child) else { return };
         if seat.incarnation != incarnation {
             return;
         }
@@ -55,8 +75,14 @@ impl Driver {
                 let id = self.emit_child(child, EventKind::Hung { why }, None);
                 self.feed(Input::Hung(child), Some(id));
             }
-            Fate::Ended { actor, panic } => {
-                self.exited(child, Exit { actor: Some(actor), panic, ..Exit::default() });
+            Fate::Ended => {
+                let bell = self.bell(child, incarnation);
+                let seat = self.seats.get_mut(child);
+                let Some(worker) = seat.and_then(Seat::worker) else { return };
+                if worker.has_ended(bell) {
+                    let (actor, panic) = (Some(worker.cell.get_id()), worker.panic());
+                    self.exited(child, Exit { actor, panic, ..Exit::default() });
+                }
             }
         }
     }
@@ -73,14 +99,14 @@ impl Driver {
     /// What the last incarnation left: messages that nobody will handle, and a state that may be to
     /// blame.
     pub(super) fn clear_up(&mut self, child: usize, reason: &ExitReason, cause: EventId) {
-        let Some(seat) = self.seats.get(&child) else { return };
+        let Some(seat) = self.seats.get(child) else { return };
         let plan = seat.plan.clone();
         let count = plan.launch.vacate();
         if count > 0 {
             self.emit_child(child, EventKind::DeadLetters { count }, Some(cause));
         }
         let now = self.post.setting.clock.now();
-        let fallen = plan.recovery.as_ref().and_then(|recovery| recovery.ended(reason, now));
+        let fallen = plan.recovery().and_then(|recovery| recovery.ended(reason, now));
         if let Some(fallen) = fallen {
             let kind = EventKind::RolledBack { from: fallen.from, to: fallen.to };
             self.emit_child(child, kind, Some(cause));
@@ -91,7 +117,7 @@ impl Driver {
     fn read(&mut self, child: usize, exit: Exit) -> Option<(ExitReason, Option<EventId>)> {
         let Exit { actor, fault, said, panic, .. } = exit;
         let word = actor.and_then(|actor| self.words.remove(&actor));
-        let seat = self.seats.get_mut(&child)?;
+        let seat = self.seats.get_mut(child)?;
         seat.hand = None;
         let asked = std::mem::take(&mut seat.asked);
         let hung = std::mem::take(&mut seat.hung);

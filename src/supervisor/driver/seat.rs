@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
+
 #[cfg(feature = "testing")]
 use crate::base::ExitReason;
 use crate::event::EventId;
+use crate::supervisor::bell::Worker;
 use crate::supervisor::keeper::Hand;
 use crate::supervisor::launch::Fault;
 use crate::supervisor::plan::ChildPlan;
@@ -78,6 +81,26 @@ impl Seat {
         self.cause = Some(by);
         if let Some(hand) = &mut self.hand {
             hand.kill();
+        }
+    }
+
+    /// The task of its worker, which is left to itself.
+    pub(super) fn task(mut self) -> Option<JoinHandle<()>> {
+        self.worker()?.task.take()
+    }
+
+    /// The task of its worker, which is killed.
+    pub(super) fn orphan(&mut self) -> Option<JoinHandle<()>> {
+        let worker = self.worker()?;
+        let task = worker.task.take()?;
+        worker.cell.kill();
+        Some(task)
+    }
+
+    pub(super) fn worker(&mut self) -> Option<&mut Worker> {
+        match &mut self.hand {
+            Some(Hand::Worker(worker)) => Some(worker),
+            Some(Hand::Keeper(_)) | None => None,
         }
     }
 }

@@ -32,7 +32,7 @@ impl Driver {
         kind: EventKind,
         cause: Option<EventId>,
     ) -> EventId {
-        match self.seats.get(&child) {
+        match self.seats.get(child) {
             Some(seat) => self.emit(&seat.plan.path, seat.incarnation, kind, cause),
             None => self.emit_own(kind, cause),
         }
