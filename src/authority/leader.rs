@@ -98,8 +98,19 @@ impl Leader {
         if proposals.is_empty() {
             return;
         }
-        if let Err(error) = self.office.core.propose_as(key, proposals, deadline).await {
-            tracing::debug!(%error, "the leader's proposals are repeated in the next round");
+        match self.office.core.propose_as(key, proposals, deadline).await {
+            // Repeated under its id it would be answered and not applied: what comes back after it
+            // (a Join that was on its way) is evicted by a new one.
+            Ok(outcomes) => {
+                let is_settled =
+                    |proposal: &Proposal| outcomes.iter().any(|(id, _)| *id == proposal.id);
+                if let Some(reign) = &mut self.reign {
+                    reign.evicting.retain(|_, proposal| !is_settled(proposal));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the leader's proposals are repeated in the next round");
+            }
         }
     }
 

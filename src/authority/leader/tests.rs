@@ -197,6 +197,31 @@ async fn a_silent_boot_is_evicted_after_its_lease_and_its_shards_go_on() {
     assert_eq!(world.renew("n2", 1).await, Err(gone));
 }
 
+/// Seed 78 of the simulation, once: a Join that was proposed before the eviction and agreed on
+/// after it brings the ended boot back, if the view has forgotten the store meanwhile.
+#[tokio::test]
+async fn a_boot_that_comes_back_by_a_late_join_is_evicted_again() {
+    let mut world = World::new(1);
+    world.round().await;
+    let (store, voter) = (crate::base::StoreId(99), Some(VoterId(99)));
+    let node = name("n4");
+    let late = Claim { node, store, voter, earlier_boots: vec![], ..trio().0[1].claim.clone() };
+    let join = async |world: &World| {
+        let change = Change::Join { claim: late.clone(), assign: vec![] };
+        let proposals = vec![world.office.proposal(change)];
+        let outcomes = world.core.propose_as(key(1), proposals, Instant::NEVER).await;
+        assert!(matches!(outcomes.as_deref(), Ok([(_, Outcome::Accepted)])), "{outcomes:?}");
+    };
+    join(&world).await;
+    while world.has("n4", 1) {
+        world.live(200, &["n1", "n2", "n3"]).await;
+    }
+    join(&world).await;
+    assert!(world.has("n4", 1), "it is back");
+    world.live(1_000, &["n1", "n2", "n3"]).await;
+    assert!(!world.has("n4", 1));
+}
+
 #[tokio::test]
 async fn a_new_leadership_evicts_nobody_for_d_prime() {
     let mut world = World::new(1);
