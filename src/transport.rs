@@ -110,6 +110,11 @@ impl Links {
         self.0.learn(node, addr);
     }
 
+    /// Says where `node` was once, which counts only while nothing newer was learnt.
+    pub fn recall(&self, node: &NodeId, addr: &str) {
+        self.0.recall(node, addr);
+    }
+
     /// Closes all links to and from `node` and forgets its address.
     pub fn forget(&self, node: &NodeId) {
         self.0.close(node, true);

@@ -50,3 +50,16 @@ fn the_same_seed_twice_gives_the_same_trace() {
         assert_eq!(differ, None, "seed {seed} went another way the second time, from this step on");
     }
 }
+
+/// Seeds that found a fault of the product, in the code of their day: 78, a boot that a late Join
+/// brought back and nobody evicted again; 424, voters who were all evicted and restarted, and knew
+/// nobody's address.
+#[test]
+fn seeds_that_once_failed_pass() {
+    log::init();
+    for seed in [78, 424] {
+        if let Err(broken) = run(seed) {
+            panic!("seed {seed}, {broken}");
+        }
+    }
+}

@@ -175,6 +175,12 @@ impl Shared {
         way.lanes.iter_mut().for_each(|lane| lane.not_before = Instant::ZERO);
     }
 
+    pub(super) fn recall(&self, node: &NodeId, addr: &str) {
+        let mut table = self.table.lock();
+        let way = table.ways.entry(node.clone()).or_default();
+        way.addr.get_or_insert_with(|| addr.into());
+    }
+
     pub(super) fn close(&self, node: &NodeId, forget: bool) {
         let mut table = self.table.lock();
         if let Some(way) = table.ways.get_mut(node) {

@@ -34,6 +34,9 @@ pub(super) trait Carrier: fmt::Debug + Send + Sync + 'static {
 
     /// Says where a voter is.
     fn learn(&self, voter: &Voter);
+
+    /// Says where a voter was when the cluster was formed, in case nothing newer is known.
+    fn recall(&self, voter: &Voter);
 }
 
 impl Carrier for Links {
@@ -49,6 +52,10 @@ impl Carrier for Links {
 
     fn learn(&self, voter: &Voter) {
         Self::learn(self, &voter.node, &voter.addr);
+    }
+
+    fn recall(&self, voter: &Voter) {
+        Self::recall(self, &voter.node, &voter.addr);
     }
 }
 
@@ -75,6 +82,9 @@ impl RaftNetworkFactory<Tc> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, _: u64, target: &Voter) -> Client {
+        // The view may have none of the voters: after all were evicted and restarted they must find
+        // each other to vote.
+        self.carrier.recall(target);
         Client {
             carrier: self.carrier.clone(),
             clock: self.clock.clone(),

@@ -72,6 +72,8 @@ impl Carrier for Line {
     }
 
     fn learn(&self, _: &Voter) {}
+
+    fn recall(&self, _: &Voter) {}
 }
 
 /// Three voters.
