@@ -9,18 +9,26 @@
 //! [`AskError::Refused`] if the other side said that it did nothing, and [`AskError::Unknown`] for
 //! all else.
 
+mod accept;
 mod api;
 mod calls;
 pub mod certs;
 mod conn;
+mod dial;
 mod handshake;
 mod hooks;
 mod io;
+mod lanes;
+mod link;
 mod links;
+mod output;
+mod reader;
+mod table;
 mod tally;
 mod tasks;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +36,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::api::{
-    AskError, Class, Counts, Head, Identity, Inbound, Limits, LinksConfig, LinksError, Peer,
-    ReplyTo, Security, SendError, Service, Timing,
+    AskError, Class, Counts, Head, Identity, Inbound, LANE_BYTES_MIN, Limits, LinksConfig,
+    LinksError, Lost, Peer, ReplyTo, Security, SendError, Service, Timing,
 };
-use self::conn::{Conn, Rejected, Waiting};
+use self::conn::Conn;
+pub use self::lanes::LANES;
+pub use self::link::Link;
+use self::link::{Ended, ask_on, header};
 use self::links::Shared;
 pub use self::tls::{TlsConfig, TlsError, TlsFiles};
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, within};
-use crate::wire::{Header, Kind};
+use crate::wire::Kind;
 
 /// How long [`Links::stop`] waits for the links' tasks.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -54,20 +65,16 @@ impl Links {
         if dead_after <= ping_interval * 2 {
             return Err(LinksError::Times { ping_interval, dead_after });
         }
+        let lane_bytes_max = config.limits.lane_bytes_max;
+        if lane_bytes_max < LANE_BYTES_MIN {
+            return Err(LinksError::LaneBytes(lane_bytes_max));
+        }
         match &config.security {
             Security::Insecure if !config.listen.ip().is_loopback() => {
                 return Err(LinksError::InsecureAddress(config.listen));
             }
-            Security::Insecure => {}
-            Security::Tls(tls) => {
-                let Identity { cluster_name, node, .. } = &config.identity;
-                let found = tls.own();
-                if found.cluster_name != *cluster_name || found.node != *node {
-                    return Err(LinksError::WrongCertificate {
-                        expected: format!("spiffe://{cluster_name}/node/{node}"),
-                        found: found.to_string(),
-                    });
-                }
+            security @ (Security::Insecure | Security::Tls(_)) => {
+                security.check_own(&config.identity)?;
             }
         }
         let failed = |error| LinksError::Listen { addr: config.listen, error };
@@ -125,6 +132,28 @@ impl Links {
         self.0.close(node, false);
     }
 
+    /// The nodes whose control connections make room for nobody: voters, and those that hold
+    /// copies of this node's shards. Replaces what was said before.
+    pub fn keep(&self, nodes: BTreeSet<NodeId>) {
+        self.0.table.lock().kept = nodes;
+    }
+
+    /// A way to one service of `node`, for those who send much.
+    #[must_use]
+    pub fn link(&self, node: &NodeId, class: Class, service: Service) -> Link {
+        Link::new(self.0.clone(), node.clone(), class, service)
+    }
+
+    /// Replaces certificate, key and trust: handshakes from now on use these, and no session of
+    /// before is resumed. Connections that stand go on.
+    ///
+    /// # Errors
+    /// [`LinksError`] if it is not this node's own certificate, or one of the two is no TLS; all
+    /// is as before then.
+    pub fn replace_security(&self, security: Security) -> Result<(), LinksError> {
+        self.0.replace_security(security)
+    }
+
     /// Called with every arrival of bytes on an authenticated control link. Must be quick.
     pub fn on_arrival(&self, hook: impl Fn(&NodeId, Instant) + Send + Sync + 'static) {
         *self.0.hooks.arrival.write() = Some(Arc::new(hook));
@@ -133,6 +162,11 @@ impl Links {
     /// Called when an established link breaks or falls silent, with the reason.
     pub fn on_broken(&self, hook: impl Fn(&NodeId, &str) + Send + Sync + 'static) {
         *self.0.hooks.broken.write() = Some(Arc::new(hook));
+    }
+
+    /// Called when a connection has ended with tells that are lost, or may be. Must be quick.
+    pub fn on_lost(&self, hook: impl Fn(&Lost) + Send + Sync + 'static) {
+        *self.0.hooks.lost.write() = Some(Arc::new(hook));
     }
 
     /// Called when a connection from elsewhere is refused, with the reason.
@@ -144,11 +178,7 @@ impl Links {
     ///
     /// # Errors
     /// [`SendError`]; it was not sent.
-    #[expect(
-        clippy::too_many_arguments,
-        clippy::needless_pass_by_value,
-        reason = "they are the fields of one frame, and bodies are handed over"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one frame")]
     pub fn tell(
         &self,
         to: &NodeId,
@@ -157,9 +187,7 @@ impl Links {
         head: Head,
         body: Bytes,
     ) -> Result<(), SendError> {
-        check_size(class, &body)?;
-        let conn = self.0.link_to(to, class, service)?;
-        conn.tell(&header(Kind::Tell, service, head), &body).map_err(|why| rejected(&conn, why))
+        self.link(to, class, service).tell(head, body)
     }
 
     /// Sends and waits for the answer, at most until `deadline`. Dropped, it is taken back if it
@@ -177,34 +205,7 @@ impl Links {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Bytes, AskError> {
-        check_size(class, &body)?;
-        if self.0.seams.clock.now() >= deadline {
-            return Err(AskError::NotExecuted("its deadline had passed already".into()));
-        }
-        let conn = self.0.link_to(to, class, service)?;
-        self.ask_on(&conn, &header(Kind::Ask, service, head), body, deadline).await
-    }
-
-    async fn ask_on(
-        &self,
-        conn: &Conn,
-        header: &Header,
-        body: Bytes,
-        deadline: Instant,
-    ) -> Result<Bytes, AskError> {
-        let mut waiting: Waiting<'_> =
-            conn.ask(header, &body).map_err(|why| rejected(conn, why))?;
-        drop(body);
-        match within(&*self.0.seams.clock, deadline, &mut waiting.answer).await {
-            Ok(Ok(answer)) => answer,
-            // Not reached: the table answers every ask it held.
-            Ok(Err(_)) => Err(AskError::Unknown(format!("the link to {} is gone", conn.label))),
-            Err(_) if waiting.take_back() => Err(AskError::NotExecuted(format!(
-                "the deadline passed before it could be sent to {}",
-                conn.label
-            ))),
-            Err(_) => Err(AskError::Unknown(format!("no answer from {} in time", conn.label))),
-        }
+        self.link(to, class, service).ask(head, body, deadline).await
     }
 
     /// Asks whoever listens at `addr`, over a connection of its own. For forming and joining.
@@ -218,7 +219,6 @@ impl Links {
         body: Bytes,
         deadline: Instant,
     ) -> Result<(Peer, ClusterId, Bytes), AskError> {
-        check_size(Class::Control, &body)?;
         let not_executed = |why: &str| AskError::NotExecuted(format!("{addr}: {why}"));
         let (conn, cluster) =
             self.0.dial_loose(addr, deadline).await.map_err(|why| not_executed(&why))?;
@@ -229,7 +229,8 @@ impl Links {
             return Err(not_executed("one side is in no cluster yet"));
         }
         let header = header(Kind::Ask, service, Head::default());
-        let answer = self.ask_on(&conn.0, &header, body, deadline).await?;
+        let asked = ask_on(&self.0, &conn.0, (&header, &body), deadline).await;
+        let answer = asked.unwrap_or_else(|Ended::Before(error)| Err(error))?;
         Ok((peer, cluster, answer))
     }
 
@@ -255,23 +256,6 @@ struct OneCall(Arc<Conn>);
 impl Drop for OneCall {
     fn drop(&mut self) {
         self.0.end("its one call is over", false);
-    }
-}
-
-fn check_size(class: Class, body: &Bytes) -> Result<(), SendError> {
-    let (bytes, bytes_max) = (body.len(), class.body_bytes_max());
-    if bytes > bytes_max { Err(SendError::TooBig { bytes, bytes_max }) } else { Ok(()) }
-}
-
-fn header(kind: Kind, service: Service, head: Head) -> Header {
-    let Head { version, shard, epoch } = head;
-    Header { service: service as u8, version, shard, epoch, ..Header::of(kind, 0) }
-}
-
-fn rejected(conn: &Conn, why: Rejected) -> SendError {
-    match why {
-        Rejected::Overloaded => SendError::Overloaded(conn.label.clone()),
-        Rejected::Closed(why) => SendError::Unreachable(format!("{}: {why}", conn.label)),
     }
 }
 

@@ -12,13 +12,16 @@ mod control;
 mod data;
 mod frame;
 pub mod hello;
+mod parts;
 
 pub use control::{CONTROL_SCHEMA, from_control, to_control};
 pub use data::{from_data, to_data};
 pub use frame::{
-    FLAG_MORE, FRAME_EXTRA_BYTES_MAX, Frame, HEADER_BYTES, Header, Kind, Splitter, TRACE_BYTES,
-    Trace, encode, void,
+    FRAME_EXTRA_BYTES_MAX, Frame, HEADER_BYTES, Header, Kind, Part, Splitter, TRACE_BYTES, Trace,
+    encode, void,
 };
+
+pub use parts::{Assembler, MESSAGE_BYTES_MAX, PART_BYTES_MAX, next_part};
 
 /// Why bytes are not what they should be. The connection they came on cannot be used further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -367,7 +367,9 @@ impl<E: Entity> EntityRef<E> {
 
 fn head(view: &View, shard: ShardId) -> Head {
     let epoch = view.shard(shard).map_or_else(Default::default, |shard| shard.epoch);
-    Head { version: view.version, shard: Some(shard), epoch }
+    // All that one sender says to one entity is of one shard, so of one lane.
+    let lane = shard.0.to_be_bytes()[1];
+    Head { version: view.version, shard: Some(shard), epoch, lane, schema: 0 }
 }
 
 fn again<T>(shard: ShardId, why: Refusal) -> Try<T> {

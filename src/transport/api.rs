@@ -9,9 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::conn::Conn;
-use super::tls::{TlsConfig, TlsError};
+use super::lanes::LANES;
+use super::tls::{San, TlsConfig, TlsError};
 use crate::base::{Boot, Epoch, NodeId, ShardId, Version};
-use crate::wire::Kind;
+use crate::wire::{Kind, MESSAGE_BYTES_MAX, PART_BYTES_MAX};
 
 /// Connections of one pair of nodes are apart by class, so that bulk data delays no heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,13 +29,29 @@ impl Class {
     /// All classes, in the order of their tables.
     pub const ALL: [Self; 3] = [Self::Control, Self::Message, Self::Bulk];
 
-    /// Largest body of a frame, in bytes.
+    /// Largest body of a message, in bytes. On a control link it travels in parts.
     #[must_use]
     pub const fn body_bytes_max(self) -> usize {
         match self {
-            Self::Control => 4 << 20,
+            Self::Control => MESSAGE_BYTES_MAX,
             Self::Message => 2 << 20,
             Self::Bulk => 8 << 20,
+        }
+    }
+
+    /// Largest body of one frame, in bytes.
+    pub(super) const fn frame_body_bytes_max(self) -> usize {
+        match self {
+            Self::Control => PART_BYTES_MAX,
+            Self::Message | Self::Bulk => self.body_bytes_max(),
+        }
+    }
+
+    /// How many lanes a connection has.
+    pub(super) const fn lanes(self) -> u8 {
+        match self {
+            Self::Message => LANES,
+            Self::Control | Self::Bulk => 1,
         }
     }
 }
@@ -98,6 +115,11 @@ pub struct Head {
     pub shard: Option<ShardId>,
     /// The ownership of that shard the sender acted under.
     pub epoch: Epoch,
+    /// The lane of a message link, any number: order holds between messages of one lane, and a
+    /// lane that is full does not stop the others. Chosen by hash of the target.
+    pub lane: u8,
+    /// How the body is encoded; what the numbers mean is up to the service.
+    pub schema: u16,
 }
 
 /// The other side of a link, authenticated.
@@ -130,24 +152,22 @@ pub struct ReplyTo {
 
 impl ReplyTo {
     /// It was done; `body` is the answer.
-    #[expect(clippy::needless_pass_by_value, reason = "bodies are handed over, as in `Links`")]
     pub fn send(mut self, body: Bytes) {
         self.answered = true;
-        self.conn.answer(Kind::Reply, self.call, &body);
+        self.conn.answer(Kind::Reply, self.call, body);
     }
 
     /// It was not executed and never will be; `body` says why: [`AskError::Refused`].
-    #[expect(clippy::needless_pass_by_value, reason = "bodies are handed over, as in `Links`")]
     pub fn refuse(mut self, body: Bytes) {
         self.answered = true;
-        self.conn.answer(Kind::Refusal, self.call, &body);
+        self.conn.answer(Kind::Refusal, self.call, body);
     }
 }
 
 impl Drop for ReplyTo {
     fn drop(&mut self) {
         if !self.answered {
-            self.conn.answer(Kind::Dropped, self.call, &Bytes::new());
+            self.conn.answer(Kind::Dropped, self.call, Bytes::new());
         }
     }
 }
@@ -178,17 +198,41 @@ pub enum Security {
     Insecure,
 }
 
+impl Security {
+    /// Whether the certificate is that of the node it is for.
+    pub(super) fn check_own(&self, identity: &Identity) -> Result<(), LinksError> {
+        let Self::Tls(tls) = self else { return Ok(()) };
+        let own = San::node(&identity.cluster_name, &identity.node);
+        if *tls.own() == own {
+            return Ok(());
+        }
+        let (expected, found) = (own.to_string(), tls.own().to_string());
+        Err(LinksError::WrongCertificate { expected, found })
+    }
+}
+
+/// Least [`Limits::lane_bytes_max`]: the other side says what it took in every quarter of it.
+pub const LANE_BYTES_MIN: usize = 1 << 20;
+
 /// Bounds of every link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes that may wait to be written to one connection before senders get
     /// [`SendError::Overloaded`].
     pub output_bytes_max: usize,
+    /// Bytes of one lane of a message connection that may be under way, not yet taken in by the
+    /// other side. At least [`LANE_BYTES_MIN`].
+    pub lane_bytes_max: usize,
+    /// Bytes that may wait on a control connection before gossip to it is dropped.
+    pub gossip_bytes_max: usize,
     /// Asks of one connection that may wait for an answer.
     pub calls_max: usize,
-    /// Handshakes of accepted connections under way at one time; further ones wait in the
-    /// operating system's queue.
+    /// Handshakes of accepted connections under way at one time; each further one ends the
+    /// oldest, so that a crowd that says nothing does not keep others out.
     pub handshakes_max: usize,
+    /// Connections this node has dialled at one time, beside those it was told to keep: for each
+    /// further one the least recently used that is idle is closed.
+    pub on_demand_max: usize,
     /// Accepted connections open at one time; further ones are closed.
     pub accepted_max: usize,
 }
@@ -197,8 +241,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             output_bytes_max: 32 << 20,
+            lane_bytes_max: 4 << 20,
+            gossip_bytes_max: 256 << 10,
             calls_max: 65_536,
-            handshakes_max: 64,
+            handshakes_max: 512,
+            on_demand_max: 128,
             accepted_max: 1_024,
         }
     }
@@ -279,6 +326,9 @@ pub enum LinksError {
         /// From [`Timing`].
         dead_after: Duration,
     },
+    /// A lane would be full before the other side says that it took anything in.
+    #[error("lane_bytes_max ({0}) must be at least {LANE_BYTES_MIN}")]
+    LaneBytes(usize),
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}: {error}; choose another address, or stop what uses it")]
     Listen {
@@ -287,6 +337,9 @@ pub enum LinksError {
         /// What the operating system said.
         error: std::io::Error,
     },
+    /// Links cannot change between TLS and none while they run.
+    #[error("security can only be replaced by other TLS: start the links anew")]
+    SecurityKind,
     /// This node's own certificate is not usable.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -361,8 +414,32 @@ pub struct Counts {
     pub tells_dropped: u64,
     /// Messages refused to senders because too much waited.
     pub overloaded: u64,
+    /// Gossip that was dropped because too much waited.
+    pub gossip_dropped: u64,
     /// Answers that did not fit and were replaced by "dropped".
     pub answers_dropped: u64,
-    /// Frames that were in the output when their connection ended.
-    pub frames_lost: u64,
+    /// Tells that never left when their connection ended.
+    pub tells_unsent: u64,
+    /// Tells that had left when their connection ended, and were not known to have arrived.
+    pub tells_unknown: u64,
+    /// Idle connections that were closed to make room for others.
+    pub made_room: u64,
+    /// Handshakes that resumed an earlier session.
+    pub resumed: u64,
+}
+
+/// Tells that are lost, or may be: their connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lost {
+    /// Whom they were for.
+    pub node: NodeId,
+    /// The connection's class.
+    pub class: Class,
+    /// The lane they were in.
+    pub lane: u8,
+    /// How many never left this node.
+    pub unsent: u64,
+    /// How many left, the latest of their lane before the unsent: each may have arrived or not.
+    pub unknown: u64,
 }

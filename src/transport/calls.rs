@@ -5,11 +5,22 @@ use tokio::sync::oneshot;
 
 use super::api::AskError;
 
+/// Where a message waits to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Its frame starts here, in bytes since the start of the connection.
+    At(u64),
+    /// It travels in parts, and has this number among such.
+    Large(u64),
+}
+
 /// An ask that waits.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// Where its frame starts in the output.
-    pub(super) start: u64,
+    pub(super) start: Start,
+    pub(super) lane: u8,
+    /// On the wire.
+    pub(super) bytes: u64,
     pub(super) answer: oneshot::Sender<Result<Bytes, AskError>>,
 }
 
@@ -31,26 +42,38 @@ impl Calls {
         self.places.len() - self.free.len()
     }
 
-    pub(super) fn insert(&mut self, pending: Pending) -> u64 {
+    /// A place for an ask: its id.
+    pub(super) fn reserve(&mut self) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place { generation: 0, pending: None });
             u32::try_from(self.places.len() - 1).expect("limits keep asks below 2^32")
         });
         let place = &mut self.places[index as usize];
         place.generation = place.generation.wrapping_add(1);
-        place.pending = Some(pending);
         u64::from(place.generation) << 32 | u64::from(index)
     }
 
+    /// The ask for the place that was reserved as `call`.
+    pub(super) fn fill(&mut self, call: u64, pending: Pending) {
+        if let Some((_, place)) = self.place(call) {
+            place.pending = Some(pending);
+        }
+    }
+
+    /// The ask of this id; its place is free again.
     pub(super) fn remove(&mut self, call: u64) -> Option<Pending> {
+        let (index, place) = self.place(call)?;
+        let pending = place.pending.take();
+        // Whatever comes later under this id is nobody's.
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(index);
+        pending
+    }
+
+    fn place(&mut self, call: u64) -> Option<(u32, &mut Place)> {
         let index = u32::try_from(call & u64::from(u32::MAX)).ok()?;
         let place = self.places.get_mut(index as usize)?;
-        if u64::from(place.generation) != call >> 32 {
-            return None;
-        }
-        let pending = place.pending.take()?;
-        self.free.push(index);
-        Some(pending)
+        (u64::from(place.generation) == call >> 32).then_some((index, place))
     }
 
     /// Takes all, in the order of their places.
@@ -64,22 +87,30 @@ impl Calls {
 mod tests {
     use super::*;
 
-    fn pending(start: u64) -> Pending {
-        Pending { start, answer: oneshot::channel().0 }
+    fn insert(calls: &mut Calls, at: u64) -> u64 {
+        let call = calls.reserve();
+        let answer = oneshot::channel().0;
+        calls.fill(call, Pending { start: Start::At(at), lane: 0, bytes: 0, answer });
+        call
+    }
+
+    fn start(pending: &Pending) -> Start {
+        pending.start
     }
 
     #[test]
     fn an_id_finds_its_own_ask_once_and_no_other() {
         let mut calls = Calls::default();
-        let (first, second) = (calls.insert(pending(1)), calls.insert(pending(2)));
-        assert_eq!(calls.remove(first).map(|p| p.start), Some(1));
+        let (first, second) = (insert(&mut calls, 1), insert(&mut calls, 2));
+        assert_eq!(calls.remove(first).as_ref().map(start), Some(Start::At(1)));
         assert!(calls.remove(first).is_none());
-        let third = calls.insert(pending(3));
+        let third = insert(&mut calls, 3);
         assert!(calls.remove(first).is_none(), "the place is used again, the id is not");
         assert_eq!(calls.len(), 2);
-        assert_eq!(calls.remove(third).map(|p| p.start), Some(3));
+        assert_eq!(calls.remove(third).as_ref().map(start), Some(Start::At(3)));
         assert!(calls.remove(u64::MAX).is_none());
-        assert_eq!(calls.drain().iter().map(|p| p.start).collect::<Vec<_>>(), [2]);
+        assert_eq!(calls.drain().iter().map(start).collect::<Vec<_>>(), [Start::At(2)]);
         assert!(calls.remove(second).is_none());
+        assert_eq!(calls.len(), 0);
     }
 }

@@ -1,45 +1,20 @@
-//! One connection: its output, and the asks that wait for an answer on it.
-//!
-//! Everything is behind one short lock. Whether a frame has left is exact: the writer takes all
-//! that has gathered at once, so a frame left if it starts before what was taken.
+//! One connection: its [`Output`] behind a short lock, and the bells of those who wait for it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::api::{AskError, Class, Peer};
-use super::calls::{Calls, Pending};
+use super::lanes::{LaneLoss, Totals};
+use super::output::{Bounds, Ending, Output, Rejected};
 use super::tally::{Tally, count};
-use crate::wire::{self, FRAME_EXTRA_BYTES_MAX, Header, Kind};
-
-/// Why a connection takes no frame.
-#[derive(Debug)]
-pub(super) enum Rejected {
-    /// Too much waits.
-    Overloaded,
-    /// It has ended.
-    Closed(Arc<str>),
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone)]
-pub(super) struct Ending {
-    pub(super) why: Arc<str>,
-    /// The other side or the network ended it, not this node.
-    pub(super) broken: bool,
-}
-
-/// Who waits for the end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Half {
-    Reader,
-    Writer,
-}
+use crate::wire::{Header, Kind};
 
 /// What a connection is to this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +23,6 @@ pub(super) enum Role {
     Dialled,
     /// It hears asks and answers.
     Accepted,
-}
-
-/// Bounds of one connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) output_bytes_max: usize,
-    pub(super) calls_max: usize,
 }
 
 /// One connection. Exists from the moment somebody wants it: frames gather while it is dialled.
@@ -68,44 +36,32 @@ pub(super) struct Conn {
     pub(super) peer: OnceLock<Peer>,
     /// One side was in no cluster when the link was made.
     pub(super) formation_only: AtomicBool,
+    /// When it was seen in use, in nanoseconds of the node's clock.
+    pub(super) used: AtomicU64,
     bounds: Bounds,
     tally: Arc<Tally>,
-    out: Mutex<Output>,
+    out: Mutex<Shared>,
+    /// Rings when there may be room again.
+    room: Notify,
+    /// How many wait for room.
+    roomless: AtomicUsize,
 }
 
-struct Output {
-    buf: BytesMut,
-    /// Frames in `buf`.
-    frames: u64,
-    /// Bytes the writer has taken since the start: `buf` starts here.
-    taken: u64,
-    calls: Calls,
-    ended: Option<Ending>,
-    /// Waits for the end.
-    reader: Option<Waker>,
-    /// Waits for frames, or for the end.
-    writer: Option<Waker>,
-    /// The reader, while it waits for room.
-    room: Option<Waker>,
+struct Shared {
+    output: Output,
+    /// The connection's task, while it waits.
+    task: Option<Waker>,
+    /// It waits for frames also, not only for the end.
+    wants_frames: bool,
+    /// Something was said since this was last asked.
+    in_use: bool,
 }
 
-impl Output {
-    /// Where the next frame starts, counted from the start of the connection.
-    fn position(&self) -> u64 {
-        self.taken + self.buf.len() as u64
-    }
-
-    fn push(&mut self, header: &Header, body: &[u8]) -> Option<Waker> {
-        wire::encode(header, body, &mut self.buf);
-        self.frames += 1;
-        self.writer.take()
-    }
-
-    /// Takes the frame of `pending` back; whether it had not left yet.
-    fn take_back(&mut self, pending: &Pending) -> bool {
-        let offset = pending.start.checked_sub(self.taken);
-        let offset = offset.and_then(|offset| usize::try_from(offset).ok());
-        offset.is_some_and(|offset| wire::void(&mut self.buf, offset))
+impl Shared {
+    /// Who is to be woken now that something was pushed.
+    fn pushed(&mut self) -> Option<Waker> {
+        self.in_use = true;
+        if self.wants_frames { self.task.take() } else { None }
     }
 }
 
@@ -117,6 +73,7 @@ impl Conn {
         bounds: Bounds,
         tally: Arc<Tally>,
     ) -> Arc<Self> {
+        let output = Output::new(bounds);
         Arc::new(Self {
             id,
             class,
@@ -124,18 +81,12 @@ impl Conn {
             label,
             peer: OnceLock::new(),
             formation_only: AtomicBool::new(false),
+            used: AtomicU64::new(0),
             bounds,
             tally,
-            out: Mutex::new(Output {
-                buf: BytesMut::new(),
-                frames: 0,
-                taken: 0,
-                calls: Calls::default(),
-                ended: None,
-                reader: None,
-                writer: None,
-                room: None,
-            }),
+            out: Mutex::new(Shared { output, task: None, wants_frames: false, in_use: true }),
+            room: Notify::new(),
+            roomless: AtomicUsize::new(0),
         })
     }
 
@@ -143,62 +94,75 @@ impl Conn {
         self.formation_only.load(Ordering::Acquire)
     }
 
-    /// Puts a frame that wants no answer into the output.
-    pub(super) fn tell(&self, header: &Header, body: &[u8]) -> Result<(), Rejected> {
+    /// Takes a tell in, unless more than `waiting_max` bytes would wait with it.
+    pub(super) fn tell(
+        &self,
+        header: &Header,
+        body: &Bytes,
+        waiting_max: usize,
+    ) -> Result<(), Rejected> {
         let mut out = self.out.lock();
-        self.admit(&out, body)?;
-        let woken = out.push(header, body);
+        out.output.say(header, body, waiting_max)?;
+        let woken = out.pushed();
         drop(out);
         woken.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
-    /// Puts an ask into the output; its call id is chosen here.
-    pub(super) fn ask(&self, header: &Header, body: &[u8]) -> Result<Waiting<'_>, Rejected> {
-        let mut out = self.out.lock();
-        self.admit(&out, body)?;
-        if out.calls.len() >= self.bounds.calls_max {
-            count(&self.tally.overloaded);
-            return Err(Rejected::Overloaded);
-        }
+    /// Takes an ask in. Its answer comes to what is returned.
+    pub(super) fn ask(&self, header: &Header, body: &Bytes) -> Result<Waiting<'_>, Rejected> {
         let (sender, answer) = oneshot::channel();
-        let start = out.position();
-        let call = out.calls.insert(Pending { start, answer: sender });
-        let woken = out.push(&Header { call, ..*header }, body);
+        let mut out = self.out.lock();
+        let call = out.output.ask(header, body, sender)?;
+        let woken = out.pushed();
         drop(out);
         woken.into_iter().for_each(Waker::wake);
         Ok(Waiting { conn: self, call, answer })
     }
 
-    fn admit(&self, out: &Output, body: &[u8]) -> Result<(), Rejected> {
-        if let Some(ending) = &out.ended {
-            return Err(Rejected::Closed(ending.why.clone()));
+    /// Tries until there is room, or the connection has ended.
+    pub(super) async fn with_room<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Rejected>,
+    ) -> Result<T, Rejected> {
+        if let done @ (Ok(_) | Err(Rejected::Closed(_))) = attempt() {
+            return done;
         }
-        let bytes = out.buf.len() + body.len() + FRAME_EXTRA_BYTES_MAX;
-        if bytes > self.bounds.output_bytes_max {
-            count(&self.tally.overloaded);
-            return Err(Rejected::Overloaded);
+        let _roomless = Roomless::one(&self.roomless);
+        loop {
+            let mut rung = pin!(self.room.notified());
+            // From here on no bell is missed.
+            rung.as_mut().enable();
+            if let done @ (Ok(_) | Err(Rejected::Closed(_))) = attempt() {
+                return done;
+            }
+            rung.await;
         }
-        Ok(())
+    }
+
+    fn ring_room(&self) {
+        if self.roomless.load(Ordering::Acquire) > 0 {
+            self.room.notify_waiters();
+        }
     }
 
     /// Answers a call of the other side. An answer that does not fit becomes "dropped"; if even
     /// such do not get through, the connection ends: whoever does not read gets no more.
-    pub(super) fn answer(&self, kind: Kind, call: u64, body: &Bytes) {
+    pub(super) fn answer(&self, kind: Kind, call: u64, body: Bytes) {
         let mut out = self.out.lock();
-        if out.ended.is_some() {
+        if out.output.ended.is_some() {
             return;
         }
-        let bytes = out.buf.len() + body.len();
-        let fits =
-            bytes <= self.bounds.output_bytes_max && body.len() <= self.class.body_bytes_max();
-        let woken = if fits || body.is_empty() {
-            out.push(&Header::of(kind, call), body)
+        let waiting = out.output.waiting();
+        let fits = waiting == 0 || waiting + body.len() <= self.bounds.output_bytes_max;
+        if fits && body.len() <= self.class.body_bytes_max() || body.is_empty() {
+            out.output.put(&Header::of(kind, call), body);
         } else {
             count(&self.tally.answers_dropped);
-            out.push(&Header::of(Kind::Dropped, call), b"")
-        };
-        let overrun = out.buf.len() > 2 * self.bounds.output_bytes_max;
+            out.output.put_frame(&Header::of(Kind::Dropped, call), b"");
+        }
+        let woken = out.pushed();
+        let overrun = out.output.waiting() > 2 * self.bounds.output_bytes_max;
         drop(out);
         woken.into_iter().for_each(Waker::wake);
         if overrun {
@@ -206,102 +170,153 @@ impl Conn {
         }
     }
 
-    /// Asks whether the other side is there.
-    pub(super) fn ping(&self) {
+    /// Says what was taken in of lanes.
+    pub(super) fn say_credits(&self, credits: &[(u8, Totals)]) {
         let mut out = self.out.lock();
-        // Behind frames that wait a ping would say nothing new.
-        let woken = (out.ended.is_none() && out.buf.is_empty())
-            .then(|| out.push(&Header::of(Kind::Ping, 0), b""))
-            .flatten();
+        if out.output.ended.is_some() {
+            return;
+        }
+        for &(lane, Totals { bytes, tells }) in credits {
+            let mut header = Header::of(Kind::Credit, bytes);
+            (header.lane, header.version.0) = (lane, tells);
+            out.output.put_frame(&header, b"");
+        }
+        let woken = if out.wants_frames { out.task.take() } else { None };
         drop(out);
         woken.into_iter().for_each(Waker::wake);
     }
 
+    /// The other side took in so much of a lane.
+    pub(super) fn credit(&self, lane: u8, taken: Totals) -> Result<(), String> {
+        let credited = self.out.lock().output.credit(lane, taken);
+        self.ring_room();
+        credited
+    }
+
+    /// Asks whether the other side is there.
+    pub(super) fn ping(&self) {
+        let mut out = self.out.lock();
+        // Behind frames that wait a ping would say nothing new.
+        if out.output.ended.is_none() && out.output.waiting() == 0 {
+            out.output.put_frame(&Header::of(Kind::Ping, 0), b"");
+        }
+    }
+
     /// Gives an answer to whoever waits for it; late and repeated ones are nobody's.
     pub(super) fn settle(&self, call: u64, answer: Result<Bytes, AskError>) {
-        let pending = self.out.lock().calls.remove(call);
+        let pending = self.out.lock().output.calls.remove(call);
         if let Some(pending) = pending {
             // Nobody waits any more: then nobody wants it.
             let _ = pending.answer.send(answer);
         }
+        self.ring_room();
     }
 
     /// Ends the connection and all calls on it. Only the first end counts; whether it was this.
     pub(super) fn end(&self, why: &str, broken: bool) -> bool {
         let mut out = self.out.lock();
-        if out.ended.is_some() {
+        if out.output.ended.is_some() {
             return false;
         }
-        out.ended = Some(Ending { why: why.into(), broken });
-        let calls = out.calls.drain();
-        let taken = out.taken;
-        if broken || self.role == Role::Dialled {
-            self.tally.frames_lost.fetch_add(out.frames, Ordering::Relaxed);
-            out.buf = BytesMut::new();
-            out.frames = 0;
+        let ending = Ending { why: why.into(), broken };
+        // What this side asked is over; what it answers is written yet, if the link can.
+        let forget = broken || self.role == Role::Dialled;
+        let calls = out.output.end(ending, forget);
+        if !broken && self.role == Role::Dialled {
+            out.output.put_frame(&Header::of(Kind::Bye, 0), b"");
         }
-        let wakers = [out.reader.take(), out.writer.take(), out.room.take()];
+        let woken = out.task.take();
         drop(out);
-        for pending in calls {
-            let error = if pending.start < taken {
-                AskError::Unknown(format!("the link to {} ended: {why}", self.label))
-            } else {
+        for (pending, never_left) in calls {
+            let error = if never_left {
                 AskError::NotExecuted(format!("no link to {}: {why}", self.label))
+            } else {
+                AskError::Unknown(format!("the link to {} ended: {why}", self.label))
             };
             let _ = pending.answer.send(Err(error));
         }
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
+        self.room.notify_waiters();
         true
     }
 
     /// How it ended, if it has.
     pub(super) fn ended(&self) -> Option<Ending> {
-        self.out.lock().ended.clone()
+        self.out.lock().output.ended.clone()
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.out.lock().ended.is_some()
+        self.out.lock().output.ended.is_some()
     }
 
-    pub(super) fn poll_ended(&self, half: Half, cx: &mut Context<'_>) -> Poll<()> {
+    /// What was lost with it; each is given once.
+    pub(super) fn take_losses(&self) -> Vec<LaneLoss> {
+        std::mem::take(&mut self.out.lock().output.losses)
+    }
+
+    /// Whether nothing waits on it, in either direction.
+    pub(super) fn is_idle(&self) -> bool {
+        self.peer.get().is_some() && self.out.lock().output.is_idle()
+    }
+
+    /// Whether anything was said on it since this was last asked.
+    pub(super) fn was_used(&self) -> bool {
+        std::mem::take(&mut self.out.lock().in_use)
+    }
+
+    /// Whether so much waits for the other side that it is not read from.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.out.lock().output.waiting() > self.bounds.output_bytes_max / 2
+    }
+
+    /// Waits for the end alone.
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut out = self.out.lock();
-        if out.ended.is_some() {
+        if out.output.ended.is_some() {
             return Poll::Ready(());
         }
-        match half {
-            Half::Reader => out.reader = Some(cx.waker().clone()),
-            Half::Writer => out.writer = Some(cx.waker().clone()),
-        }
+        (out.task, out.wants_frames) = (Some(cx.waker().clone()), false);
         Poll::Pending
     }
 
-    /// Waits until the output is at most half full, or the connection has ended.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut out = self.out.lock();
-        if out.ended.is_some() || out.buf.len() <= self.bounds.output_bytes_max / 2 {
-            return Poll::Ready(());
+    /// Moves what has gathered to the empty `bytes`; whether there was anything.
+    pub(super) fn take(&self, bytes: &mut BytesMut) -> bool {
+        let taken = self.out.lock().output.take(bytes);
+        if taken {
+            self.ring_room();
         }
-        out.room = Some(cx.waker().clone());
-        Poll::Pending
+        taken
     }
 
-    /// Takes all that has gathered into the empty `bytes`; false when there will be no more.
-    pub(super) fn poll_take(&self, bytes: &mut BytesMut, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Lets the connection's task wait: for the end, and for frames if it `wants_frames`. Ready if
+    /// there is something of what it waits for.
+    pub(super) fn poll_wanted(&self, wants_frames: bool, cx: &mut Context<'_>) -> Poll<()> {
         let mut out = self.out.lock();
-        if out.buf.is_empty() {
-            if out.ended.is_some() {
-                return Poll::Ready(false);
-            }
-            out.writer = Some(cx.waker().clone());
-            return Poll::Pending;
+        if out.output.ended.is_some() || wants_frames && out.output.waiting() > 0 {
+            return Poll::Ready(());
         }
-        std::mem::swap(&mut out.buf, bytes);
-        out.taken += bytes.len() as u64;
-        out.frames = 0;
-        let woken = out.room.take();
-        drop(out);
-        woken.into_iter().for_each(Waker::wake);
-        Poll::Ready(true)
+        out.wants_frames = wants_frames;
+        match &mut out.task {
+            Some(task) => task.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+/// Counts somebody who waits for room.
+struct Roomless<'a>(&'a AtomicUsize);
+
+impl<'a> Roomless<'a> {
+    fn one(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Roomless<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -323,8 +338,8 @@ impl Waiting<'_> {
     /// Waits no longer; whether the frame never left.
     pub(super) fn take_back(&self) -> bool {
         let mut out = self.conn.out.lock();
-        let pending = out.calls.remove(self.call);
-        pending.is_some_and(|pending| out.take_back(&pending))
+        let pending = out.output.calls.remove(self.call);
+        pending.is_some_and(|pending| out.output.take_back(&pending))
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::api::{Class, Identity, Peer, Security};
-use super::tls::{Proof, explain};
+use super::tls::{Proof, Role, Secured, explain};
 use crate::base::{ClusterId, NodeId, Stream};
 use crate::wire::hello::{Greeting, Hello, PROTOCOL, Refuse, Welcome};
 
@@ -28,6 +28,8 @@ pub(super) struct Met {
     pub(super) stream: Stream,
     /// Already received behind the handshake.
     pub(super) rest: BytesMut,
+    /// TLS resumed an earlier session.
+    pub(super) resumed: bool,
 }
 
 impl fmt::Debug for Met {
@@ -44,12 +46,9 @@ pub(super) async fn dial(
     (to, class): (Option<&NodeId>, Class),
     nonce: u64,
 ) -> Result<Met, String> {
-    let (mut stream, proof) = match security {
-        Security::Tls(tls) => {
-            let (stream, proof) = tls.connect(stream).await?;
-            (stream, Some(proof))
-        }
-        Security::Insecure => (stream, None),
+    let Secured { mut stream, proof, resumed } = match security {
+        Security::Tls(tls) => tls.connect(stream, to).await?,
+        Security::Insecure => Secured { stream, proof: None, resumed: false },
     };
     if let Err(why) = judge_certificate(me, proof.as_ref(), to) {
         let reason = format!("your certificate is not accepted: {why}");
@@ -73,7 +72,7 @@ pub(super) async fn dial(
     let mut rest = BytesMut::new();
     let welcome = match receive(&mut stream, &mut rest).await? {
         Greeting::Welcome(welcome) => welcome,
-        Greeting::Refuse(refuse) => return Err(format!("refused: {}", refuse.reason)),
+        Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
         Greeting::Hello(_) => return Err("the other side answered with a hello".into()),
     };
     if welcome.nonce != nonce || welcome.protocol != PROTOCOL {
@@ -85,22 +84,19 @@ pub(super) async fn dial(
     }
     let formation_only = judge_cluster(me, welcome.cluster)?;
     let peer = Peer { node: welcome.node, boot: welcome.boot };
-    Ok(Met { peer, class, cluster: welcome.cluster, formation_only, stream, rest })
+    Ok(Met { peer, class, cluster: welcome.cluster, formation_only, stream, rest, resumed })
 }
 
 /// The accepting side.
 pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Result<Met, String> {
-    let (mut stream, proof) = match security {
-        Security::Tls(tls) => {
-            let (stream, proof) = tls.accept(stream).await?;
-            (stream, Some(proof))
-        }
-        Security::Insecure => (stream, None),
+    let Secured { mut stream, proof, resumed } = match security {
+        Security::Tls(tls) => tls.accept(stream).await?,
+        Security::Insecure => Secured { stream, proof: None, resumed: false },
     };
     let mut rest = BytesMut::new();
     let hello = match receive(&mut stream, &mut rest).await? {
         Greeting::Hello(hello) => hello,
-        Greeting::Refuse(refuse) => return Err(format!("refused: {}", refuse.reason)),
+        Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
         Greeting::Welcome(_) => return Err("the other side began with a welcome".into()),
     };
     let (class, formation_only) = match judge_hello(me, &hello, proof.as_ref()) {
@@ -120,7 +116,7 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
     };
     send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
     let peer = Peer { node: hello.node, boot: hello.boot };
-    Ok(Met { peer, class, cluster: hello.cluster, formation_only, stream, rest })
+    Ok(Met { peer, class, cluster: hello.cluster, formation_only, stream, rest, resumed })
 }
 
 fn judge_hello(me: &Me, hello: &Hello, proof: Option<&Proof>) -> Result<(Class, bool), String> {
@@ -159,11 +155,16 @@ fn judge_certificate(me: &Me, proof: Option<&Proof>, to: Option<&NodeId>) -> Res
             me.identity.cluster_name
         ));
     }
+    if san.role != Role::Node {
+        return Err(format!(
+            "it is for {san}, and only nodes speak here: use a node's certificate"
+        ));
+    }
     match to {
-        Some(to) if *to != san.node => Err(format!(
+        Some(to) if *to != san.name => Err(format!(
             "it is for {}, and the node meant is {to}: correct the address of {to}, or its \
              certificate",
-            san.node
+            san.name
         )),
         _ => Ok(()),
     }
@@ -172,10 +173,10 @@ fn judge_certificate(me: &Me, proof: Option<&Proof>, to: Option<&NodeId>) -> Res
 /// Whether the other side is who it claims to be.
 fn judge_name(claim: &NodeId, proof: Option<&Proof>) -> Result<(), String> {
     match proof {
-        Some(Ok(san)) if san.node != *claim => Err(format!(
+        Some(Ok(san)) if san.name != *claim => Err(format!(
             "it claims to be {claim}, but its certificate is for {}: give {claim} its own \
              certificate",
-            san.node
+            san.name
         )),
         Some(Ok(_)) | None => Ok(()),
         Some(Err(why)) => Err(why.clone()),
@@ -193,6 +194,11 @@ fn judge_cluster(me: &Me, other: ClusterId) -> Result<bool, String> {
         ));
     }
     Ok(unformed)
+}
+
+/// What the other side says, fit for a log: it may be anybody's.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 async fn send(stream: &mut Stream, greeting: &Greeting) -> std::io::Result<()> {

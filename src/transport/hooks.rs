@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::api::Lost;
 use crate::base::{Instant, NodeId};
 
 type Arrival = Arc<dyn Fn(&NodeId, Instant) + Send + Sync>;
 type Broken = Arc<dyn Fn(&NodeId, &str) + Send + Sync>;
 type Refused = Arc<dyn Fn(SocketAddr, &str) + Send + Sync>;
+type Losses = Arc<dyn Fn(&Lost) + Send + Sync>;
 
 /// At most one listener of each kind.
 #[derive(Default)]
@@ -18,6 +20,7 @@ pub(super) struct Hooks {
     pub(super) arrival: RwLock<Option<Arrival>>,
     pub(super) broken: RwLock<Option<Broken>>,
     pub(super) refused: RwLock<Option<Refused>>,
+    pub(super) lost: RwLock<Option<Losses>>,
 }
 
 impl Hooks {
@@ -40,6 +43,13 @@ impl Hooks {
         let hook = self.refused.read().clone();
         if let Some(hook) = hook {
             hook(from, why);
+        }
+    }
+
+    pub(super) fn lost(&self, lost: &Lost) {
+        let hook = self.lost.read().clone();
+        if let Some(hook) = hook {
+            hook(lost);
         }
     }
 }

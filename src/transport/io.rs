@@ -1,22 +1,25 @@
-//! The two tasks of a connection: one writes what has gathered, one reads, answers pings and finds
-//! out that nothing arrives any more.
+//! The task of a connection: writes what has gathered, reads what arrives and hands it on, answers
+//! pings, and finds out that nothing arrives any more.
+//!
+//! One task does both directions: what a batch of asks is answered with leaves in one write right
+//! after it, and neither half ever waits for the other's lock.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use bytes::BytesMut;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
-use super::api::{AskError, Class, Head, Peer, ReplyTo, Service};
-use super::conn::{Conn, Half, Role};
+use super::conn::{Conn, Role};
 use super::links::Shared;
-use super::tally::count;
+use super::reader::Reader;
 use super::tls::explain;
-use crate::base::{Instant, Stream, within};
-use crate::wire::{Frame, Header, Kind, Splitter};
+use crate::base::{Clock, Instant, Stream, within};
 
 /// Bytes the reader makes room for at a time.
 const READ_BYTES: usize = 64 << 10;
@@ -26,8 +29,10 @@ const READ_BYTES_MIN: usize = 16 << 10;
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// How long the orderly end of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Reads and writes in a row before other tasks get their turn.
+const TURNS_MAX: u32 = 32;
 
-/// Ends the connection when its reading task ends, however it ends.
+/// Ends the connection when its task ends, however it ends.
 struct Closer(Arc<Conn>);
 
 impl Drop for Closer {
@@ -36,196 +41,171 @@ impl Drop for Closer {
     }
 }
 
-/// Writes what gathers in the output, all at once, until the connection ends.
-pub(super) async fn write(shared: Arc<Shared>, conn: Arc<Conn>, mut half: WriteHalf<Stream>) {
-    let clock = &*shared.seams.clock;
-    let mut bytes = BytesMut::new();
-    while poll_fn(|cx| conn.poll_take(&mut bytes, cx)).await {
-        let written = async {
-            while !bytes.is_empty() {
-                let deadline = clock.now() + shared.timing.dead_after;
-                within(clock, deadline, half.write_buf(&mut bytes)).await.map_err(stalled)??;
-            }
-            let deadline = clock.now() + shared.timing.dead_after;
-            within(clock, deadline, half.flush()).await.map_err(stalled)?
-        };
-        match unless_broken(&conn, written).await {
-            Some(Ok(())) if bytes.capacity() > KEPT_BYTES_MAX => bytes = BytesMut::new(),
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                conn.end(&explain(&error), true);
-                break;
-            }
-            None => break,
-        }
-    }
-    // The other side reads the end of the stream either way.
-    let _ = within(clock, clock.now() + FAREWELL, half.shutdown()).await;
-}
-
-fn stalled(_: crate::base::Elapsed) -> std::io::Error {
-    std::io::Error::other("the other side takes no bytes")
-}
-
-/// Awaits `future` unless the connection breaks first. An orderly end lets it finish.
-async fn unless_broken<F: Future>(conn: &Conn, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        match conn.poll_ended(Half::Writer, cx) {
-            Poll::Ready(()) if conn.ended().is_some_and(|ending| ending.broken) => {
-                Poll::Ready(None)
-            }
-            Poll::Ready(()) | Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
-/// Reads until the connection ends.
-pub(super) async fn read(
+/// Serves a connection that stands, until it ends. `input` came behind the handshake.
+pub(super) async fn serve(
     shared: Arc<Shared>,
     conn: Arc<Conn>,
-    mut half: ReadHalf<Stream>,
+    stream: Stream,
     mut input: BytesMut,
 ) {
     let _closer = Closer(conn.clone());
     let Some(peer) = conn.peer.get().cloned() else { return };
-    let reader = Reader { shared: &shared, conn: &conn, peer };
     let clock = &*shared.seams.clock;
-    let mut heard = clock.now();
-    let mut tick = clock.sleep(shared.timing.ping_interval);
-    reader.arrived(heard);
-    if !reader.take_frames(&mut input) {
-        return;
+    let mut reader = Reader::new(&shared, &conn, peer);
+    let now = clock.now();
+    reader.arrived(now);
+    if let Err(why) = reader.take_frames(&mut input) {
+        conn.end(&why, true);
     }
-    loop {
-        if conn.role == Role::Accepted {
-            // Whoever does not read its answers is not read from: this side's bound holds, and the
-            // dialler, which always reads, cannot wait for us in a circle.
-            poll_fn(|cx| conn.poll_room(cx)).await;
-        }
-        if input.capacity() - input.len() < READ_BYTES_MIN {
-            input.reserve(READ_BYTES);
-        }
-        tokio::select! {
-            biased;
-            () = poll_fn(|cx| conn.poll_ended(Half::Reader, cx)) => return,
-            got = half.read_buf(&mut input) => {
-                match got {
-                    Ok(0) => {
-                        conn.end("the other side closed it", true);
-                        return;
-                    }
-                    Ok(_) => {
-                        heard = clock.now();
-                        reader.arrived(heard);
-                        if !reader.take_frames(&mut input) {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        conn.end(&explain(&error), true);
-                        return;
-                    }
-                }
-            }
-            () = &mut tick => {
-                let silence = clock.now().since(heard);
-                if silence >= shared.timing.dead_after {
-                    conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
-                    return;
-                }
-                if conn.role == Role::Dialled {
-                    conn.ping();
-                }
-                tick = clock.sleep(shared.timing.ping_interval);
-            }
-        }
-    }
+    let mut line = Line {
+        clock,
+        shared: &shared,
+        conn: &conn,
+        reader,
+        stream,
+        input,
+        output: BytesMut::new(),
+        unflushed: false,
+        heard: now,
+        stalled: None,
+        tick: clock.sleep(shared.timing.ping_interval),
+    };
+    poll_fn(|cx| line.poll(cx)).await;
+    line.leave().await;
 }
 
-/// What the reading task needs to judge a frame.
-struct Reader<'a> {
-    shared: &'a Arc<Shared>,
-    conn: &'a Arc<Conn>,
-    peer: Peer,
+/// See the module.
+struct Line<'a> {
+    clock: &'a dyn Clock,
+    shared: &'a Shared,
+    conn: &'a Conn,
+    reader: Reader<'a>,
+    stream: Stream,
+    input: BytesMut,
+    output: BytesMut,
+    unflushed: bool,
+    /// When bytes last arrived.
+    heard: Instant,
+    /// Since when the other side takes no bytes.
+    stalled: Option<Instant>,
+    tick: BoxFuture<'static, ()>,
 }
 
-impl Reader<'_> {
-    fn arrived(&self, now: Instant) {
-        if self.conn.class == Class::Control {
-            self.shared.hooks.arrival(&self.peer.node, now);
-        }
-    }
-
-    /// Hands on every whole frame; false if the connection has ended.
-    fn take_frames(&self, input: &mut BytesMut) -> bool {
-        let splitter = Splitter::new(self.conn.class.body_bytes_max());
-        loop {
-            let taken = splitter.next(input).map_err(|error| error.to_string());
-            match taken.and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
-                Ok(Some(())) => {}
-                Ok(None) => return true,
-                Err(why) => {
-                    let why = format!("the other side broke the protocol: {why}");
-                    self.conn.end(&why, true);
-                    return false;
+impl Line<'_> {
+    /// Ready when the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS_MAX {
+            if self.conn.is_over() {
+                return Poll::Ready(());
+            }
+            // Both, whatever the first says: each registers what it waits for.
+            let (read, written) = (self.poll_read(cx), self.poll_write(cx));
+            match (read, written) {
+                (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
+                    self.conn.end(&error, true);
+                    return Poll::Ready(());
                 }
+                (Poll::Pending, Poll::Pending) => {
+                    if self.poll_wait(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                (Poll::Ready(Ok(())), _) | (_, Poll::Ready(Ok(()))) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Waits for frames, the end or the tick. Ready if there is something to do.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wants_frames = self.output.is_empty() && !self.unflushed;
+        if self.conn.poll_wanted(wants_frames, cx).is_ready() {
+            return Poll::Ready(());
+        }
+        ready!(self.tick.as_mut().poll(cx));
+        self.tick = self.clock.sleep(self.shared.timing.ping_interval);
+        self.ticked();
+        Poll::Ready(())
+    }
+
+    fn ticked(&mut self) {
+        let (now, dead_after) = (self.clock.now(), self.shared.timing.dead_after);
+        let silence = now.since(self.heard);
+        if silence >= dead_after && !self.is_deaf() {
+            self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
+        } else if self.stalled.is_some_and(|since| now.since(since) >= dead_after) {
+            self.conn.end("the other side takes no bytes", true);
+        } else if self.conn.role == Role::Dialled {
+            self.conn.ping();
+        }
+        if self.conn.was_used() {
+            self.conn.used.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it does not read now. Whoever does not read its answers is not read from: this
+    /// side's bound holds, and the dialler, which always reads, cannot wait for us in a circle.
+    fn is_deaf(&self) -> bool {
+        self.conn.role == Role::Accepted && self.conn.is_clogged()
+    }
+
+    /// One read. Ready if something arrived.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        if self.is_deaf() {
+            return Poll::Pending;
+        }
+        if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
+            self.input.reserve(READ_BYTES);
+        }
+        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx));
+        if read.map_err(|error| explain(&error))? == 0 {
+            return Poll::Ready(Err("the other side closed it".into()));
+        }
+        self.heard = self.clock.now();
+        self.reader.arrived(self.heard);
+        Poll::Ready(self.reader.take_frames(&mut self.input))
+    }
+
+    /// One write. Ready if something was written.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        if self.output.is_empty() {
+            if self.output.capacity() > KEPT_BYTES_MAX {
+                self.output = BytesMut::new();
+            }
+            self.conn.take(&mut self.output);
+        }
+        let written = if !self.output.is_empty() {
+            pin!(self.stream.write_buf(&mut self.output)).poll(cx).map_ok(|_| self.unflushed = true)
+        } else if self.unflushed {
+            Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| self.unflushed = false)
+        } else {
+            self.stalled = None;
+            return Poll::Pending;
+        };
+        match written {
+            Poll::Pending => {
+                self.stalled.get_or_insert_with(|| self.clock.now());
+                Poll::Pending
+            }
+            Poll::Ready(written) => {
+                self.stalled = None;
+                Poll::Ready(written.map_err(|error| explain(&error)))
             }
         }
     }
 
-    fn take(&self, frame: Frame) -> Result<(), String> {
-        let Frame { header, body } = frame;
-        match (self.conn.role, header.kind) {
-            (_, Kind::Pong | Kind::Void) => {}
-            (Role::Accepted, Kind::Tell) => self.tell(&header, body),
-            (Role::Accepted, Kind::Ask) => self.ask(&header, body),
-            (Role::Accepted, Kind::Ping) => self.conn.answer(Kind::Pong, 0, &Bytes::new()),
-            (Role::Dialled, Kind::Reply) => self.conn.settle(header.call, Ok(body)),
-            (Role::Dialled, Kind::Refusal) => {
-                self.conn.settle(header.call, Err(AskError::Refused(body)));
+    /// Writes what is left unless the link is broken, and closes the stream.
+    async fn leave(mut self) {
+        let is_broken = self.conn.ended().is_none_or(|ending| ending.broken);
+        let farewell = async {
+            while !is_broken && (!self.output.is_empty() || self.conn.take(&mut self.output)) {
+                self.stream.write_buf(&mut self.output).await?;
             }
-            (Role::Dialled, Kind::Dropped) => {
-                let why = format!("{} dropped it without an answer", self.peer.node);
-                self.conn.settle(header.call, Err(AskError::Unknown(why)));
-            }
-            (Role::Dialled, Kind::Tell | Kind::Ask | Kind::Ping)
-            | (Role::Accepted, Kind::Reply | Kind::Refusal | Kind::Dropped) => {
-                return Err(format!("{:?} on a {:?} connection", header.kind, self.conn.role));
-            }
-        }
-        Ok(())
+            // The other side reads the end of the stream either way.
+            self.stream.shutdown().await?;
+            io::Result::Ok(())
+        };
+        let _ = within(self.clock, self.clock.now() + FAREWELL, farewell).await;
     }
-
-    fn tell(&self, header: &Header, body: Bytes) {
-        match self.inbound(header) {
-            Some(inbound) => inbound.tell(&self.peer, head_of(header), body),
-            None => count(&self.shared.tally.tells_dropped),
-        }
-    }
-
-    fn ask(&self, header: &Header, body: Bytes) {
-        let reply = ReplyTo { conn: self.conn.clone(), call: header.call, answered: false };
-        match self.inbound(header) {
-            Some(inbound) => inbound.ask(&self.peer, head_of(header), body, reply),
-            None => reply.refuse(Bytes::new()),
-        }
-    }
-
-    /// Whom the frame is for; nobody, if this link may not carry it.
-    fn inbound(&self, header: &Header) -> Option<Arc<dyn super::Inbound>> {
-        let service = Service::from_wire(header.service)?;
-        if self.conn.is_formation_only() && service != Service::Formation {
-            return None;
-        }
-        self.shared.inbound(service)
-    }
-}
-
-fn head_of(header: &Header) -> Head {
-    Head { version: header.version, shard: header.shard, epoch: header.epoch }
 }

@@ -1,110 +1,66 @@
-//! The table of connections, and the tasks that make them: one that accepts, one per dial.
+//! What all tasks of the links share, and how a connection begins and ends.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::Semaphore;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::api::{Class, Inbound, Limits, LinksConfig, Security, SendError, Service, Timing};
-use super::conn::{Bounds, Conn, Role};
-use super::handshake::{self, Me, Met};
+use super::accept::{Crowd, Refusals};
+use super::api::{
+    Class, Inbound, Limits, LinksConfig, LinksError, Lost, Security, SendError, Service, Timing,
+};
+use super::conn::{Conn, Role};
+use super::handshake::{Me, Met};
 use super::hooks::Hooks;
 use super::io;
+use super::output::Bounds;
+use super::reader::Services;
+use super::table::{Lane, Table};
 use super::tally::{Tally, count};
 use super::tasks::Tasks;
-use crate::base::{Boot, ClusterId, Instant, Listener, NodeId, Seams, Spawner, Stream, within};
-
-/// Wait before the next accept when the operating system refuses one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, Spawner};
 
 /// All that the tasks of the links share.
 pub(super) struct Shared {
     pub(super) seams: Seams,
     pub(super) addr: SocketAddr,
     pub(super) timing: Timing,
+    pub(super) limits: Limits,
     pub(super) hooks: Hooks,
     pub(super) tally: Arc<Tally>,
     pub(super) tasks: Tasks,
-    limits: Limits,
-    security: Security,
-    services: RwLock<[Option<Arc<dyn Inbound>>; Service::PLACES]>,
+    pub(super) security: ArcSwap<Security>,
+    pub(super) services: ArcSwap<Services>,
+    pub(super) crowd: Crowd,
+    pub(super) refusals: Refusals,
+    pub(super) stopping: CancellationToken,
+    pub(super) table: Mutex<Table>,
     ids: AtomicU64,
-    handshakes: Arc<Semaphore>,
-    stopping: CancellationToken,
-    table: Mutex<Table>,
-}
-
-struct Table {
-    me: Me,
-    stopped: bool,
-    ways: BTreeMap<NodeId, Way>,
-    /// Accepted connections, and those to an address whose node was not known.
-    loose: BTreeMap<u64, Arc<Conn>>,
-}
-
-/// How to reach one node.
-#[derive(Default)]
-struct Way {
-    addr: Option<String>,
-    lanes: [Lane; 3],
-}
-
-/// The dialled connection of one class.
-#[derive(Default)]
-struct Lane {
-    conn: Option<Arc<Conn>>,
-    failures: u32,
-    /// No dial before this.
-    not_before: Instant,
-    /// Why the last dial failed.
-    why: String,
-}
-
-impl Table {
-    fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
-        let dialled = self.ways.values().flat_map(|way| &way.lanes);
-        dialled.filter_map(|lane| lane.conn.as_ref()).chain(self.loose.values())
-    }
-
-    fn lane_of(&mut self, conn: &Arc<Conn>, node: &NodeId) -> Option<&mut Lane> {
-        let lane = &mut self.ways.get_mut(node)?.lanes[conn.class as usize];
-        lane.conn.as_ref().is_some_and(|held| Arc::ptr_eq(held, conn)).then_some(lane)
-    }
-}
-
-/// Whom a dial is for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Target<'a> {
-    pub(super) addr: &'a str,
-    pub(super) node: Option<&'a NodeId>,
-    pub(super) class: Class,
 }
 
 impl Shared {
     pub(super) fn new(config: LinksConfig, seams: Seams, addr: SocketAddr) -> Arc<Self> {
         let LinksConfig { identity, limits, security, timing, .. } = config;
         let me = Me { identity, cluster: ClusterId::UNFORMED, generation: 0 };
-        let (ways, loose) = (BTreeMap::new(), BTreeMap::new());
         Arc::new(Self {
             seams,
             addr,
             timing,
+            limits,
             hooks: Hooks::default(),
             tally: Arc::default(),
             tasks: Tasks::default(),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
-            limits,
-            security,
-            services: RwLock::default(),
-            ids: AtomicU64::new(0),
+            security: ArcSwap::from_pointee(security),
+            services: ArcSwap::default(),
+            crowd: Crowd::default(),
+            refusals: Refusals::default(),
             stopping: CancellationToken::new(),
-            table: Mutex::new(Table { me, stopped: false, ways, loose }),
+            table: Mutex::new(Table::new(me)),
+            ids: AtomicU64::new(0),
         })
     }
 
@@ -112,7 +68,7 @@ impl Shared {
         if class == Class::Control { &self.seams.control } else { &self.seams.work }
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.seams.clock.now()
     }
 
@@ -120,19 +76,39 @@ impl Shared {
         self.table.lock().me.clone()
     }
 
-    pub(super) fn inbound(&self, service: Service) -> Option<Arc<dyn Inbound>> {
-        self.services.read()[service as usize].clone()
-    }
-
     pub(super) fn serve(&self, service: Service, inbound: Arc<dyn Inbound>) {
-        self.services.write()[service as usize] = Some(inbound);
+        // One at a time.
+        let _table = self.table.lock();
+        let mut services = Services::clone(&self.services.load());
+        services[service as usize] = Some(inbound);
+        self.services.store(Arc::new(services));
     }
 
-    fn new_conn(&self, class: Class, role: Role, label: String) -> Arc<Conn> {
-        let Limits { output_bytes_max, calls_max, .. } = self.limits;
+    /// From now on handshakes use this.
+    pub(super) fn replace_security(&self, security: Security) -> Result<(), LinksError> {
+        let is_tls = |security: &Security| matches!(security, Security::Tls(_));
+        if !is_tls(&security) || !is_tls(&self.security.load()) {
+            return Err(LinksError::SecurityKind);
+        }
+        security.check_own(&self.me().identity)?;
+        self.security.store(Arc::new(security));
+        Ok(())
+    }
+
+    pub(super) fn new_conn(&self, class: Class, role: Role, label: String) -> Arc<Conn> {
+        let Limits { output_bytes_max, lane_bytes_max, calls_max, .. } = self.limits;
+        let lanes = class.lanes();
+        let bounds = Bounds {
+            lanes,
+            lane_bytes_max: if lanes == 1 { output_bytes_max } else { lane_bytes_max },
+            output_bytes_max,
+            calls_max,
+            frame_body_bytes_max: class.frame_body_bytes_max(),
+        };
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let bounds = Bounds { output_bytes_max, calls_max };
-        Conn::new(id, (class, role), label, bounds, self.tally.clone())
+        let conn = Conn::new(id, (class, role), label, bounds, self.tally.clone());
+        conn.used.store(self.now().as_nanos(), Ordering::Relaxed);
+        conn
     }
 
     /// Changes what this node says of itself: links made before are closed.
@@ -144,20 +120,7 @@ impl Shared {
             return;
         }
         table.me.generation += 1;
-        Self::end_some(&mut table, |_| true, "this node changed its cluster or boot");
-    }
-
-    /// Ends connections by this node's own will; they may be dialled again at once.
-    fn end_some(table: &mut Table, which: impl Fn(&Conn) -> bool, why: &str) {
-        for conn in table.conns().filter(|conn| which(conn)) {
-            conn.end(why, false);
-        }
-        for lane in table.ways.values_mut().flat_map(|way| &mut way.lanes) {
-            if lane.conn.as_ref().is_some_and(|conn| which(conn)) {
-                *lane = Lane::default();
-            }
-        }
-        table.loose.retain(|_, conn| !which(conn));
+        table.end_some(|_| true, "this node changed its cluster or boot");
     }
 
     pub(super) fn set_boot(&self, boot: Boot) {
@@ -193,7 +156,7 @@ impl Shared {
             }
         }
         let theirs = |conn: &Conn| conn.peer.get().is_some_and(|peer| peer.node == *node);
-        Self::end_some(&mut table, theirs, "this node closed it");
+        table.end_some(theirs, "this node closed it");
     }
 
     /// The connection to `to`, dialled if need be. Never waits.
@@ -212,28 +175,28 @@ impl Shared {
         if table.me.cluster == ClusterId::UNFORMED && !formation {
             return unreachable("this node is in no cluster yet");
         }
-        let Table { me, ways, .. } = &mut *table;
-        let Some(way) = ways.get_mut(to) else {
+        let Some(way) = table.ways.get(to) else {
             return Err(SendError::Unreachable(format!("no address is known for {to}")));
         };
-        let lane = &mut way.lanes[class as usize];
+        let lane = &way.lanes[class as usize];
         if let Some(conn) = lane.conn.as_ref().filter(|conn| !conn.is_over()) {
             if conn.is_formation_only() && !formation {
                 return Err(SendError::Unreachable(format!("{to} is in no cluster yet")));
             }
             return Ok(conn.clone());
         }
-        let Some(addr) = way.addr.clone() else {
-            return Err(SendError::Unreachable(format!("no address is known for {to}")));
-        };
-        let wait = lane.not_before.since(self.now());
-        if !wait.is_zero() {
-            let ms = wait.as_millis();
-            return Err(SendError::Unreachable(format!("{to}: {}; next try in {ms} ms", lane.why)));
+        let addr = self.may_dial(to, lane, way.addr.as_deref())?.to_owned();
+        if !(class == Class::Control && table.kept.contains(to))
+            && table.make_room(self.limits.on_demand_max)?
+        {
+            count(&self.tally.made_room);
         }
         let conn = self.new_conn(class, Role::Dialled, to.to_string());
-        lane.conn = Some(conn.clone());
-        let (shared, dialled, me, to) = (self.clone(), conn.clone(), me.clone(), to.clone());
+        let me = table.me.clone();
+        if let Some(way) = table.ways.get_mut(to) {
+            way.lanes[class as usize].conn = Some(conn.clone());
+        }
+        let (shared, dialled, to) = (self.clone(), conn.clone(), to.clone());
         let task = self.tasks.guard();
         self.spawner(class).spawn(async move {
             shared.dial_lane(&dialled, me, (&to, &addr)).await;
@@ -242,120 +205,30 @@ impl Shared {
         Ok(conn)
     }
 
-    /// Dials for a lane whose output gathers already.
-    async fn dial_lane(self: &Arc<Self>, conn: &Arc<Conn>, me: Me, (to, addr): (&NodeId, &str)) {
-        let deadline = self.now() + self.timing.dial;
-        let target = Target { addr, node: Some(to), class: conn.class };
-        let met = self.dial(&me, target, deadline, conn).await;
-        match met {
-            Ok(met) => {
-                let stands = {
-                    let mut table = self.table.lock();
-                    let same = table.me.generation == me.generation && !table.stopped;
-                    table.lane_of(conn, to).is_some_and(|lane| {
-                        lane.failures = 0;
-                        same
-                    })
-                };
-                if stands {
-                    count(&self.tally.dialled);
-                    self.run(conn, met);
-                } else {
-                    conn.end("this node closed it while it was dialled", false);
-                }
-            }
-            Err(why) => {
-                if conn.is_over() {
-                    return; // Closed by this node meanwhile.
-                }
-                count(&self.tally.dials_failed);
-                tracing::debug!(%to, addr, why, "dial failed");
-                self.back_off(conn, to, &format!("cannot reach {to} at {addr}: {why}"));
-                conn.end(&why, false);
-            }
-        }
-    }
-
-    /// The lane of `conn` is empty, and is not dialled again before the back-off has passed.
-    fn back_off(&self, conn: &Arc<Conn>, node: &NodeId, why: &str) {
-        let mut table = self.table.lock();
-        let Some(lane) = table.lane_of(conn, node) else { return };
-        let longest = self.timing.backoff_max;
-        let most = self.timing.backoff_min.saturating_mul(1 << lane.failures.min(16)).min(longest);
-        lane.not_before = self.now() + most / 2 + self.seams.rng.up_to(most / 2);
-        lane.failures = lane.failures.saturating_add(1);
-        why.clone_into(&mut lane.why);
-        lane.conn = None;
-    }
-
-    /// Connects and shakes hands until `deadline`, unless `conn` is closed or all stops.
-    async fn dial(
+    /// Where to dial `to` now.
+    fn may_dial<'a>(
         &self,
-        me: &Me,
-        target: Target<'_>,
-        deadline: Instant,
-        conn: &Conn,
-    ) -> Result<Met, String> {
-        let dial = within(&*self.seams.clock, deadline, async {
-            let stream = self.connect(target.addr).await?;
-            let nonce = self.seams.rng.next_u64();
-            let whom = (target.node, target.class);
-            handshake::dial(me, &self.security, stream, whom, nonce).await
-        });
-        tokio::select! {
-            biased;
-            () = self.stopping.cancelled() => Err("the links of this node stop".into()),
-            () = std::future::poll_fn(|cx| conn.poll_ended(super::conn::Half::Reader, cx)) => {
-                Err("this node closed it while it was dialled".into())
-            }
-            met = dial => met.unwrap_or_else(|_| Err("no answer to the dial in time".into())),
+        to: &NodeId,
+        lane: &Lane,
+        addr: Option<&'a str>,
+    ) -> Result<&'a str, SendError> {
+        let unknown = || SendError::Unreachable(format!("no address is known for {to}"));
+        let addr = addr.ok_or_else(unknown)?;
+        let wait = lane.not_before.since(self.now());
+        if wait.is_zero() {
+            return Ok(addr);
         }
-    }
-
-    async fn connect(&self, addr: &str) -> Result<Stream, String> {
-        let net = &self.seams.net;
-        let addrs = net
-            .resolve(addr)
-            .await
-            .map_err(|error| format!("{addr:?} is no known address: {error}"))?;
-        let mut why = format!("{addr:?} has no address");
-        for addr in addrs {
-            if matches!(self.security, Security::Insecure) && !addr.ip().is_loopback() {
-                why = format!("{addr} is not a loopback address: insecure links need one");
-                continue;
-            }
-            match net.connect(addr).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => why = error.to_string(),
-            }
-        }
-        Err(why)
-    }
-
-    /// A connection to an address alone, open and running.
-    pub(super) async fn dial_loose(
-        self: &Arc<Self>,
-        addr: &str,
-        deadline: Instant,
-    ) -> Result<(Arc<Conn>, ClusterId), String> {
-        let me = self.me();
-        let conn = self.new_conn(Class::Control, Role::Dialled, addr.into());
-        let target = Target { addr, node: None, class: Class::Control };
-        let deadline = deadline.min(self.now() + self.timing.dial);
-        let met = self.dial(&me, target, deadline, &conn).await.inspect_err(|_| {
-            count(&self.tally.dials_failed);
-        })?;
-        let cluster = met.cluster;
-        self.adopt(&me, &conn, met).map_err(|why| {
-            conn.end(why, false);
-            why.to_owned()
-        })?;
-        count(&self.tally.dialled);
-        Ok((conn, cluster))
+        let ms = wait.as_millis();
+        Err(SendError::Unreachable(format!("{to}: {}; next try in {ms} ms", lane.why)))
     }
 
     /// Enters a connection that no lane holds, and runs it.
-    fn adopt(self: &Arc<Self>, me: &Me, conn: &Arc<Conn>, met: Met) -> Result<(), &'static str> {
+    pub(super) fn adopt(
+        self: &Arc<Self>,
+        me: &Me,
+        conn: &Arc<Conn>,
+        met: Met,
+    ) -> Result<(), &'static str> {
         let mut table = self.table.lock();
         if table.stopped || table.me.generation != me.generation {
             return Err("this node stopped, or changed its cluster or boot");
@@ -370,27 +243,23 @@ impl Shared {
                 .get()
                 .is_some_and(|peer| peer.node == met.peer.node && peer.boot < met.peer.boot)
         };
-        Self::end_some(&mut table, earlier, "the other side has started again");
+        table.end_some(earlier, "the other side has started again");
         drop(table);
         self.run(conn, met);
         Ok(())
     }
 
-    /// Starts the two tasks of a connection that stands.
-    fn run(self: &Arc<Self>, conn: &Arc<Conn>, met: Met) {
+    /// Starts the task of a connection that stands.
+    pub(super) fn run(self: &Arc<Self>, conn: &Arc<Conn>, met: Met) {
         conn.formation_only.store(met.formation_only, Ordering::Release);
+        if met.resumed {
+            count(&self.tally.resumed);
+        }
         // Set once, here.
         let _ = conn.peer.set(met.peer);
-        let (read, write) = tokio::io::split(met.stream);
-        let spawner = self.spawner(conn.class);
         let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());
-        spawner.spawn(async move {
-            io::write(shared, held, write).await;
-            drop(task);
-        });
-        let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());
-        spawner.spawn(async move {
-            io::read(shared.clone(), held.clone(), read, met.rest).await;
+        self.spawner(conn.class).spawn(async move {
+            io::serve(shared.clone(), held.clone(), met.stream, met.rest).await;
             shared.gone(&held);
             drop(task);
         });
@@ -403,6 +272,7 @@ impl Shared {
         if ending.broken && conn.role == Role::Dialled {
             self.back_off(conn, &peer.node, &format!("the link broke: {}", ending.why));
         }
+        self.report_losses(conn, &peer.node);
         if ending.broken && !conn.is_formation_only() {
             count(&self.tally.broken);
             tracing::debug!(node = %peer.node, class = %conn.class, why = %ending.why, "broken");
@@ -410,72 +280,26 @@ impl Shared {
         }
     }
 
-    /// Accepts until the links stop.
-    pub(super) async fn accept_all(self: Arc<Self>, listener: Box<dyn Listener>) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.stopping.cancelled() => return,
-                accepted = async {
-                    let permit = self.handshakes.clone().acquire_owned().await;
-                    (permit, listener.accept().await)
-                } => accepted,
-            };
-            match accepted {
-                (Ok(permit), Ok((stream, from))) => {
-                    let (shared, task) = (self.clone(), self.tasks.guard());
-                    self.seams.control.spawn(async move {
-                        shared.accept(stream, from).await;
-                        drop((permit, task));
-                    });
-                }
-                (Err(_), _) => return, // The semaphore is never closed.
-                (_, Err(error)) => {
-                    tracing::warn!(%error, "cannot accept a connection; trying again");
-                    let pause = self.seams.clock.sleep(ACCEPT_PAUSE);
-                    tokio::select! {
-                        biased;
-                        () = self.stopping.cancelled() => return,
-                        () = pause => {}
-                    }
-                }
-            }
+    /// Says which tells were lost with a connection, or may have been.
+    pub(super) fn report_losses(&self, conn: &Conn, node: &NodeId) {
+        for loss in conn.take_losses() {
+            self.tally.tells_unsent.fetch_add(loss.unsent, Ordering::Relaxed);
+            self.tally.tells_unknown.fetch_add(loss.unknown, Ordering::Relaxed);
+            self.hooks.lost(&Lost {
+                node: node.clone(),
+                class: conn.class,
+                lane: loss.lane,
+                unsent: loss.unsent,
+                unknown: loss.unknown,
+            });
         }
-    }
-
-    async fn accept(self: &Arc<Self>, stream: Stream, from: SocketAddr) {
-        let me = self.me();
-        let deadline = self.now() + self.timing.handshake;
-        let shake = handshake::accept(&me, &self.security, stream);
-        let met = tokio::select! {
-            biased;
-            () = self.stopping.cancelled() => return,
-            met = within(&*self.seams.clock, deadline, shake) => met,
-        };
-        let why = match met.unwrap_or_else(|_| Err("its handshake took too long".into())) {
-            Ok(met) => {
-                let label = met.peer.node.to_string();
-                let conn = self.new_conn(met.class, Role::Accepted, label);
-                match self.adopt(&me, &conn, met) {
-                    Ok(()) => {
-                        count(&self.tally.accepted);
-                        return;
-                    }
-                    Err(why) => why.into(),
-                }
-            }
-            Err(why) => why,
-        };
-        count(&self.tally.refused);
-        tracing::warn!(%from, why, "refused a connection");
-        self.hooks.refused(from, &why);
     }
 
     pub(super) fn stop(&self) {
         self.stopping.cancel();
         let mut table = self.table.lock();
         table.stopped = true;
-        Self::end_some(&mut table, |_| true, "the links of this node stop");
+        table.end_some(|_| true, "the links of this node stop");
     }
 }
 

@@ -14,8 +14,12 @@ pub(super) struct Tally {
     pub(super) broken: AtomicU64,
     pub(super) tells_dropped: AtomicU64,
     pub(super) overloaded: AtomicU64,
+    pub(super) gossip_dropped: AtomicU64,
     pub(super) answers_dropped: AtomicU64,
-    pub(super) frames_lost: AtomicU64,
+    pub(super) tells_unsent: AtomicU64,
+    pub(super) tells_unknown: AtomicU64,
+    pub(super) made_room: AtomicU64,
+    pub(super) resumed: AtomicU64,
 }
 
 /// Counts one.
@@ -34,8 +38,12 @@ impl Tally {
             broken: of(&self.broken),
             tells_dropped: of(&self.tells_dropped),
             overloaded: of(&self.overloaded),
+            gossip_dropped: of(&self.gossip_dropped),
             answers_dropped: of(&self.answers_dropped),
-            frames_lost: of(&self.frames_lost),
+            tells_unsent: of(&self.tells_unsent),
+            tells_unknown: of(&self.tells_unknown),
+            made_room: of(&self.made_room),
+            resumed: of(&self.resumed),
         }
     }
 }

@@ -12,24 +12,58 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{ParsedCertificate, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    ServerConfig, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, CommonState, DigitallySignedStruct, Error,
+    HandshakeKind, OtherError, RootCertStore, ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use webpki::KeyUsage;
 
 use crate::base::{Clock, NodeId, Stream};
+use crate::ring::sha1;
+
+/// Sessions that can be resumed, in each direction.
+const SESSIONS_MAX: usize = 1_024;
+/// Sessions to resume that each connection gives: one for every other class of it.
+const TICKETS: usize = 2;
 
 /// Certificate, key and trust of this node, ready for both directions.
 pub struct TlsConfig {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
     own: San,
+    judge: Judge,
+}
+
+/// Judges the certificates of a session that was resumed.
+struct Judge {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+    time: Arc<dyn TimeProvider>,
+}
+
+impl Judge {
+    fn chain(&self, chain: &[CertificateDer<'_>], usage: KeyUsage) -> Result<(), CertificateError> {
+        let Some((end, intermediates)) = chain.split_first() else {
+            return Err(CertificateError::UnknownIssuer);
+        };
+        let now = self.time.current_time().ok_or(CertificateError::Expired)?;
+        let end =
+            webpki::EndEntityCert::try_from(end).map_err(|_| CertificateError::BadEncoding)?;
+        let (all, roots) = (self.algorithms.all, &self.roots.roots);
+        let judged = end.verify_for_usage(all, roots, intermediates, now, usage, None, None);
+        judged.map(drop).map_err(|error| match error {
+            webpki::Error::CertExpired { .. } => CertificateError::Expired,
+            webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
+            webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
+            other => CertificateError::Other(OtherError(Arc::new(other))),
+        })
+    }
 }
 
 /// Where a node's PEM files are.
@@ -92,10 +126,12 @@ impl TlsConfig {
 
         let provider = Arc::new(ring::default_provider());
         let time: Arc<dyn TimeProvider> = Arc::new(Wall(clock));
+        let algorithms = provider.signature_verification_algorithms;
+        let judge = Judge { roots: roots.clone(), algorithms, time: time.clone() };
         let acceptor =
             server(&provider, time.clone(), roots.clone(), (chain.clone(), key.clone_key()))?;
         let connector = client(&provider, time, roots, (chain, key))?;
-        Ok(Self { acceptor, connector, own })
+        Ok(Self { acceptor, connector, own, judge })
     }
 
     /// The name in this node's own certificate.
@@ -103,21 +139,61 @@ impl TlsConfig {
         &self.own
     }
 
-    /// The TLS handshake of the accepting side; gives the name the other side proved.
-    pub(super) async fn accept(&self, stream: Stream) -> Result<(Stream, Proof), String> {
+    /// The TLS handshake of the accepting side.
+    pub(super) async fn accept(&self, stream: Stream) -> Result<Secured, String> {
         let stream = self.acceptor.accept(stream).await.map_err(|error| explain(&error))?;
-        let proof = proof(stream.get_ref().1.peer_certificates());
-        Ok((Box::new(stream), proof))
+        let session = stream.get_ref().1;
+        let (proof, resumed) = self.proof(session, KeyUsage::client_auth())?;
+        Ok(Secured { stream: Box::new(stream), proof: Some(proof), resumed })
     }
 
     /// The TLS handshake of the dialling side. The other side has not judged us yet.
-    pub(super) async fn connect(&self, stream: Stream) -> Result<(Stream, Proof), String> {
-        // Never sent: names are in the URI, and are compared after the handshake.
-        let name = ServerName::try_from("evertree").map_err(|error| error.to_string())?;
+    pub(super) async fn connect(
+        &self,
+        stream: Stream,
+        to: Option<&NodeId>,
+    ) -> Result<Secured, String> {
+        // Never sent: names are in the URI, and are compared after the handshake. Sessions are
+        // kept by it, so that one is resumed only with the node it was made with.
+        let name = to.map_or_else(|| "evertree".into(), session_name);
+        let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
         let stream = self.connector.connect(name, stream).await.map_err(|error| explain(&error))?;
-        let proof = proof(stream.get_ref().1.peer_certificates());
-        Ok((Box::new(stream), proof))
+        let session = stream.get_ref().1;
+        let (proof, resumed) = self.proof(session, KeyUsage::server_auth())?;
+        Ok(Secured { stream: Box::new(stream), proof: Some(proof), resumed })
     }
+
+    /// What the other side has proved. A session that was resumed shows the certificate of then:
+    /// it is judged again, as of now.
+    fn proof(&self, session: &CommonState, usage: KeyUsage) -> Result<(Proof, bool), String> {
+        let chain = session.peer_certificates().unwrap_or_default();
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        if resumed {
+            self.judge.chain(chain, usage).map_err(|error| explain_certificate(&error))?;
+        }
+        let proof = chain.first().ok_or_else(|| "it showed no certificate".into());
+        Ok((proof.and_then(San::of), resumed))
+    }
+}
+
+/// A connection after the TLS handshake.
+pub(super) struct Secured {
+    pub(super) stream: Stream,
+    /// `None` without TLS.
+    pub(super) proof: Option<Proof>,
+    pub(super) resumed: bool,
+}
+
+impl fmt::Debug for Secured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secured({:?})", self.proof)
+    }
+}
+
+/// A name of host that stands for a node: its own may not be one.
+fn session_name(node: &NodeId) -> String {
+    let hash = sha1(&[node.as_str().as_bytes()]);
+    hash.iter().fold(String::from("n"), |name, byte| format!("{name}{byte:02x}"))
 }
 
 impl fmt::Debug for TlsConfig {
@@ -129,18 +205,28 @@ impl fmt::Debug for TlsConfig {
 /// What the other side's certificate says: a name, or why it has no usable one.
 pub(super) type Proof = Result<San, String>;
 
-fn proof(chain: Option<&[CertificateDer<'_>]>) -> Proof {
-    San::of(chain.and_then(<[_]>::first).ok_or("it showed no certificate")?)
+/// What a certificate allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A member of the cluster.
+    Node,
+    /// Somebody who asks entities, and is no member.
+    Client,
 }
 
 /// The name in a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct San {
     pub(super) cluster_name: String,
-    pub(super) node: NodeId,
+    pub(super) role: Role,
+    pub(super) name: NodeId,
 }
 
 impl San {
+    pub(super) fn node(cluster_name: &str, node: &NodeId) -> Self {
+        Self { cluster_name: cluster_name.into(), role: Role::Node, name: node.clone() }
+    }
+
     fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
         let certificate = webpki::EndEntityCert::try_from(certificate)
             .map_err(|error| format!("it does not decode: {error}"))?;
@@ -159,14 +245,23 @@ impl San {
 
     fn parse(uri: &str) -> Option<Self> {
         let (cluster_name, path) = uri.strip_prefix("spiffe://")?.split_once('/')?;
-        let node = path.strip_prefix("node/")?.parse().ok()?;
-        (!cluster_name.is_empty()).then(|| Self { cluster_name: cluster_name.into(), node })
+        let (role, name) = match path.split_once('/')? {
+            ("node", name) => (Role::Node, name),
+            ("client", name) => (Role::Client, name),
+            _ => return None,
+        };
+        let name = name.parse().ok()?;
+        (!cluster_name.is_empty()).then(|| Self { cluster_name: cluster_name.into(), role, name })
     }
 }
 
 impl fmt::Display for San {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/node/{}", self.cluster_name, self.node)
+        let role = match self.role {
+            Role::Node => "node",
+            Role::Client => "client",
+        };
+        write!(f, "spiffe://{}/{role}/{}", self.cluster_name, self.name)
     }
 }
 
@@ -187,8 +282,9 @@ fn server(
             builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)
         })
         .map_err(|error| TlsError(format!("certificate and key of the node: {error}")))?;
-    // No resumption yet: every link is a full handshake.
-    config.send_tls13_tickets = 0;
+    // Kept here and not in the ticket: a session is forgotten with this configuration.
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+    config.send_tls13_tickets = TICKETS;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -208,7 +304,7 @@ fn client(
                 .with_client_auth_cert(chain, key)
         })
         .map_err(|error| TlsError(format!("certificate and key of the node: {error}")))?;
-    config.resumption = Resumption::disabled();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     config.enable_sni = false;
     Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -5,7 +5,9 @@
 //! | 0      | 4     | length of all that follows                                    |
 //! | 4      | 1     | kind                                                          |
 //! | 5      | 1     | service                                                       |
-//! | 6      | 2     | flags: 1 shard is set, 2 trace context follows, 4 more parts  |
+//! | 6      | 1     | flags: 1 shard is set, 2 trace context follows, 4 more parts  |
+//! |        |       | of this message follow, 8 this is a part                      |
+//! | 7      | 1     | lane                                                          |
 //! | 8      | 2     | schema of the body                                            |
 //! | 10     | 2     | shard                                                         |
 //! | 12     | 8     | call id                                                       |
@@ -13,7 +15,8 @@
 //! | 28     | 8     | epoch                                                         |
 //! | 36     | 25    | trace context, if flagged                                     |
 //!
-//! All numbers are big-endian.
+//! All numbers are big-endian. A [`Kind::Credit`] has its two totals in the fields of call id and
+//! view version.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
@@ -33,11 +36,10 @@ const FIXED_BYTES: usize = 32;
 const _: () = assert!(LENGTH_BYTES + FIXED_BYTES == HEADER_BYTES);
 const _: () = assert!(HEADER_BYTES + TRACE_BYTES == FRAME_EXTRA_BYTES_MAX);
 
-const FLAG_SHARD: u16 = 1;
-const FLAG_TRACE: u16 = 2;
-/// More parts of this message follow. Room for the time when large messages travel in parts; a
-/// frame that has it is refused today.
-pub const FLAG_MORE: u16 = 4;
+const FLAG_SHARD: u8 = 1;
+const FLAG_TRACE: u8 = 2;
+const FLAG_MORE: u8 = 4;
+const FLAG_PART: u8 = 8;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +61,10 @@ pub enum Kind {
     Pong = 7,
     /// Was taken back before it left: to be skipped.
     Void = 8,
+    /// So much of a lane was taken in since the start of the connection.
+    Credit = 9,
+    /// The dialler ends the connection in order: nothing is wrong with it.
+    Bye = 10,
 }
 
 impl Kind {
@@ -72,6 +78,8 @@ impl Kind {
             6 => Self::Ping,
             7 => Self::Pong,
             8 => Self::Void,
+            9 => Self::Credit,
+            10 => Self::Bye,
             _ => return None,
         })
     }
@@ -88,6 +96,37 @@ pub struct Trace {
     pub flags: u8,
 }
 
+/// Which piece of a message a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// A part, and more follow.
+    More,
+    /// The last part.
+    Last,
+}
+
+impl Part {
+    const fn flags(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::More => FLAG_PART | FLAG_MORE,
+            Self::Last => FLAG_PART,
+        }
+    }
+
+    const fn of_flags(flags: u8) -> Option<Self> {
+        match (flags & FLAG_PART != 0, flags & FLAG_MORE != 0) {
+            (false, false) => Some(Self::Whole),
+            (true, true) => Some(Self::More),
+            (true, false) => Some(Self::Last),
+            (false, true) => None,
+        }
+    }
+}
+
 /// The fixed fields of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -95,6 +134,10 @@ pub struct Header {
     pub kind: Kind,
     /// The number of the service it is for; 0 where the kind says it all.
     pub service: u8,
+    /// The lane it keeps order in.
+    pub lane: u8,
+    /// Which piece of its message it is.
+    pub part: Part,
     /// Of the body.
     pub schema: u16,
     /// What it is about, if about a shard.
@@ -116,6 +159,8 @@ impl Header {
         Self {
             kind,
             service: 0,
+            lane: 0,
+            part: Part::Whole,
             schema: 0,
             shard: None,
             call,
@@ -143,18 +188,23 @@ pub fn encode(header: &Header, body: &[u8], out: &mut BytesMut) {
     let trace_bytes = if header.trace.is_some() { TRACE_BYTES } else { 0 };
     let length = body.len().saturating_add(FIXED_BYTES).saturating_add(trace_bytes);
     let length = u32::try_from(length).expect("a body is below the maximum of its class");
-    out.reserve(body.len().saturating_add(FRAME_EXTRA_BYTES_MAX));
-    out.put_u32(length);
-    out.put_u8(header.kind as u8);
-    out.put_u8(header.service);
     let shard_flag = if header.shard.is_some() { FLAG_SHARD } else { 0 };
     let trace_flag = if header.trace.is_some() { FLAG_TRACE } else { 0 };
-    out.put_u16(shard_flag | trace_flag);
-    out.put_u16(header.schema);
-    out.put_u16(header.shard.unwrap_or_default().0);
-    out.put_u64(header.call);
-    out.put_u64(header.version.0);
-    out.put_u64(header.epoch.0);
+    // Gathered first: one look at the room of `out` for all of them.
+    let mut fixed = [0; HEADER_BYTES];
+    let mut at = &mut fixed[..];
+    at.put_u32(length);
+    at.put_u8(header.kind as u8);
+    at.put_u8(header.service);
+    at.put_u8(shard_flag | trace_flag | header.part.flags());
+    at.put_u8(header.lane);
+    at.put_u16(header.schema);
+    at.put_u16(header.shard.unwrap_or_default().0);
+    at.put_u64(header.call);
+    at.put_u64(header.version.0);
+    at.put_u64(header.epoch.0);
+    out.reserve(body.len().saturating_add(FRAME_EXTRA_BYTES_MAX));
+    out.put_slice(&fixed);
     if let Some(trace) = &header.trace {
         out.put_u128(trace.trace_id);
         out.put_u64(trace.span_id);
@@ -210,28 +260,31 @@ impl Splitter {
 /// Decodes what follows the length.
 fn decode(mut bytes: Bytes) -> Result<Frame, WireError> {
     let length = bytes.len();
-    let short = |_| WireError::TooShort(length);
-    let kind = bytes.try_get_u8().map_err(short)?;
+    let short = || WireError::TooShort(length);
+    let mut fixed = &bytes.first_chunk::<FIXED_BYTES>().ok_or_else(short)?[..];
+    let kind = fixed.get_u8();
     let kind = Kind::from_wire(kind).ok_or(WireError::Kind(kind))?;
-    let service = bytes.try_get_u8().map_err(short)?;
-    let flags = bytes.try_get_u16().map_err(short)?;
-    if flags & !(FLAG_SHARD | FLAG_TRACE) != 0 {
-        return Err(WireError::Garbage(format!("flags {flags:#x} are not known here")));
+    let (service, flags, lane) = (fixed.get_u8(), fixed.get_u8(), fixed.get_u8());
+    let unknown = || WireError::Garbage(format!("flags {flags:#x} are not known here"));
+    if flags & !(FLAG_SHARD | FLAG_TRACE | FLAG_MORE | FLAG_PART) != 0 {
+        return Err(unknown());
     }
-    let schema = bytes.try_get_u16().map_err(short)?;
-    let shard = bytes.try_get_u16().map_err(short)?;
-    let shard = (flags & FLAG_SHARD != 0).then_some(ShardId(shard));
-    let call = bytes.try_get_u64().map_err(short)?;
-    let version = Version(bytes.try_get_u64().map_err(short)?);
-    let epoch = Epoch(bytes.try_get_u64().map_err(short)?);
+    let part = Part::of_flags(flags).ok_or_else(unknown)?;
+    let (schema, shard) = (fixed.get_u16(), ShardId(fixed.get_u16()));
+    let shard = (flags & FLAG_SHARD != 0).then_some(shard);
+    let (call, version, epoch) = (fixed.get_u64(), fixed.get_u64(), fixed.get_u64());
+    let (version, epoch) = (Version(version), Epoch(epoch));
+    bytes.advance(FIXED_BYTES);
     let trace = if flags & FLAG_TRACE == 0 {
         None
     } else {
-        let trace_id = bytes.try_get_u128().map_err(short)?;
-        let span_id = bytes.try_get_u64().map_err(short)?;
-        Some(Trace { trace_id, span_id, flags: bytes.try_get_u8().map_err(short)? })
+        let mut fixed = &bytes.first_chunk::<TRACE_BYTES>().ok_or_else(short)?[..];
+        let trace =
+            Trace { trace_id: fixed.get_u128(), span_id: fixed.get_u64(), flags: fixed.get_u8() };
+        bytes.advance(TRACE_BYTES);
+        Some(trace)
     };
-    let header = Header { kind, service, schema, shard, call, version, epoch, trace };
+    let header = Header { kind, service, lane, part, schema, shard, call, version, epoch, trace };
     Ok(Frame { header, body: bytes })
 }
 

@@ -16,7 +16,8 @@ async fn every_kind_of_answer_comes_back() {
     let dropped = AskError::Unknown("b dropped it without an answer".into());
     assert_eq!(ask(&a, "b", "drop").await, Err(dropped));
 
-    let head = Head { version: Version(9), shard: Some(ShardId(3)), epoch: Epoch(77) };
+    let head =
+        Head { version: Version(9), shard: Some(ShardId(3)), epoch: Epoch(77), lane: 5, schema: 2 };
     let body = Bytes::from_static(b"news");
     a.tell(&node("b"), Class::Message, Service::Entity, head, body.clone()).expect("open");
     let Some(Heard::Tell(from, got, said)) = in_time("the tell", inbox.recv()).await else {

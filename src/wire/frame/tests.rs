@@ -8,6 +8,8 @@ fn full() -> Header {
     Header {
         kind: Kind::Ask,
         service: 6,
+        lane: 5,
+        part: Part::More,
         schema: 0x0102,
         shard: Some(ShardId(0x0a0b)),
         call: 0x1122_3344_5566_7788,
@@ -31,12 +33,12 @@ fn golden_bytes_of_frames() {
     };
     assert_eq!(
         show(bytes_of(&Header::of(Kind::Ping, 0), b"")),
-        "00000020 06 00 0000 0000 0000 0000000000000000 0000000000000000 0000000000000000"
+        "00000020 06 00 00 00 0000 0000 0000000000000000 0000000000000000 0000000000000000"
             .replace(' ', "")
     );
     assert_eq!(
         show(bytes_of(&full(), b"hi")),
-        "0000003b 02 06 0003 0102 0a0b 1122334455667788 0000000000000007 0001000000000002 \
+        "0000003b 02 06 0f 05 0102 0a0b 1122334455667788 0000000000000007 0001000000000002 \
          00000000000000000000000000000fed 0000000000000abc 01 6869"
             .replace(' ', "")
     );
@@ -67,18 +69,18 @@ fn malformed_frames_are_refused_without_waiting_for_the_rest() {
         (
             "unknown flags",
             with(6, 0x80),
-            WireError::Garbage("flags 0x8003 are not known here".into()),
+            WireError::Garbage("flags 0x80 are not known here".into()),
         ),
         (
-            "parts, which do not exist yet",
-            with(7, 7),
-            WireError::Garbage("flags 0x7 are not known here".into()),
+            "more parts of what is no part",
+            with(6, 4),
+            WireError::Garbage("flags 0x4 are not known here".into()),
         ),
         (
             "a trace context flagged but not there",
             {
                 let mut bytes = bytes_of(&Header::of(Kind::Tell, 0), b"short");
-                bytes[7] = 2;
+                bytes[6] = 2;
                 bytes
             },
             WireError::TooShort(37),
@@ -114,11 +116,13 @@ fn a_voided_frame_is_of_kind_void_and_the_next_is_whole() {
 
 fn any_header() -> impl Strategy<Value = Header> {
     let trace = proptest::option::of(any::<(u128, u64, u8)>());
-    let fixed = (1u8..=8, any::<u8>(), any::<u16>(), proptest::option::of(any::<u16>()));
+    let fixed = (1u8..=10, any::<(u8, u8, u16)>(), 0..3_usize, proptest::option::of(any::<u16>()));
     (fixed, any::<(u64, u64, u64)>(), trace).prop_map(
-        |((kind, service, schema, shard), (call, version, epoch), trace)| Header {
-            kind: Kind::from_wire(kind).expect("1 to 8 are kinds"),
+        |((kind, (service, lane, schema), part, shard), (call, version, epoch), trace)| Header {
+            kind: Kind::from_wire(kind).expect("1 to 10 are kinds"),
             service,
+            lane,
+            part: [Part::Whole, Part::More, Part::Last][part],
             schema,
             shard: shard.map(ShardId),
             call,

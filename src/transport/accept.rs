@@ -1,0 +1,180 @@
+//! Letting others in: each handshake is a task of its own, with a deadline, and there is a most of
+//! them; what is refused is said in the log, at a bounded rate.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::conn::Role;
+use super::handshake;
+use super::links::Shared;
+use super::tally::count;
+use crate::base::{Instant, Listener, Stream, within};
+
+/// Wait before the next accept when the operating system refuses one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The handshakes under way. Who comes into a full room ends the oldest: whoever means it is
+/// through in a few milliseconds, and whoever says nothing keeps nobody out.
+#[derive(Debug, Default)]
+pub(super) struct Crowd(Mutex<Guests>);
+
+#[derive(Debug, Default)]
+struct Guests {
+    last: u64,
+    /// By number, so that the first is the oldest.
+    waiting: BTreeMap<u64, CancellationToken>,
+}
+
+impl Crowd {
+    /// One more; its number, and what is cancelled when it must go.
+    fn enter(&self, guests_max: usize) -> (u64, CancellationToken) {
+        let mut guests = self.0.lock();
+        while guests.waiting.len() >= guests_max.max(1) {
+            let Some((_, oldest)) = guests.waiting.pop_first() else { break };
+            oldest.cancel();
+        }
+        guests.last += 1;
+        let (number, token) = (guests.last, CancellationToken::new());
+        guests.waiting.insert(number, token.clone());
+        (number, token)
+    }
+
+    fn leave(&self, number: u64) {
+        self.0.lock().waiting.remove(&number);
+    }
+}
+
+/// Says refusals in the log, so many per second at most: whoever knocks fast fills no disk.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<Second>);
+
+#[derive(Debug, Default)]
+struct Second {
+    began: Instant,
+    said: u32,
+    unsaid: u64,
+}
+
+/// Refusals in the log per second.
+const SAID_MAX: u32 = 10;
+
+impl Refusals {
+    /// Whether one may be said now; if so, how many were not since the last that was.
+    fn admit(&self, now: Instant) -> Option<u64> {
+        let mut second = self.0.lock();
+        if now.since(second.began) >= Duration::from_secs(1) {
+            (second.began, second.said) = (now, 0);
+        }
+        if second.said >= SAID_MAX {
+            second.unsaid += 1;
+            return None;
+        }
+        second.said += 1;
+        Some(std::mem::take(&mut second.unsaid))
+    }
+}
+
+impl Shared {
+    /// Accepts until the links stop.
+    pub(super) async fn accept_all(self: Arc<Self>, listener: Box<dyn Listener>) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    let (number, must_go) = self.crowd.enter(self.limits.handshakes_max);
+                    let (shared, task) = (self.clone(), self.tasks.guard());
+                    self.seams.control.spawn(async move {
+                        shared.accept(stream, from, must_go).await;
+                        shared.crowd.leave(number);
+                        drop(task);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                    let pause = self.seams.clock.sleep(ACCEPT_PAUSE);
+                    tokio::select! {
+                        biased;
+                        () = self.stopping.cancelled() => return,
+                        () = pause => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn accept(
+        self: &Arc<Self>,
+        stream: Stream,
+        from: SocketAddr,
+        must_go: CancellationToken,
+    ) {
+        let (me, security) = (self.me(), self.security.load_full());
+        let deadline = self.now() + self.timing.handshake;
+        let shake = handshake::accept(&me, &security, stream);
+        let met = tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => return,
+            () = must_go.cancelled() => {
+                Ok(Err("it made way for newer ones before its handshake was done".into()))
+            }
+            met = within(&*self.seams.clock, deadline, shake) => met,
+        };
+        let why = match met.unwrap_or_else(|_| Err("its handshake took too long".into())) {
+            Ok(met) => {
+                let label = met.peer.node.to_string();
+                let conn = self.new_conn(met.class, Role::Accepted, label);
+                match self.adopt(&me, &conn, met) {
+                    Ok(()) => {
+                        count(&self.tally.accepted);
+                        return;
+                    }
+                    Err(why) => why.into(),
+                }
+            }
+            Err(why) => why,
+        };
+        count(&self.tally.refused);
+        if let Some(unsaid) = self.refusals.admit(self.now()) {
+            tracing::warn!(%from, why, unsaid, "refused a connection");
+        }
+        self.hooks.refused(from, &why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_into_a_full_room_ends_the_oldest() {
+        let crowd = Crowd::default();
+        let (first, second) = (crowd.enter(2), crowd.enter(2));
+        assert!(!first.1.is_cancelled());
+        let third = crowd.enter(2);
+        assert!(first.1.is_cancelled() && !second.1.is_cancelled());
+        crowd.leave(second.0);
+        crowd.leave(first.0);
+        let _fourth = crowd.enter(2);
+        assert!(!third.1.is_cancelled(), "there was room");
+    }
+
+    #[test]
+    fn refusals_are_said_at_a_bounded_rate_and_the_others_counted() {
+        let refusals = Refusals::default();
+        let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+        let said = (0..1_000).filter(|_| refusals.admit(at(1_000)).is_some()).count();
+        assert_eq!(said, 10);
+        assert_eq!(refusals.admit(at(1_999)), None);
+        assert_eq!(refusals.admit(at(2_000)), Some(991));
+        assert_eq!(refusals.admit(at(2_001)), Some(0));
+    }
+}

@@ -1,0 +1,104 @@
+//! Which connections there are, and which of them makes room for another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::api::{Class, SendError};
+use super::conn::Conn;
+use super::handshake::Me;
+use crate::base::{Instant, NodeId};
+
+/// All connections of a node. Whoever holds its lock neither waits nor calls out.
+pub(super) struct Table {
+    pub(super) me: Me,
+    pub(super) stopped: bool,
+    pub(super) ways: BTreeMap<NodeId, Way>,
+    /// Accepted connections, and those to an address whose node was not known.
+    pub(super) loose: BTreeMap<u64, Arc<Conn>>,
+    /// Their control connections make room for nobody.
+    pub(super) kept: BTreeSet<NodeId>,
+}
+
+/// How to reach one node.
+#[derive(Default)]
+pub(super) struct Way {
+    pub(super) addr: Option<String>,
+    pub(super) lanes: [Lane; 3],
+}
+
+/// The dialled connection of one class.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) conn: Option<Arc<Conn>>,
+    pub(super) failures: u32,
+    /// No dial before this.
+    pub(super) not_before: Instant,
+    /// Why the last dial failed.
+    pub(super) why: String,
+}
+
+impl Table {
+    pub(super) fn new(me: Me) -> Self {
+        let (ways, loose) = (BTreeMap::new(), BTreeMap::new());
+        Self { me, stopped: false, ways, loose, kept: BTreeSet::new() }
+    }
+
+    fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
+        let dialled = self.ways.values().flat_map(|way| &way.lanes);
+        dialled.filter_map(|lane| lane.conn.as_ref()).chain(self.loose.values())
+    }
+
+    pub(super) fn lane_of(&mut self, conn: &Arc<Conn>, node: &NodeId) -> Option<&mut Lane> {
+        let lane = &mut self.ways.get_mut(node)?.lanes[conn.class as usize];
+        lane.conn.as_ref().is_some_and(|held| Arc::ptr_eq(held, conn)).then_some(lane)
+    }
+
+    /// Ends connections by this node's own will; they may be dialled again at once.
+    pub(super) fn end_some(&mut self, which: impl Fn(&Conn) -> bool, why: &str) {
+        for conn in self.conns().filter(|conn| which(conn)) {
+            conn.end(why, false);
+        }
+        for lane in self.ways.values_mut().flat_map(|way| &mut way.lanes) {
+            if lane.conn.as_ref().is_some_and(|conn| which(conn)) {
+                *lane = Lane::default();
+            }
+        }
+        self.loose.retain(|_, conn| !which(conn));
+    }
+
+    /// Makes room for one more connection, where there is none: closes the idle one that was not
+    /// used for longest. Whether one was closed.
+    ///
+    /// # Errors
+    /// All of them are busy.
+    pub(super) fn make_room(&mut self, on_demand_max: usize) -> Result<bool, SendError> {
+        let kept = &self.kept;
+        let on_demand = self.ways.iter_mut().flat_map(|(node, way)| {
+            let is_kept = kept.contains(node);
+            way.lanes.iter_mut().filter(move |lane| {
+                let counts = |conn: &Arc<Conn>| {
+                    !conn.is_over() && !(is_kept && conn.class == Class::Control)
+                };
+                lane.conn.as_ref().is_some_and(counts)
+            })
+        });
+        let mut on_demand: Vec<&mut Lane> = on_demand.collect();
+        if on_demand.len() < on_demand_max {
+            return Ok(false);
+        }
+        let idle = on_demand
+            .iter_mut()
+            .filter(|lane| lane.conn.as_ref().is_some_and(|conn| conn.is_idle()));
+        let used = |lane: &&mut &mut Lane| {
+            lane.conn.as_ref().map(|conn| (conn.used.load(Ordering::Relaxed), conn.id))
+        };
+        let Some(lane) = idle.min_by_key(used) else {
+            let why = format!("anybody new: all {on_demand_max} links to others are in use");
+            return Err(SendError::Overloaded(why));
+        };
+        let closed = std::mem::take(*lane);
+        closed.conn.inspect(|conn| _ = conn.end("it was idle, and made room for another", false));
+        Ok(true)
+    }
+}
