@@ -14,6 +14,7 @@ mod api;
 mod calls;
 pub mod certs;
 mod conn;
+mod deadlines;
 mod dial;
 mod handshake;
 mod hooks;

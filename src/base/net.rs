@@ -1,5 +1,6 @@
 //! The seam to sockets.
 
+mod homing;
 mod tcp;
 
 use std::fmt;

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::api::AskError;
+use super::deadlines::Deadlines;
+use crate::base::Instant;
 
 /// Where a message waits to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub(super) struct Pending {
 pub(super) struct Calls {
     places: Vec<Place>,
     free: Vec<u32>,
+    deadlines: Deadlines,
 }
 
 #[derive(Debug)]
@@ -54,10 +57,23 @@ impl Calls {
     }
 
     /// The ask for the place that was reserved as `call`.
-    pub(super) fn fill(&mut self, call: u64, pending: Pending) {
-        if let Some((_, place)) = self.place(call) {
+    pub(super) fn fill(&mut self, call: u64, pending: Pending, deadline: Instant) {
+        if let Some((index, place)) = self.place(call) {
             place.pending = Some(pending);
+            self.deadlines.enter(index, deadline);
         }
+    }
+
+    /// When an ask may expire next.
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.deadlines.next()
+    }
+
+    /// An ask whose deadline has passed; its place is free again.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<Pending> {
+        let index = self.deadlines.expired(now)?;
+        let generation = self.places.get(index as usize)?.generation;
+        self.remove(u64::from(generation) << 32 | u64::from(index))
     }
 
     /// The ask of this id; its place is free again.
@@ -67,6 +83,7 @@ impl Calls {
         // Whatever comes later under this id is nobody's.
         place.generation = place.generation.wrapping_add(1);
         self.free.push(index);
+        self.deadlines.leave(index);
         pending
     }
 
@@ -79,18 +96,22 @@ impl Calls {
     /// Takes all, in the order of their places.
     pub(super) fn drain(&mut self) -> Vec<Pending> {
         self.free.clear();
+        self.deadlines = Deadlines::default();
         std::mem::take(&mut self.places).into_iter().filter_map(|place| place.pending).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn insert(calls: &mut Calls, at: u64) -> u64 {
         let call = calls.reserve();
         let answer = oneshot::channel().0;
-        calls.fill(call, Pending { start: Start::At(at), lane: 0, bytes: 0, answer });
+        let pending = Pending { start: Start::At(at), lane: 0, bytes: 0, answer };
+        calls.fill(call, pending, Instant::ZERO + Duration::from_secs(at));
         call
     }
 
@@ -101,14 +122,21 @@ mod tests {
     #[test]
     fn an_id_finds_its_own_ask_once_and_no_other() {
         let mut calls = Calls::default();
-        let (first, second) = (insert(&mut calls, 1), insert(&mut calls, 2));
+        let (first, _) = (insert(&mut calls, 1), insert(&mut calls, 2));
         assert_eq!(calls.remove(first).as_ref().map(start), Some(Start::At(1)));
         assert!(calls.remove(first).is_none());
         let third = insert(&mut calls, 3);
         assert!(calls.remove(first).is_none(), "the place is used again, the id is not");
         assert_eq!(calls.len(), 2);
+        assert_eq!(calls.expired(Instant::ZERO + Duration::from_secs(1)).as_ref().map(start), None);
         assert_eq!(calls.remove(third).as_ref().map(start), Some(Start::At(3)));
         assert!(calls.remove(u64::MAX).is_none());
+        let late = Instant::ZERO + Duration::from_secs(5);
+        let fourth = insert(&mut calls, 4);
+        assert_eq!(calls.expired(late).as_ref().map(start), Some(Start::At(2)));
+        assert_eq!(calls.expired(late).as_ref().map(start), Some(Start::At(4)));
+        assert!(calls.remove(fourth).is_none() && calls.expired(Instant::NEVER).is_none());
+        let second = insert(&mut calls, 2);
         assert_eq!(calls.drain().iter().map(start).collect::<Vec<_>>(), [Start::At(2)]);
         assert!(calls.remove(second).is_none());
         assert_eq!(calls.len(), 0);

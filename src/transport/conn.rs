@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use super::api::{AskError, Class, Peer};
 use super::lanes::{LaneLoss, Totals};
 use super::output::{Bounds, Ending, Output, Rejected};
 use super::tally::{Tally, count};
+use crate::base::Instant;
 use crate::wire::{Header, Kind};
 
 /// What a connection is to this node.
@@ -53,6 +54,8 @@ struct Shared {
     task: Option<Waker>,
     /// It waits for frames also, not only for the end.
     wants_frames: bool,
+    /// When it will look at the deadlines of asks.
+    alarm: Instant,
     /// Something was said since this was last asked.
     in_use: bool,
 }
@@ -84,7 +87,13 @@ impl Conn {
             used: AtomicU64::new(0),
             bounds,
             tally,
-            out: Mutex::new(Shared { output, task: None, wants_frames: false, in_use: true }),
+            out: Mutex::new(Shared {
+                output,
+                task: None,
+                wants_frames: false,
+                alarm: Instant::NEVER,
+                in_use: true,
+            }),
             room: Notify::new(),
             roomless: AtomicUsize::new(0),
         })
@@ -109,15 +118,22 @@ impl Conn {
         Ok(())
     }
 
-    /// Takes an ask in. Its answer comes to what is returned.
-    pub(super) fn ask(&self, header: &Header, body: &Bytes) -> Result<Waiting<'_>, Rejected> {
+    /// Takes an ask in. Its answer comes to what is returned, at the latest when the deadline has
+    /// passed.
+    pub(super) fn ask(
+        &self,
+        header: &Header,
+        body: &Bytes,
+        deadline: Instant,
+    ) -> Result<Waiting<'_>, Rejected> {
         let (sender, answer) = oneshot::channel();
         let mut out = self.out.lock();
-        let call = out.output.ask(header, body, sender)?;
+        let call = out.output.ask((header, body), deadline, sender)?;
         let woken = out.pushed();
+        let woken = if deadline < out.alarm { woken.or_else(|| out.task.take()) } else { woken };
         drop(out);
         woken.into_iter().for_each(Waker::wake);
-        Ok(Waiting { conn: self, call, answer })
+        Ok(Waiting { conn: self, call, answer, is_answered: false })
     }
 
     /// Tries until there is room, or the connection has ended.
@@ -269,14 +285,21 @@ impl Conn {
         self.out.lock().output.waiting() > self.bounds.output_bytes_max / 2
     }
 
-    /// Waits for the end alone.
-    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut out = self.out.lock();
-        if out.output.ended.is_some() {
-            return Poll::Ready(());
+    /// Ends the asks whose deadline has passed.
+    pub(super) fn expire(&self, now: Instant) {
+        loop {
+            let expired = self.out.lock().output.expired(now);
+            let Some((pending, never_left)) = expired else { return };
+            let to = &self.label;
+            let error = if never_left {
+                let why = format!("the deadline passed before it could be sent to {to}");
+                AskError::NotExecuted(why)
+            } else {
+                AskError::Unknown(format!("no answer from {to} in time"))
+            };
+            let _ = pending.answer.send(Err(error));
+            self.ring_room();
         }
-        (out.task, out.wants_frames) = (Some(cx.waker().clone()), false);
-        Poll::Pending
     }
 
     /// Moves what has gathered to the empty `bytes`; whether there was anything.
@@ -288,19 +311,25 @@ impl Conn {
         taken
     }
 
-    /// Lets the connection's task wait: for the end, and for frames if it `wants_frames`. Ready if
-    /// there is something of what it waits for.
-    pub(super) fn poll_wanted(&self, wants_frames: bool, cx: &mut Context<'_>) -> Poll<()> {
+    /// Lets the connection's task wait: for the end, for frames if it `wants_frames`, and for an
+    /// ask with an earlier deadline than those of today. Ready if there is something of what it
+    /// waits for; else tells when asks may expire.
+    pub(super) fn poll_wanted(
+        &self,
+        wants_frames: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Instant> {
         let mut out = self.out.lock();
         if out.output.ended.is_some() || wants_frames && out.output.waiting() > 0 {
-            return Poll::Ready(());
+            return Ok(());
         }
         out.wants_frames = wants_frames;
+        out.alarm = out.output.calls.next_deadline();
         match &mut out.task {
             Some(task) => task.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        Poll::Pending
+        Err(out.alarm)
     }
 }
 
@@ -331,20 +360,27 @@ impl fmt::Debug for Conn {
 pub(super) struct Waiting<'a> {
     conn: &'a Conn,
     call: u64,
-    pub(super) answer: oneshot::Receiver<Result<Bytes, AskError>>,
+    answer: oneshot::Receiver<Result<Bytes, AskError>>,
+    is_answered: bool,
 }
 
 impl Waiting<'_> {
-    /// Waits no longer; whether the frame never left.
-    pub(super) fn take_back(&self) -> bool {
-        let mut out = self.conn.out.lock();
-        let pending = out.output.calls.remove(self.call);
-        pending.is_some_and(|pending| out.output.take_back(&pending))
+    /// The answer, or what is known at the deadline or at the end of the connection.
+    pub(super) async fn answer(mut self) -> Result<Bytes, AskError> {
+        let answer = (&mut self.answer).await;
+        self.is_answered = true;
+        // Not reached: the table answers every ask it held.
+        let gone = |_| AskError::Unknown(format!("the link to {} is gone", self.conn.label));
+        answer.unwrap_or_else(|closed| Err(gone(closed)))
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.take_back();
+        if !self.is_answered {
+            let mut out = self.conn.out.lock();
+            let pending = out.output.calls.remove(self.call);
+            pending.inspect(|pending| _ = out.output.take_back(pending));
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! Making connections to others: one task per dial, and a back-off after one that failed.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::api::{Class, Security};
 use super::conn::{Conn, Role};
 use super::handshake::{self, Me, Met};
+use super::io;
 use super::links::Shared;
 use super::tally::count;
 use crate::base::{ClusterId, Instant, NodeId, Stream, within};
@@ -87,7 +87,7 @@ impl Shared {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => Err("the links of this node stop".into()),
-            () = poll_fn(|cx| conn.poll_ended(cx)) => {
+            () = io::ended(&*self.seams.clock, conn) => {
                 Err("this node closed it while it was dialled".into())
             }
             met = dial => met.unwrap_or_else(|_| Err("no answer to the dial in time".into())),

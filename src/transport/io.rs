@@ -68,7 +68,8 @@ pub(super) async fn serve(
         unflushed: false,
         heard: now,
         stalled: None,
-        tick: clock.sleep(shared.timing.ping_interval),
+        next_tick: now + shared.timing.ping_interval,
+        alarm: Alarm::default(),
     };
     poll_fn(|cx| line.poll(cx)).await;
     line.leave().await;
@@ -88,7 +89,47 @@ struct Line<'a> {
     heard: Instant,
     /// Since when the other side takes no bytes.
     stalled: Option<Instant>,
-    tick: BoxFuture<'static, ()>,
+    next_tick: Instant,
+    alarm: Alarm,
+}
+
+/// The one timer of a connection.
+#[derive(Default)]
+pub(super) struct Alarm(Option<(Instant, BoxFuture<'static, ()>)>);
+
+impl Alarm {
+    /// Ready at `at` or earlier. A later instant than before does not set it anew: it goes off,
+    /// and whoever waits looks again.
+    pub(super) fn poll(
+        &mut self,
+        clock: &dyn Clock,
+        at: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if at == Instant::NEVER {
+            return Poll::Pending;
+        }
+        let (_, timer) = match &mut self.0 {
+            Some(set) if set.0 <= at => set,
+            set => set.insert((at, clock.sleep_until(at))),
+        };
+        ready!(timer.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+/// Waits for the end of a connection that is dialled, and ends its asks when their time is up.
+pub(super) async fn ended(clock: &dyn Clock, conn: &Conn) {
+    let mut alarm = Alarm::default();
+    poll_fn(|cx| {
+        while let Err(deadline) = conn.poll_wanted(false, cx) {
+            ready!(alarm.poll(clock, deadline, cx));
+            conn.expire(clock.now());
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 impl Line<'_> {
@@ -117,20 +158,24 @@ impl Line<'_> {
         Poll::Pending
     }
 
-    /// Waits for frames, the end or the tick. Ready if there is something to do.
+    /// Waits for frames, the end or the alarm. Ready if there is something to do.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let wants_frames = self.output.is_empty() && !self.unflushed;
-        if self.conn.poll_wanted(wants_frames, cx).is_ready() {
+        let Err(deadline) = self.conn.poll_wanted(wants_frames, cx) else {
             return Poll::Ready(());
+        };
+        ready!(self.alarm.poll(self.clock, deadline.min(self.next_tick), cx));
+        let now = self.clock.now();
+        self.conn.expire(now);
+        if now >= self.next_tick {
+            self.next_tick = now + self.shared.timing.ping_interval;
+            self.ticked(now);
         }
-        ready!(self.tick.as_mut().poll(cx));
-        self.tick = self.clock.sleep(self.shared.timing.ping_interval);
-        self.ticked();
         Poll::Ready(())
     }
 
-    fn ticked(&mut self) {
-        let (now, dead_after) = (self.clock.now(), self.shared.timing.dead_after);
+    fn ticked(&mut self, now: Instant) {
+        let dead_after = self.shared.timing.dead_after;
         let silence = now.since(self.heard);
         if silence >= dead_after && !self.is_deaf() {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);

@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::api::{AskError, Class, Head, SendError, Service};
-use super::conn::{Conn, Waiting};
+use super::conn::Conn;
 use super::links::Shared;
 use super::output::Rejected;
 use super::tally::count;
@@ -160,32 +160,23 @@ pub(super) async fn ask_on(
     deadline: Instant,
 ) -> Result<Result<Bytes, AskError>, Ended> {
     let clock = &*shared.seams.clock;
-    let mut asked = conn.ask(header, body);
+    let ask = || conn.ask(header, body, deadline);
+    let mut asked = ask();
     if let Err(Rejected::Overloaded) = asked {
-        let waited = within(clock, deadline, conn.with_room(|| conn.ask(header, body))).await;
+        let waited = within(clock, deadline, conn.with_room(ask)).await;
         asked = waited.unwrap_or(Err(Rejected::Overloaded));
     }
-    let mut waiting: Waiting<'_> = match asked {
-        Ok(waiting) => waiting,
+    match asked {
+        Ok(waiting) => Ok(waiting.answer().await),
         Err(Rejected::Overloaded) => {
             count(&shared.tally.overloaded);
-            return Ok(Err(SendError::Overloaded(conn.label.clone()).into()));
+            Ok(Err(SendError::Overloaded(conn.label.clone()).into()))
         }
         Err(why @ Rejected::Closed(_)) => {
             let error = rejected(shared, (conn.class, Service::Entity), conn, why);
-            return Err(Ended::Before(error.into()));
+            Err(Ended::Before(error.into()))
         }
-    };
-    Ok(match within(clock, deadline, &mut waiting.answer).await {
-        Ok(Ok(answer)) => answer,
-        // Not reached: the table answers every ask it held.
-        Ok(Err(_)) => Err(AskError::Unknown(format!("the link to {} is gone", conn.label))),
-        Err(_) if waiting.take_back() => Err(AskError::NotExecuted(format!(
-            "the deadline passed before it could be sent to {}",
-            conn.label
-        ))),
-        Err(_) => Err(AskError::Unknown(format!("no answer from {} in time", conn.label))),
-    })
+    }
 }
 
 /// Bytes that may wait on a connection with a message of this service.

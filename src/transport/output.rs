@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::api::AskError;
 use super::calls::{Calls, Pending, Start};
 use super::lanes::{LaneLoss, Sending, Totals};
+use crate::base::Instant;
 use crate::wire::{self, HEADER_BYTES, Header, Kind, PART_BYTES_MAX, TRACE_BYTES};
 
 /// Bounds of one connection.
@@ -133,8 +134,8 @@ impl Output {
     /// Takes an ask in.
     pub(super) fn ask(
         &mut self,
-        header: &Header,
-        body: &Bytes,
+        (header, body): (&Header, &Bytes),
+        deadline: Instant,
         answer: oneshot::Sender<Result<Bytes, AskError>>,
     ) -> Result<u64, Rejected> {
         if self.ended.is_none() && self.calls.len() >= self.bounds.calls_max {
@@ -145,7 +146,7 @@ impl Output {
             Ok(start) => {
                 let lane = self.lanes.lane(header.lane);
                 let bytes = message_bytes(header, body.len(), self.bounds.frame_body_bytes_max);
-                self.calls.fill(call, Pending { start, lane, bytes, answer });
+                self.calls.fill(call, Pending { start, lane, bytes, answer }, deadline);
                 Ok(call)
             }
             Err(why) => {
@@ -198,6 +199,13 @@ impl Output {
                 large.is_some()
             }
         }
+    }
+
+    /// Takes out an ask whose deadline has passed, with whether none of it had left.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<(Pending, bool)> {
+        let pending = self.calls.expired(now)?;
+        let never_left = self.take_back(&pending);
+        Some((pending, never_left))
     }
 
     /// Moves all that has gathered to the empty `bytes`, with the next part behind it. Whether

@@ -12,8 +12,8 @@ use evertree::base::{
 };
 use evertree::transport::certs::Authority;
 use evertree::transport::{
-    AskError, Class, Head, Identity, Inbound, Links, LinksConfig, Peer, ReplyTo, Security,
-    SendError, Service, TlsConfig,
+    AskError, Class, Head, Identity, Inbound, Link, Links, LinksConfig, Peer, ReplyTo, Security,
+    Service, TlsConfig,
 };
 use tokio::sync::mpsc;
 
@@ -167,7 +167,7 @@ impl Inbound for Actor {
 #[derive(Debug, Clone)]
 pub struct Ours {
     links: Links,
-    to: NodeId,
+    link: Arc<Link>,
     _control: Arc<ControlRuntime>,
 }
 
@@ -178,11 +178,8 @@ impl Ours {
         let links = start(SENDER, pem, &control).await;
         let to = node(RECEIVER);
         links.learn(&to, &addr.to_string());
-        Self { links, to, _control: Arc::new(control) }
-    }
-
-    fn tell_now(&self, body: Bytes) -> Result<(), SendError> {
-        self.links.tell(&self.to, Class::Message, Service::Entity, Head::default(), body)
+        let link = Arc::new(links.link(&to, Class::Message, Service::Entity));
+        Self { links, link, _control: Arc::new(control) }
     }
 
     /// Asks once, at most until `deadline`.
@@ -190,8 +187,7 @@ impl Ours {
     /// # Errors
     /// [`AskError`], as the links say it.
     pub async fn ask_once(&self, body: Bytes, deadline: Instant) -> Result<Bytes, AskError> {
-        let (to, class, service) = (&self.to, Class::Message, Service::Entity);
-        self.links.ask(to, class, service, Head::default(), body, deadline).await
+        self.link.ask(Head::default(), body, deadline).await
     }
 
     /// Closes everything.
@@ -202,13 +198,9 @@ impl Ours {
 
 impl Way for Ours {
     async fn tell(&self, body: Bytes) {
-        loop {
-            match self.tell_now(body.clone()) {
-                Ok(()) => return,
-                Err(SendError::Overloaded(_)) => tokio::task::yield_now().await,
-                Err(error) => panic!("a message is taken: {error}"),
-            }
-        }
+        // A far deadline: the clock is not read for each message.
+        let sent = self.link.send(Head::default(), body, Instant::NEVER).await;
+        sent.expect("a message is taken");
     }
 
     async fn ask(&self, body: Bytes) -> Bytes {

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::homing::HomingStream;
 use super::{Listener, Net, Stream};
 
 /// Connections that may wait to be accepted, as with tokio's own `TcpListener::bind`. The kernel
@@ -106,7 +107,11 @@ impl Net for TokioNet {
     }
 
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
-        async move { Ok(Box::new(dial(addr, TIMES).await?) as Stream) }.boxed()
+        async move {
+            let stream = dial(addr, TIMES).await?;
+            Ok(Box::new(HomingStream::new(stream)) as Stream)
+        }
+        .boxed()
     }
 
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
@@ -118,7 +123,7 @@ impl Listener for TcpListener {
     fn accept(&self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
         async move {
             let (stream, from) = self.next().await?;
-            Ok((Box::new(stream) as Stream, from))
+            Ok((Box::new(HomingStream::new(stream)) as Stream, from))
         }
         .boxed()
     }
