@@ -28,6 +28,7 @@ mod table;
 mod tally;
 mod tasks;
 mod tls;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

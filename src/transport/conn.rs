@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -54,7 +54,11 @@ struct Shared {
     task: Option<Waker>,
     /// It waits for frames also, not only for the end.
     wants_frames: bool,
-    /// When it will look at the deadlines of asks.
+    /// It is to look at the other side.
+    tick_due: bool,
+    /// The connection's clock, while it waits.
+    watcher: Option<Waker>,
+    /// When that looks at the deadlines of asks.
     alarm: Instant,
     /// Something was said since this was last asked.
     in_use: bool,
@@ -91,6 +95,8 @@ impl Conn {
                 output,
                 task: None,
                 wants_frames: false,
+                tick_due: false,
+                watcher: None,
                 alarm: Instant::NEVER,
                 in_use: true,
             }),
@@ -103,19 +109,20 @@ impl Conn {
         self.formation_only.load(Ordering::Acquire)
     }
 
-    /// Takes a tell in, unless more than `waiting_max` bytes would wait with it.
+    /// Takes a tell in, unless more than `waiting_max` bytes would wait with it. Tells how many
+    /// wait now.
     pub(super) fn tell(
         &self,
         header: &Header,
         body: &Bytes,
         waiting_max: usize,
-    ) -> Result<(), Rejected> {
+    ) -> Result<usize, Rejected> {
         let mut out = self.out.lock();
         out.output.say(header, body, waiting_max)?;
-        let woken = out.pushed();
+        let (woken, waiting) = (out.pushed(), out.output.waiting());
         drop(out);
         woken.into_iter().for_each(Waker::wake);
-        Ok(())
+        Ok(waiting)
     }
 
     /// Takes an ask in. Its answer comes to what is returned, at the latest when the deadline has
@@ -130,9 +137,9 @@ impl Conn {
         let mut out = self.out.lock();
         let call = out.output.ask((header, body), deadline, sender)?;
         let woken = out.pushed();
-        let woken = if deadline < out.alarm { woken.or_else(|| out.task.take()) } else { woken };
+        let watcher = if deadline < out.alarm { out.watcher.take() } else { None };
         drop(out);
-        woken.into_iter().for_each(Waker::wake);
+        [woken, watcher].into_iter().flatten().for_each(Waker::wake);
         Ok(Waiting { conn: self, call, answer, is_answered: false })
     }
 
@@ -241,7 +248,7 @@ impl Conn {
         if !broken && self.role == Role::Dialled {
             out.output.put_frame(&Header::of(Kind::Bye, 0), b"");
         }
-        let woken = out.task.take();
+        let woken = [out.task.take(), out.watcher.take()];
         drop(out);
         for (pending, never_left) in calls {
             let error = if never_left {
@@ -251,7 +258,7 @@ impl Conn {
             };
             let _ = pending.answer.send(Err(error));
         }
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().flatten().for_each(Waker::wake);
         self.room.notify_waiters();
         true
     }
@@ -263,6 +270,14 @@ impl Conn {
 
     pub(super) fn is_over(&self) -> bool {
         self.out.lock().output.ended.is_some()
+    }
+
+    /// As [`Conn::is_over`], asked by the connection's task while it runs: frames that are pushed
+    /// meanwhile need not wake it, it looks for them before it waits.
+    pub(super) fn is_over_for_its_task(&self) -> bool {
+        let mut out = self.out.lock();
+        out.wants_frames = false;
+        out.output.ended.is_some()
     }
 
     /// What was lost with it; each is given once.
@@ -311,25 +326,53 @@ impl Conn {
         taken
     }
 
-    /// Lets the connection's task wait: for the end, for frames if it `wants_frames`, and for an
-    /// ask with an earlier deadline than those of today. Ready if there is something of what it
-    /// waits for; else tells when asks may expire.
-    pub(super) fn poll_wanted(
-        &self,
-        wants_frames: bool,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Instant> {
+    /// Has the connection's task look at the other side.
+    pub(super) fn tick(&self) {
         let mut out = self.out.lock();
-        if out.output.ended.is_some() || wants_frames && out.output.waiting() > 0 {
-            return Ok(());
+        out.tick_due = true;
+        let woken = out.task.take();
+        drop(out);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it is time to look at the other side; asked once.
+    pub(super) fn take_tick(&self) -> bool {
+        std::mem::take(&mut self.out.lock().tick_due)
+    }
+
+    /// Lets the connection's task wait: for the end, for a tick, and for frames if it
+    /// `wants_frames`.
+    pub(super) fn poll_wanted(&self, wants_frames: bool, cx: &mut Context<'_>) -> Poll<()> {
+        let mut out = self.out.lock();
+        let is_wanted = wants_frames && out.output.waiting() > 0;
+        if out.output.ended.is_some() || out.tick_due || is_wanted {
+            return Poll::Ready(());
         }
         out.wants_frames = wants_frames;
-        out.alarm = out.output.calls.next_deadline();
-        match &mut out.task {
-            Some(task) => task.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        wait(&mut out.task, cx);
+        Poll::Pending
+    }
+
+    /// Lets the connection's clock wait: for the end, and for an ask with an earlier deadline than
+    /// those of today.
+    ///
+    /// # Errors
+    /// It waits; when asks may expire.
+    pub(super) fn poll_alarm(&self, cx: &mut Context<'_>) -> Result<(), Instant> {
+        let mut out = self.out.lock();
+        if out.output.ended.is_some() {
+            return Ok(());
         }
+        out.alarm = out.output.calls.next_deadline();
+        wait(&mut out.watcher, cx);
         Err(out.alarm)
+    }
+}
+
+fn wait(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::api::{Class, Security};
 use super::conn::{Conn, Role};
 use super::handshake::{self, Me, Met};
-use super::io;
 use super::links::Shared;
 use super::tally::count;
+use super::watch;
 use crate::base::{ClusterId, Instant, NodeId, Stream, within};
 
 /// Whom a dial is for.
@@ -87,7 +87,7 @@ impl Shared {
         tokio::select! {
             biased;
             () = self.stopping.cancelled() => Err("the links of this node stop".into()),
-            () = io::ended(&*self.seams.clock, conn) => {
+            () = watch::until_ended(&*self.seams.clock, conn, None) => {
                 Err("this node closed it while it was dialled".into())
             }
             met = dial => met.unwrap_or_else(|_| Err("no answer to the dial in time".into())),

@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
 use super::conn::{Conn, Role};
@@ -52,8 +51,7 @@ pub(super) async fn serve(
     let Some(peer) = conn.peer.get().cloned() else { return };
     let clock = &*shared.seams.clock;
     let mut reader = Reader::new(&shared, &conn, peer);
-    let now = clock.now();
-    reader.arrived(now);
+    reader.arrived(clock);
     if let Err(why) = reader.take_frames(&mut input) {
         conn.end(&why, true);
     }
@@ -66,10 +64,9 @@ pub(super) async fn serve(
         input,
         output: BytesMut::new(),
         unflushed: false,
-        heard: now,
+        heard: clock.now(),
+        has_heard: true,
         stalled: None,
-        next_tick: now + shared.timing.ping_interval,
-        alarm: Alarm::default(),
     };
     poll_fn(|cx| line.poll(cx)).await;
     line.leave().await;
@@ -85,58 +82,19 @@ struct Line<'a> {
     input: BytesMut,
     output: BytesMut,
     unflushed: bool,
-    /// When bytes last arrived.
+    /// When the last tick came before which bytes had arrived.
     heard: Instant,
+    /// Bytes have arrived since the last tick.
+    has_heard: bool,
     /// Since when the other side takes no bytes.
     stalled: Option<Instant>,
-    next_tick: Instant,
-    alarm: Alarm,
-}
-
-/// The one timer of a connection.
-#[derive(Default)]
-pub(super) struct Alarm(Option<(Instant, BoxFuture<'static, ()>)>);
-
-impl Alarm {
-    /// Ready at `at` or earlier. A later instant than before does not set it anew: it goes off,
-    /// and whoever waits looks again.
-    pub(super) fn poll(
-        &mut self,
-        clock: &dyn Clock,
-        at: Instant,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        if at == Instant::NEVER {
-            return Poll::Pending;
-        }
-        let (_, timer) = match &mut self.0 {
-            Some(set) if set.0 <= at => set,
-            set => set.insert((at, clock.sleep_until(at))),
-        };
-        ready!(timer.as_mut().poll(cx));
-        self.0 = None;
-        Poll::Ready(())
-    }
-}
-
-/// Waits for the end of a connection that is dialled, and ends its asks when their time is up.
-pub(super) async fn ended(clock: &dyn Clock, conn: &Conn) {
-    let mut alarm = Alarm::default();
-    poll_fn(|cx| {
-        while let Err(deadline) = conn.poll_wanted(false, cx) {
-            ready!(alarm.poll(clock, deadline, cx));
-            conn.expire(clock.now());
-        }
-        Poll::Ready(())
-    })
-    .await;
 }
 
 impl Line<'_> {
     /// Ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURNS_MAX {
-            if self.conn.is_over() {
+            if self.conn.is_over_for_its_task() {
                 return Poll::Ready(());
             }
             // Both, whatever the first says: each registers what it waits for.
@@ -158,24 +116,21 @@ impl Line<'_> {
         Poll::Pending
     }
 
-    /// Waits for frames, the end or the alarm. Ready if there is something to do.
+    /// Waits for frames, a tick or the end. Ready if there is something to do.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let wants_frames = self.output.is_empty() && !self.unflushed;
-        let Err(deadline) = self.conn.poll_wanted(wants_frames, cx) else {
-            return Poll::Ready(());
-        };
-        ready!(self.alarm.poll(self.clock, deadline.min(self.next_tick), cx));
-        let now = self.clock.now();
-        self.conn.expire(now);
-        if now >= self.next_tick {
-            self.next_tick = now + self.shared.timing.ping_interval;
-            self.ticked(now);
+        ready!(self.conn.poll_wanted(wants_frames, cx));
+        if self.conn.take_tick() {
+            self.ticked(self.clock.now());
         }
         Poll::Ready(())
     }
 
     fn ticked(&mut self, now: Instant) {
         let dead_after = self.shared.timing.dead_after;
+        if std::mem::take(&mut self.has_heard) {
+            self.heard = now;
+        }
         let silence = now.since(self.heard);
         if silence >= dead_after && !self.is_deaf() {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
@@ -207,8 +162,8 @@ impl Line<'_> {
         if read.map_err(|error| explain(&error))? == 0 {
             return Poll::Ready(Err("the other side closed it".into()));
         }
-        self.heard = self.clock.now();
-        self.reader.arrived(self.heard);
+        self.has_heard = true;
+        self.reader.arrived(self.clock);
         Poll::Ready(self.reader.take_frames(&mut self.input))
     }
 

@@ -14,6 +14,11 @@ use super::tally::count;
 use crate::base::{Instant, NodeId, within};
 use crate::wire::{Header, Kind};
 
+/// Bytes that wait after which [`Link::send`] lets other tasks run. The connection's task waits for
+/// the thread of whoever woke it: a sender that never stops would fill all the room there is before
+/// the first byte is written, out of every cache.
+const TURN_BYTES: usize = 128 << 10;
+
 /// See the module. Made by [`Links::link`](super::Links::link); outlives the connections it uses.
 #[derive(Debug)]
 pub struct Link {
@@ -46,7 +51,7 @@ impl Link {
         self.check(&body)?;
         let header = self.header(Kind::Tell, head);
         let (told, conn) = self.on_conn(|conn| conn.tell(&header, &body, self.waiting_max()))?;
-        told.map_err(|why| self.rejected(&conn, why))
+        told.map(drop).map_err(|why| self.rejected(&conn, why))
     }
 
     /// As [`Link::tell`], and waits for room until `deadline`.
@@ -58,12 +63,20 @@ impl Link {
         let header = self.header(Kind::Tell, head);
         let told = |conn: &Conn| conn.tell(&header, &body, self.waiting_max());
         let (said, conn) = self.on_conn(told)?;
-        let Err(Rejected::Overloaded) = said else {
-            return said.map_err(|why| self.rejected(&conn, why));
+        let waiting = match said {
+            Ok(waiting) => waiting,
+            Err(Rejected::Overloaded) => {
+                let clock = &*self.shared.seams.clock;
+                let told = within(clock, deadline, conn.with_room(|| told(&conn))).await;
+                let told = told.unwrap_or(Err(Rejected::Overloaded));
+                told.map_err(|why| self.rejected(&conn, why))?
+            }
+            Err(why @ Rejected::Closed(_)) => return Err(self.rejected(&conn, why)),
         };
-        let clock = &*self.shared.seams.clock;
-        let waited = within(clock, deadline, conn.with_room(|| told(&conn))).await;
-        waited.unwrap_or(Err(Rejected::Overloaded)).map_err(|why| self.rejected(&conn, why))
+        if waiting >= TURN_BYTES {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Sends and waits for the answer, for room first, at most until `deadline`. Dropped, it is

@@ -22,6 +22,7 @@ use super::reader::Services;
 use super::table::{Lane, Table};
 use super::tally::{Tally, count};
 use super::tasks::Tasks;
+use super::watch;
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, Spawner};
 
 /// All that the tasks of the links share.
@@ -249,7 +250,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Starts the task of a connection that stands.
+    /// Starts the tasks of a connection that stands.
     pub(super) fn run(self: &Arc<Self>, conn: &Arc<Conn>, met: Met) {
         conn.formation_only.store(met.formation_only, Ordering::Release);
         if met.resumed {
@@ -261,6 +262,12 @@ impl Shared {
         self.spawner(conn.class).spawn(async move {
             io::serve(shared.clone(), held.clone(), met.stream, met.rest).await;
             shared.gone(&held);
+            drop(task);
+        });
+        let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());
+        self.seams.control.spawn(async move {
+            let interval = Some(shared.timing.ping_interval);
+            watch::until_ended(&*shared.seams.clock, &held, interval).await;
             drop(task);
         });
     }

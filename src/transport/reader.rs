@@ -11,7 +11,7 @@ use super::lanes::{Receiving, Totals};
 use super::links::Shared;
 use super::output::frame_bytes;
 use super::tally::count;
-use crate::base::Instant;
+use crate::base::Clock;
 use crate::wire::{Assembler, Frame, Header, Kind, Part, Splitter};
 
 /// Who serves what, by number of service.
@@ -41,9 +41,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn arrived(&self, now: Instant) {
+    /// Something arrived. Only where somebody wants to know is the clock read.
+    pub(super) fn arrived(&self, clock: &dyn Clock) {
         if self.conn.class == Class::Control {
-            self.shared.hooks.arrival(&self.peer.node, now);
+            self.shared.hooks.arrival(&self.peer.node, clock.now());
         }
     }
 

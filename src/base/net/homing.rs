@@ -61,7 +61,11 @@ impl AsyncWrite for HomingStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.here()?.poll_write_vectored(cx, bufs)
+        match bufs {
+            // The plain call costs the kernel less.
+            [buf] => self.here()?.poll_write(cx, buf),
+            bufs => self.here()?.poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
