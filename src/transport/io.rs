@@ -31,6 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Reads and writes in a row before other tasks get their turn.
 const TURNS_MAX: u32 = 32;
 
+/// Asks and answers in one read after which those they are for come first.
+const EXCHANGED_MANY: u32 = 4;
+
 /// Ends the connection when its task ends, however it ends.
 struct Closer(Arc<Conn>);
 
@@ -64,6 +67,7 @@ pub(super) async fn serve(
         input,
         output: BytesMut::new(),
         unflushed: false,
+        lets_others_speak: false,
         heard: clock.now(),
         has_heard: true,
         stalled: None,
@@ -82,6 +86,7 @@ struct Line<'a> {
     input: BytesMut,
     output: BytesMut,
     unflushed: bool,
+    lets_others_speak: bool,
     /// When the last tick came before which bytes had arrived.
     heard: Instant,
     /// Bytes have arrived since the last tick.
@@ -93,6 +98,12 @@ struct Line<'a> {
 impl Line<'_> {
     /// Ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Many were given something to do at once: let them all say what comes of it, then write
+        // it at once. Whoever speaks first has just woken this task, which would run next.
+        if std::mem::take(&mut self.lets_others_speak) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         for _ in 0..TURNS_MAX {
             if self.conn.is_over_for_its_task() {
                 return Poll::Ready(());
@@ -164,7 +175,9 @@ impl Line<'_> {
         }
         self.has_heard = true;
         self.reader.arrived(self.clock);
-        Poll::Ready(self.reader.take_frames(&mut self.input))
+        let taken = self.reader.take_frames(&mut self.input);
+        self.lets_others_speak = self.reader.take_exchanged() >= EXCHANGED_MANY;
+        Poll::Ready(taken)
     }
 
     /// One write. Ready if something was written.

@@ -25,6 +25,8 @@ pub(super) struct Reader<'a> {
     splitter: Splitter,
     assembler: Assembler,
     lanes: Receiving,
+    /// Asks that came, or were answered, since this was last asked.
+    exchanged: u32,
     services: Cache<&'a ArcSwap<Services>, Arc<Services>>,
 }
 
@@ -37,6 +39,7 @@ impl<'a> Reader<'a> {
             splitter: Splitter::new(conn.class.frame_body_bytes_max()),
             assembler: Assembler::default(),
             lanes: Receiving::new(conn.class.lanes()),
+            exchanged: 0,
             services: Cache::new(&shared.services),
         }
     }
@@ -62,6 +65,11 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// How many asks came, or were answered, since this was last asked.
+    pub(super) fn take_exchanged(&mut self) -> u32 {
+        std::mem::take(&mut self.exchanged)
     }
 
     /// Counts a frame of a lane, and says so to its sender when it is time.
@@ -90,13 +98,19 @@ impl<'a> Reader<'a> {
         match (self.conn.role, header.kind) {
             (_, Kind::Pong | Kind::Void) => {}
             (Role::Accepted, Kind::Tell) => self.tell(&header, body),
-            (Role::Accepted, Kind::Ask) => self.ask(&header, body),
+            (Role::Accepted, Kind::Ask) => {
+                self.exchanged += 1;
+                self.ask(&header, body);
+            }
             (Role::Accepted, Kind::Ping) => {
                 self.conn.say_credits(&self.lanes.unsaid());
                 self.conn.answer(Kind::Pong, 0, Bytes::new());
             }
             (Role::Accepted, Kind::Bye) => drop(self.conn.end("the other side is done", false)),
-            (Role::Dialled, Kind::Reply) => self.conn.settle(header.call, Ok(body)),
+            (Role::Dialled, Kind::Reply) => {
+                self.exchanged += 1;
+                self.conn.settle(header.call, Ok(body));
+            }
             (Role::Dialled, Kind::Refusal) => {
                 self.conn.settle(header.call, Err(AskError::Refused(body)));
             }
