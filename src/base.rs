@@ -27,7 +27,7 @@ pub(crate) use keyed::Keyed;
 pub use net::{Io, Listener, Net, Stream, TokioNet};
 #[cfg(feature = "cluster")]
 pub use seam::{BootClock, Seams, Spawner};
-pub use seam::{Clock, Elapsed, Rng, SeededRng, TokioClock, within};
+pub use seam::{Clock, Elapsed, LATE_MAX, Rng, SeededRng, TokioClock, within};
 pub use time::Instant;
 #[cfg(feature = "cluster")]
 pub use watch::{Publisher, Watch, Watched};

@@ -3,7 +3,11 @@
 //! Nothing imports this module. The network and the time are turmoil's: a host is a paused
 //! current-thread runtime, a link delivers in order after a drawn latency. What goes wrong is a
 //! *power loss* (all links cut first, then the host is gone, its disk keeps what was synced and a
-//! random part of the rest) or a *cut*; both are repeatable from the seed.
+//! random part of the rest) or a *cut*; both are repeatable from the seed. So is *loss*, which is a
+//! property of the links and not a fault: it shows as TCP shows it, as delay.
+//!
+//! Every sleep of a node is by its own [`SimClock`], which has an offset and a rate. Two things keep
+//! the world's time: the network, and the timers inside of openraft, on which no lease rests.
 //!
 //! [`World::step`] passes one tick of time and then checks the invariants: one valid lease holder
 //! per shard (I1), versions and epochs that only grow (I4), views that keep their rules and are the
@@ -20,7 +24,7 @@ mod world;
 pub use clock::SimClock;
 pub use faults::{Fault, Faults};
 pub use host::{Load, Prepare};
-pub use net::SimNet;
+pub use net::{RETRANSMISSIONS_MAX, SimNet};
 pub use trace::Trace;
 pub use world::{Broken, Setup, World};
 

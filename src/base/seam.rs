@@ -19,6 +19,22 @@ use super::Instant;
 #[cfg(feature = "cluster")]
 use super::{Net, Worker};
 
+/// How late a sleeper of [`BootClock`] may wake once a suspended machine goes on. Runtimes' timers
+/// stand still meanwhile, so a longer sleep looks at the clock this often.
+pub const LATE_MAX: Duration = Duration::from_secs(1);
+
+/// Sleeps until `now` says `at`, by a runtime's timer that may stand still while `now` does not.
+#[cfg(feature = "cluster")]
+async fn sleep_on(now: impl Fn() -> Instant, at: Instant) {
+    loop {
+        let left = at.since(now());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LATE_MAX)).await;
+    }
+}
+
 /// A monotonic clock that can be waited on.
 ///
 /// The lease rules need one that counts the time a machine is suspended: [`BootClock`].
@@ -26,7 +42,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present instant. Never falls.
     fn now(&self) -> Instant;
 
-    /// Completes at `at` or a little later; at once if `at` is past.
+    /// Completes at `at` or a little later; at once if `at` is past. After the machine was
+    /// suspended it may be [`LATE_MAX`] later: whoever decides by time asks [`Clock::now`] when it
+    /// wakes, and gives nothing on having slept.
     fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()>;
 
     /// Wall-clock time since 1970, for certificates and log lines only. May jump.
@@ -158,7 +176,8 @@ impl Clock for TokioClock {
     }
 }
 
-/// Linux' `CLOCK_BOOTTIME`: monotonic, and counts the time the machine is suspended.
+/// Linux' `CLOCK_BOOTTIME`: monotonic, and counts the time the machine is suspended. Whoever sleeps
+/// by it wakes at most [`LATE_MAX`] late after that.
 #[cfg(feature = "cluster")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BootClock;
@@ -173,7 +192,8 @@ impl Clock for BootClock {
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()> {
-        tokio::time::sleep(at.since(self.now())).boxed()
+        let clock = *self;
+        sleep_on(move || clock.now(), at).boxed()
     }
 
     fn unix(&self) -> Duration {
@@ -232,5 +252,39 @@ impl Seams {
     /// If the operating system refuses the thread.
     pub fn worker(&self, name: &str) -> std::io::Result<Worker> {
         if self.threads { Worker::thread(name) } else { Ok(Worker::inline()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(feature = "cluster")]
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sleeper_wakes_soon_after_a_suspend_that_its_timer_did_not_count() {
+        let (timers, suspended) = (TokioClock::new(), Arc::new(Mutex::new(Duration::ZERO)));
+        let now = {
+            let suspended = suspended.clone();
+            move || timers.now() + *suspended.lock()
+        };
+        let (began, hour) = (now(), Duration::from_hours(1));
+        let sleeper = tokio::spawn(sleep_on(now.clone(), began + hour));
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert!(!sleeper.is_finished(), "an hour has not passed");
+        *suspended.lock() = 2 * hour;
+        sleeper.await.expect("it does not panic");
+        let awake = now().since(began + 2 * hour);
+        assert_eq!(awake, Duration::from_secs(3), "it looks at the clock every second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_wakes_early() {
+        let clock = TokioClock::new();
+        for span in [Duration::ZERO, Duration::from_micros(1_500), Duration::from_secs(3)] {
+            let at = clock.now() + span;
+            sleep_on(move || clock.now(), at).await;
+            assert!(clock.now() >= at && clock.now().since(at) < Duration::from_millis(1));
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use parking_lot::Mutex;
 
+use super::net::Loss;
 use super::{SimClock, SimNet, mix};
 use crate::authority::StartError as AuthorityError;
 use crate::base::{Clock, NodeId, Seams, SeededRng, Spawner};
@@ -36,6 +37,7 @@ pub(super) struct Plan {
     pub(super) shards: u16,
     pub(super) profile: Profile,
     pub(super) names: Vec<NodeId>,
+    pub(super) loss: Arc<Loss>,
     pub(super) prepare: Prepare,
     pub(super) load: Load,
 }
@@ -125,7 +127,7 @@ impl Host {
         let seams = Seams {
             clock: self.clock.clone(),
             rng: Arc::new(SeededRng::new(seed)),
-            net: Arc::new(SimNet),
+            net: Arc::new(SimNet::new(self.name.clone(), plan.loss.clone())),
             control: Spawner::Current,
             work: Spawner::Current,
             threads: false,

@@ -1,19 +1,55 @@
-//! Turmoil's sockets behind the [`Net`] seam.
+//! Turmoil's sockets behind the [`Net`] seam, with loss.
+
+mod loss;
+mod lossy;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use turmoil::net::{TcpListener, TcpStream};
 
-use crate::base::{Listener, Net, Stream};
+pub(super) use self::loss::Loss;
+pub use self::loss::RETRANSMISSIONS_MAX;
+use self::loss::{Retransmissions, Side, delay};
+use self::lossy::LossyStream;
+use crate::base::{Listener, Net, NodeId, Stream};
 
 /// The simulated network, as the host that uses it sees it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SimNet;
+#[derive(Debug, Clone, Default)]
+pub struct SimNet {
+    /// What is lost on the ways to this host, if anything, and what this host is called.
+    lossy: Option<(NodeId, Arc<Loss>)>,
+}
 
-struct SimListener(turmoil::net::TcpListener);
+impl SimNet {
+    /// The network of `loss`, as the host `name` sees it.
+    pub(super) fn new(name: NodeId, loss: Arc<Loss>) -> Self {
+        Self { lossy: (loss.permille() > 0).then_some((name, loss)) }
+    }
+
+    /// What the next connection with `addr` loses; nothing on a way that leaves no host.
+    fn losses(&self, addr: SocketAddr, side: Side) -> Option<Retransmissions> {
+        let (me, loss) = self.lossy.as_ref()?;
+        let peer = turmoil::reverse_lookup(addr.ip())?;
+        (peer != me.as_str()).then(|| loss.connection(me.as_str(), &peer, side))
+    }
+}
+
+fn stream(tcp: TcpStream, losses: Option<Retransmissions>) -> Stream {
+    match losses {
+        Some(losses) => Box::new(LossyStream::new(tcp, losses)),
+        None => Box::new(tcp),
+    }
+}
+
+struct SimListener {
+    tcp: TcpListener,
+    net: SimNet,
+}
 
 impl fmt::Debug for SimListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,16 +60,25 @@ impl fmt::Debug for SimListener {
 impl Net for SimNet {
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         async move {
-            let listener = turmoil::net::TcpListener::bind(addr).await?;
-            Ok(Box::new(SimListener(listener)) as Box<dyn Listener>)
+            let listener = SimListener { tcp: TcpListener::bind(addr).await?, net: self.clone() };
+            Ok(Box::new(listener) as Box<dyn Listener>)
         }
         .boxed()
     }
 
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
         async move {
-            let stream = turmoil::net::TcpStream::connect(addr).await?;
-            Ok(Box::new(stream) as Stream)
+            let mut losses = self.losses(addr, Side::Dialler);
+            if let Some(losses) = &mut losses {
+                let lost = losses.draw();
+                if lost > 0 {
+                    tokio::time::sleep(delay(lost)).await;
+                }
+                if lost > RETRANSMISSIONS_MAX {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+            Ok(stream(TcpStream::connect(addr).await?, losses))
         }
         .boxed()
     }
@@ -59,13 +104,16 @@ impl Net for SimNet {
 impl Listener for SimListener {
     fn accept(&self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
         async move {
-            let (stream, from) = self.0.accept().await?;
-            Ok((Box::new(stream) as Stream, from))
+            let (tcp, from) = self.tcp.accept().await?;
+            Ok((stream(tcp, self.net.losses(from, Side::Listener)), from))
         }
         .boxed()
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.tcp.local_addr()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::faults::Fault;
 use super::host::{Host, Load, Plan, Prepare};
 use super::laws::Laws;
+use super::net::Loss;
 use super::{SimClock, Trace, mix};
 use crate::authority::Standing;
 use crate::base::{NodeId, Rng as _, SeededRng, Version};
@@ -34,6 +35,10 @@ pub struct Setup {
     pub shards: u16,
     /// Timing.
     pub profile: Profile,
+    /// Of 1000 segments on their way from node to node, how many are lost; as many of those that
+    /// are sent again. It shows as delay: 200 ms, 600 ms if lost twice, 1.4 s, 3 s and so on, with
+    /// all that comes later on the connection waiting. It is no fault: [`World::heal`] leaves it.
+    pub loss_permille: u16,
     /// What the nodes host.
     pub prepare: Prepare,
     /// What runs beside each node.
@@ -42,7 +47,8 @@ pub struct Setup {
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Setup(seed {}, {} nodes, {} shards)", self.seed, self.nodes, self.shards)
+        let Self { seed, nodes, shards, loss_permille, .. } = self;
+        write!(f, "Setup(seed {seed}, {nodes} nodes, {shards} shards, {loss_permille} permille)")
     }
 }
 
@@ -63,6 +69,7 @@ pub struct World {
     up: Vec<bool>,
     /// Faults that are going on, in the order they began.
     faults: Vec<Fault>,
+    loss: Arc<Loss>,
     rng: SeededRng,
     laws: Laws,
     trace: Trace,
@@ -83,7 +90,7 @@ impl World {
     /// If certificates cannot be made, which only a broken build explains.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { seed, nodes, shards, profile, prepare, load } = setup;
+        let Setup { seed, nodes, shards, profile, loss_permille, prepare, load } = setup;
         let rng = SeededRng::new(mix(&[seed, 0x0770_1d00]));
         let drift = u64::from(profile.drift_permille) * 1_000;
         let authority = Authority::new("sim").expect("a plain name");
@@ -102,7 +109,9 @@ impl World {
             })
             .collect();
         let names = hosts.iter().map(|host| host.name.clone()).collect();
-        let plan = Rc::new(Plan { seed, shards, profile, names, prepare, load });
+        let loss = Arc::new(Loss::new(mix(&[seed, 0x1055]), loss_permille));
+        let plan = Plan { seed, shards, profile, names, loss: loss.clone(), prepare, load };
+        let plan = Rc::new(plan);
         let mut sim = turmoil::Builder::new()
             .rng_seed(mix(&[seed]))
             .tick_duration(TICK)
@@ -127,6 +136,7 @@ impl World {
             up: vec![true; hosts.len()],
             hosts,
             faults: Vec::new(),
+            loss,
             rng,
             laws: Laws::default(),
             trace: Trace::default(),
@@ -147,6 +157,9 @@ impl World {
     }
 
     fn record(&mut self) {
+        // Bytes too, so that what TLS makes of them is in the trace.
+        self.trace.note(self.loss.lost());
+        self.trace.note(self.loss.bytes());
         for host in &self.hosts {
             self.trace.note(host.life());
             let Some(node) = host.node() else { continue };
@@ -197,6 +210,12 @@ impl World {
     #[must_use]
     pub fn ownerships(&self) -> u64 {
         self.laws.ownerships()
+    }
+
+    /// How many segments were lost, each as many times as it was.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.loss.lost()
     }
 
     /// What happened so far.
