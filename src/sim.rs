@@ -6,8 +6,8 @@
 //! random part of the rest) or a *cut*; both are repeatable from the seed. So is *loss*, which is a
 //! property of the links and not a fault: it shows as TCP shows it, as delay.
 //!
-//! Every sleep of a node is by its own [`SimClock`], which has an offset and a rate. Two things keep
-//! the world's time: the network, and the timers inside of openraft, on which no lease rests.
+//! Every sleep of a node is by its own [`SimClock`], which has an offset and a rate. Two things
+//! keep the world's time: the network, and the timers inside of openraft, on which no lease rests.
 //!
 //! [`World::step`] passes one tick of time and then checks the invariants: one valid lease holder
 //! per shard (I1), versions and epochs that only grow (I4), views that keep their rules and are the

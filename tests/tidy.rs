@@ -3,6 +3,10 @@
 
 #[path = "tidy/docs.rs"]
 mod docs;
+#[path = "tidy/paths.rs"]
+mod paths;
+#[path = "tidy/seams.rs"]
+mod seams;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -194,34 +198,6 @@ fn pure_modules_know_no_clock_no_task_no_socket_and_no_hash_order() {
     }
     faults.retain(|line| !MACHINES_MAY.iter().any(|excuse| excuses(line, *excuse)));
     report("impure", &faults);
-}
-
-#[test]
-fn simulated_code_keeps_to_the_seams() {
-    let seams = |name: &str| !name.starts_with("src/base") && !name.starts_with("src/sim");
-    let forbidden = [
-        "tokio::net",
-        "tokio::time",
-        "std::net::Tcp",
-        "thread::spawn",
-        "spawn_blocking",
-        "Instant::now()",
-        "SystemTime::now",
-        "futures::select!",
-        "rand::rng(",
-        "rand::rng;",
-        "sync::watch",
-        "unbounded_channel",
-        "thread::sleep",
-        "time::sleep",
-    ];
-    let allowed = |line: &String| {
-        // The runtime of raft delegates to tokio's, and is the seam for openraft.
-        line.starts_with("src/authority/raft/runtime.rs")
-    };
-    let mut faults = lines_with(&forbidden, seams);
-    faults.retain(|line| !allowed(line));
-    report("outside the seams", &faults);
 }
 
 #[test]

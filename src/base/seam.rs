@@ -255,36 +255,5 @@ impl Seams {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![cfg(feature = "cluster")]
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_sleeper_wakes_soon_after_a_suspend_that_its_timer_did_not_count() {
-        let (timers, suspended) = (TokioClock::new(), Arc::new(Mutex::new(Duration::ZERO)));
-        let now = {
-            let suspended = suspended.clone();
-            move || timers.now() + *suspended.lock()
-        };
-        let (began, hour) = (now(), Duration::from_hours(1));
-        let sleeper = tokio::spawn(sleep_on(now.clone(), began + hour));
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
-        assert!(!sleeper.is_finished(), "an hour has not passed");
-        *suspended.lock() = 2 * hour;
-        sleeper.await.expect("it does not panic");
-        let awake = now().since(began + 2 * hour);
-        assert_eq!(awake, Duration::from_secs(3), "it looks at the clock every second");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_wakes_early() {
-        let clock = TokioClock::new();
-        for span in [Duration::ZERO, Duration::from_micros(1_500), Duration::from_secs(3)] {
-            let at = clock.now() + span;
-            sleep_on(move || clock.now(), at).await;
-            assert!(clock.now() >= at && clock.now().since(at) < Duration::from_millis(1));
-        }
-    }
-}
+#[cfg(all(test, feature = "cluster"))]
+mod tests;

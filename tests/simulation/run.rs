@@ -25,11 +25,11 @@ const FAULTS_FOR: Duration = Duration::from_secs(20);
 /// I5: within this after the last fault every counter answers at every node.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 
-/// The loss of a seed's links, of 1000 segments: every third has 10, every twelfth 50.
+/// The loss of a seed's links, of 1000 segments: every third seed has 10, every twelfth 50.
 ///
-/// The bounds above hold for all of them. What loss adds to the way back is small beside what they
-/// leave: at 50 permille a segment is late by 200 ms one time in 20, by 1.4 s or more one time in
-/// 8,000, and a link that stays silent for 3 s is dialled again.
+/// The bounds above hold with loss too. At 50 permille a segment is late by 200 ms one time in 20,
+/// by 1.4 s one time in 8,000, and a link that is silent for 3 s is dialled again: the longest way
+/// back of the seeds 0 to 59 took 3.9 s then, 5.0 s without loss.
 fn loss_permille(seed: u64) -> u16 {
     match seed % 12 {
         2 | 5 | 8 | 11 => 10,

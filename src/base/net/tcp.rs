@@ -107,11 +107,7 @@ impl Net for TokioNet {
     }
 
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
-        async move {
-            let stream = dial(addr, TIMES).await?;
-            Ok(Box::new(HomingStream::new(stream)) as Stream)
-        }
-        .boxed()
+        async move { Ok(Box::new(HomingStream::new(dial(addr, TIMES).await?)) as Stream) }.boxed()
     }
 
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {

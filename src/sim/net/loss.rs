@@ -20,8 +20,8 @@ use crate::sim::mix;
 
 /// How long the first retransmission takes to come; each further one takes twice as long.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(200);
-/// How many times a segment is sent again. If the last one is lost too, the connection breaks, 102 s
-/// after the segment would have arrived.
+/// How many times a segment is sent again. If the last one is lost too, the connection breaks,
+/// 102 s after the segment would have arrived.
 pub const RETRANSMISSIONS_MAX: u32 = 8;
 
 /// By how much a segment is late that was lost `lost` times.
@@ -108,7 +108,8 @@ impl fmt::Debug for Retransmissions {
 }
 
 impl Retransmissions {
-    /// How many times the next segment is lost. More than [`RETRANSMISSIONS_MAX`]: it never arrives.
+    /// How many times the next segment is lost. More than [`RETRANSMISSIONS_MAX`]: it never
+    /// arrives.
     pub(super) fn draw(&mut self) -> u32 {
         let is_lost = || self.rng.next_u64() % 1000 < u64::from(self.permille);
         let mut lost = 0;
