@@ -4,23 +4,31 @@
 //! - the [`hello`] handshake: small, before anything else is decoded;
 //! - frames: a length, a fixed [`Header`], and a body that is only handed on ([`Splitter`]).
 //!
-//! Bodies are written by [`to_control`] (`MessagePack` with a schema byte: may gain fields) or by
-//! [`to_data`] (postcard: short and fast, both sides must agree on the schema).
+//! Bodies are written by [`to_control`] (`MessagePack` with a schema byte: may gain fields), by
+//! [`to_data`] (postcard: short and fast, both sides must agree on the schema) or by [`to_named`]
+//! (`MessagePack` where they do not): a [`Codec`] is the choice between the latter two, and
+//! [`negotiate`] how it is made. All decoding of untrusted bytes is bounded in depth, in what a
+//! length may claim, and in the room made before data arrives.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod bounded;
+mod codec;
 mod control;
 mod data;
 mod frame;
 pub mod hello;
+mod named;
+pub mod negotiate;
 mod parts;
 
+pub use codec::Codec;
 pub use control::{CONTROL_SCHEMA, from_control, to_control};
 pub use data::{from_data, to_data};
 pub use frame::{
     FRAME_EXTRA_BYTES_MAX, Frame, HEADER_BYTES, Header, Kind, Part, Splitter, TRACE_BYTES, Trace,
     encode, void,
 };
-
+pub use named::{from_named, to_named};
 pub use parts::{Assembler, MESSAGE_BYTES_MAX, PART_BYTES_MAX, next_part};
 
 /// Why bytes are not what they should be. The connection they came on cannot be used further.
@@ -47,7 +55,24 @@ pub enum WireError {
     /// The schema number is unknown.
     #[error("schema {0} is not known here: the other side is newer")]
     Schema(u16),
+    /// A message is written in postcard under another schema of its kind.
+    #[error("it is written under schema {schema} of its kind, and this node reads {own}")]
+    OtherSchema {
+        /// What the frame says.
+        schema: u16,
+        /// What this node knows.
+        own: u16,
+    },
     /// The bytes do not decode.
     #[error("bytes do not decode: {0}")]
     Garbage(String),
+}
+
+/// Longest text of an error that may quote what was received, in characters.
+const WORDS_MAX: usize = 200;
+
+/// Words of a decoder may quote the bytes: a bounded, printable part of them goes on.
+fn garbage(error: &impl std::fmt::Display) -> WireError {
+    let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    WireError::Garbage(error.to_string().chars().take(WORDS_MAX).map(printable).collect())
 }

@@ -21,6 +21,7 @@ use crate::placement::{
     plan_rejoin,
 };
 use crate::transport::{AskError, Class, Head, Inbound, Links, Peer, ReplyTo, Service};
+use crate::wire::{from_control, to_control};
 
 /// Requests answered at one time; further ones are refused.
 const REQUESTS_MAX: usize = 1_024;
@@ -28,8 +29,6 @@ const REQUESTS_MAX: usize = 1_024;
 const CLAIMS_MAX: usize = 1_024;
 /// How long a claim that is not repeated is remembered.
 const CLAIM_KEPT: Duration = Duration::from_mins(10);
-/// First byte of every message.
-const SCHEMA: u8 = 1;
 
 /// What office and leader need of raft.
 pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
@@ -140,19 +139,11 @@ pub(super) enum ClaimError {
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
-    let mut bytes = vec![SCHEMA];
-    match rmp_serde::encode::write_named(&mut bytes, value) {
-        Ok(()) => bytes.into(),
-        // Plain values always encode; an empty body is refused by every reader.
-        Err(_) => Bytes::new(),
-    }
+    to_control(value)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    match bytes {
-        [SCHEMA, rest @ ..] => rmp_serde::from_slice(rest).ok(),
-        _ => None,
-    }
+    from_control(bytes).ok()
 }
 
 /// What `ask` is on the wire.

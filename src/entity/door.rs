@@ -91,7 +91,7 @@ impl Hosts {
         if self.is_stopping() {
             return Err(NotExecuted::Stopping);
         }
-        let (Address { kind, id, left }, msg) = open(body).map_err(NotExecuted::BadMessage)?;
+        let (Address { kind, id, left }, msg) = open(body)?;
         let shard =
             head.shard.ok_or_else(|| NotExecuted::BadMessage("it names no shard".into()))?;
         if self.shard_of(&kind, &id).is_some_and(|own| own != shard) {
@@ -99,7 +99,7 @@ impl Hosts {
         }
         let now = self.now();
         let deadline = left.map_or(Instant::NEVER, |left| now + left);
-        let arrived = Arrived { shard, id, msg, deadline, back };
+        let arrived = Arrived { shard, id, schema: head.schema, msg, deadline, back };
         Ok(Held { head, kind, until: deadline.min(now + HELD_FOR), arrived })
     }
 

@@ -1,7 +1,9 @@
 //! What a message, an answer and a refusal look like between nodes.
 //!
-//! A message: two bytes length of its head, the head, the message in named-field `MessagePack`. An
-//! answer: one byte, 0 before an answer and 1 before an [`Unknown`].
+//! A message: two bytes length of its head, the head, the message in the [`Codec`] that the `schema`
+//! of the frame's header names. An answer: one byte, 0 before an answer in named-field
+//! `MessagePack`, 2 before one in postcard (it has the schema of its ask), 1 before an [`Unknown`].
+//! Heads, refusals and [`Unknown`] are named-field `MessagePack`, whatever the codec.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::reply::{Back, Call, decoding, encoding};
 use super::{AskError, Failure, Hosts, NotExecuted, Unknown};
 use crate::base::Version;
+use crate::wire::{Codec, WireError, from_named, to_named};
 
 /// Longest name of a kind with an id, in bytes: they are a record's key.
 pub(super) const NAME_BYTES_MAX: usize = 1_000;
@@ -34,23 +37,31 @@ pub(super) enum Refusal {
     NotOwner(Version),
     /// For good.
     Because(NotExecuted),
+    /// Its message type is another one than the sender's. Next: send it in named fields.
+    OtherSchema {
+        /// What the frame says.
+        schema: u16,
+        /// What is read there.
+        own: u16,
+    },
 }
 
-fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
-    rmp_serde::to_vec_named(value).map_err(|error| error.to_string())
+fn bad(error: &WireError) -> NotExecuted {
+    NotExecuted::BadMessage(error.to_string())
 }
 
 /// Encodes the message alone; `call` is the ask whose reply it may carry.
 pub(super) fn encode_message<M: Serialize>(
+    codec: Codec,
     call: Option<u64>,
     msg: &M,
 ) -> Result<Bytes, NotExecuted> {
-    encoding(call, || pack(msg)).map(Bytes::from).map_err(NotExecuted::BadMessage)
+    encoding(call, || codec.encode(msg)).map_err(|error| bad(&error))
 }
 
 /// Puts the address before an encoded message.
 pub(super) fn envelope(address: &Address, msg: &Bytes) -> Result<Bytes, NotExecuted> {
-    let head = pack(address).map_err(NotExecuted::BadMessage)?;
+    let head = to_named(address).map_err(|error| bad(&error))?;
     let length = u16::try_from(head.len())
         .map_err(|_| NotExecuted::BadMessage("kind and id are too long".into()))?;
     let mut body = BytesMut::with_capacity(2 + head.len() + msg.len());
@@ -61,27 +72,26 @@ pub(super) fn envelope(address: &Address, msg: &Bytes) -> Result<Bytes, NotExecu
 }
 
 /// Takes the address off; what is left is the message.
-pub(super) fn open(mut body: Bytes) -> Result<(Address, Bytes), String> {
-    if body.len() < 2 {
-        return Err("the frame is too short".into());
-    }
-    let length = usize::from(body.get_u16());
+pub(super) fn open(mut body: Bytes) -> Result<(Address, Bytes), NotExecuted> {
+    let short = || NotExecuted::BadMessage("the frame is too short".into());
+    let length = usize::from(body.try_get_u16().map_err(|_| short())?);
     if body.len() < length {
-        return Err("the frame is too short".into());
+        return Err(short());
     }
     let head = body.split_to(length);
-    let address = rmp_serde::from_slice(&head).map_err(|error| error.to_string())?;
-    Ok((address, body))
+    Ok((from_named(&head).map_err(|error| bad(&error))?, body))
 }
 
-/// Decodes a message together with the reply it carries. A user's code that panics here must not
-/// end the task that reads the link: nothing was handled, and the sender is told so.
+/// Decodes a message together with the reply it carries, which will answer in the same codec. A
+/// user's code that panics here must not end the task that reads the link: nothing was handled, and
+/// the sender is told so.
 pub(super) fn decode_message<M: DeserializeOwned>(
+    codec: Codec,
     hosts: &Hosts,
     back: Option<(Arc<Back>, Arc<Call>)>,
     body: &Bytes,
 ) -> Result<M, NotExecuted> {
-    let decode = || decoding(hosts, back, || rmp_serde::from_slice(body));
+    let decode = || decoding(codec, hosts, back, || codec.decode(body));
     let why = match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok(msg)) => return Ok(msg),
         Ok(Err(error)) => error.to_string(),
@@ -92,39 +102,53 @@ pub(super) fn decode_message<M: DeserializeOwned>(
 
 const ANSWER: u8 = 0;
 const UNKNOWN: u8 = 1;
+const ANSWER_IN_POSTCARD: u8 = 2;
 
-pub(super) fn encode_answer<T: Serialize>(answer: &T) -> Result<Bytes, String> {
-    let mut body = vec![ANSWER];
-    body.extend(pack(answer)?);
-    Ok(body.into())
+/// `codec` is that of the ask.
+pub(super) fn encode_answer<T: Serialize>(codec: Codec, answer: &T) -> Result<Bytes, WireError> {
+    let form = match codec {
+        Codec::Named => ANSWER,
+        Codec::Postcard(_) => ANSWER_IN_POSTCARD,
+    };
+    Ok(formed(form, &codec.encode(answer)?))
 }
 
 pub(super) fn encode_unknown(why: &Unknown) -> Bytes {
-    let mut body = vec![UNKNOWN];
     // Plain texts always encode.
-    body.extend(pack(why).unwrap_or_default());
-    body.into()
+    formed(UNKNOWN, &to_named(why).unwrap_or_default())
 }
 
-pub(super) fn decode_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, AskError> {
-    let bad = |error: rmp_serde::decode::Error| Unknown::BadAnswer(error.to_string());
-    Err(match body.split_first() {
-        Some((&ANSWER, rest)) => match rmp_serde::from_slice(rest) {
+fn formed(form: u8, what: &[u8]) -> Bytes {
+    let mut body = BytesMut::with_capacity(1 + what.len());
+    body.put_u8(form);
+    body.put_slice(what);
+    body.freeze()
+}
+
+/// `codec` is that of the ask.
+pub(super) fn decode_answer<T: DeserializeOwned>(codec: Codec, body: &[u8]) -> Result<T, AskError> {
+    let unreadable = |error: WireError| Unknown::BadAnswer(error.to_string());
+    let why = match (body.split_first(), codec) {
+        (Some((&ANSWER, rest)), _) => match from_named(rest) {
             Ok(answer) => return Ok(answer),
-            Err(error) => bad(error),
+            Err(error) => unreadable(error),
         },
-        Some((&UNKNOWN, rest)) => rmp_serde::from_slice(rest).unwrap_or_else(bad),
-        Some(_) | None => Unknown::BadAnswer("it has no known form".into()),
-    }
-    .into())
+        (Some((&ANSWER_IN_POSTCARD, rest)), Codec::Postcard(_)) => match codec.decode(rest) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => unreadable(error),
+        },
+        (Some((&UNKNOWN, rest)), _) => from_named(rest).unwrap_or_else(unreadable),
+        (Some(_) | None, _) => Unknown::BadAnswer("it has no known form".into()),
+    };
+    Err(why.into())
 }
 
 pub(super) fn encode_refusal(why: &Refusal) -> Bytes {
     // Plain texts and numbers always encode; an empty refusal says "asked too early".
-    pack(why).unwrap_or_default().into()
+    to_named(why).unwrap_or_default()
 }
 
 /// `None`: the other side does not serve entities, or not yet.
 pub(super) fn decode_refusal(body: &[u8]) -> Option<Refusal> {
-    rmp_serde::from_slice(body).ok()
+    from_named(body).ok()
 }

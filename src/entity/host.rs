@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::task::AbortHandle;
 
 use super::counts::{EntityCounts, Tally};
@@ -27,6 +27,8 @@ use crate::authority::{Lapsed, Lease, Tenure, ViewAuthority};
 use crate::base::{Clock, Instant, NodeId, Seams, ShardId, Version, Watched, within};
 use crate::placement::View;
 use crate::transport::{Links, Service};
+use crate::wire::Codec;
+use crate::wire::negotiate::Schemas;
 
 /// How often idle entities and held frames are looked through.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +39,8 @@ pub const ASK_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Arrived {
     pub(super) shard: ShardId,
     pub(super) id: String,
+    /// What the message is written in: see [`Codec`].
+    pub(super) schema: u16,
     pub(super) msg: Bytes,
     pub(super) deadline: Instant,
     pub(super) back: Option<Arc<Back>>,
@@ -63,6 +67,8 @@ pub(super) trait AnyKind: Send + Sync {
     fn stop(&self);
     /// Entities in memory.
     fn len(&self) -> usize;
+    /// Of its messages.
+    fn schema(&self) -> u16;
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -109,9 +115,14 @@ impl<E: Entity> Host<E> {
 
 impl<E: Entity> AnyKind for Host<E> {
     fn deliver(&self, hosts: &Hosts, arrived: Arrived) {
+        let own = E::SCHEMA;
+        let Ok(codec) = Codec::received(arrived.schema, own) else {
+            let schema = arrived.schema;
+            return hosts.refuse_arrived(&arrived, &Refusal::OtherSchema { schema, own });
+        };
         let call = Arc::new(Call::default());
         let back = arrived.back.clone().map(|back| (back, call.clone()));
-        let msg = match decode_message(hosts, back, &arrived.msg) {
+        let msg = match decode_message(codec, hosts, back, &arrived.msg) {
             Ok(msg) => msg,
             Err(why) => return hosts.refuse_arrived(&arrived, &Refusal::Because(why)),
         };
@@ -151,6 +162,10 @@ impl<E: Entity> AnyKind for Host<E> {
 
     fn len(&self) -> usize {
         self.all().iter().map(|home| home.len()).sum()
+    }
+
+    fn schema(&self) -> u16 {
+        E::SCHEMA
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -198,6 +213,8 @@ struct Inner {
     counts: Tally,
     calls: AtomicU64,
     stopping: AtomicBool,
+    /// What other nodes said of their kinds.
+    schemas: RwLock<BTreeMap<NodeId, Schemas>>,
     tasks: Mutex<Tasks>,
     follower: Mutex<Option<AbortHandle>>,
 }
@@ -228,6 +245,7 @@ impl Hosts {
             counts: Tally::default(),
             calls: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            schemas: RwLock::default(),
             tasks: Mutex::default(),
             follower: Mutex::default(),
         }));
@@ -257,6 +275,13 @@ impl Hosts {
     pub fn counted(&self) -> EntityCounts {
         let in_memory = self.0.kinds.values().map(|kind| kind.len()).sum();
         self.0.counts.read(in_memory)
+    }
+
+    /// Notes what `node` said of its kinds when the link to it was made. From then on messages to
+    /// it are written in postcard where both know the kind under the same schema; before that, and
+    /// where they do not, in `MessagePack`. Out of date it costs a tell, or a repeat of an ask.
+    pub fn learn_schemas(&self, node: NodeId, schemas: Schemas) {
+        self.0.schemas.write().insert(node, schemas);
     }
 
     /// Refuses new messages, gives turns that run until `deadline` to end, and drops the rest.
@@ -343,6 +368,12 @@ impl Hosts {
         self.0.stopping.load(Ordering::Acquire)
     }
 
+    /// What a message of `E` to `node` is written in.
+    pub(super) fn codec<E: Entity>(&self, node: &NodeId) -> Codec {
+        let schemas = self.0.schemas.read();
+        schemas.get(node).map_or(Codec::Named, |theirs| theirs.codec(E::KIND, E::SCHEMA))
+    }
+
     pub(super) fn next_call(&self) -> u64 {
         self.0.calls.fetch_add(1, Ordering::Relaxed)
     }
@@ -367,7 +398,7 @@ impl Hosts {
         match why {
             Refusal::NotOwner(_) => self.0.counts.not_owner.add(1),
             Refusal::Because(NotExecuted::Overloaded { .. }) => self.0.counts.overloaded.add(1),
-            Refusal::Because(_) => {}
+            Refusal::Because(_) | Refusal::OtherSchema { .. } => {}
         }
     }
 

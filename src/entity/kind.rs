@@ -26,6 +26,14 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + 'static {
     const KIND: &'static str;
     /// Of the saved state. Older ones go through [`Entity::upgrade`].
     const VERSION: u16 = 1;
+    /// Of the messages and their answers. Raise it with every change of their types: nodes of equal
+    /// schemas write them in postcard, which tells fields and variants by their place alone. Nodes
+    /// of different ones write them in `MessagePack` by name, so that added variants, and added
+    /// fields with `#[serde(default)]`, can be rolled out node by node.
+    ///
+    /// 0: always `MessagePack`. For types that postcard cannot carry: with `flatten`, `untagged`,
+    /// a `tag`, `skip_serializing_if`, or lists of values that take no bytes.
+    const SCHEMA: u16 = 1;
     /// What it understands.
     type Msg: Serialize + DeserializeOwned + Send + 'static;
     /// What every entity of the kind uses: pools, clients; `()` if nothing.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::HostedKind;
 use super::host::AnyKind;
+use crate::wire::negotiate::Schemas;
 
 /// Why a node cannot host what it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,12 @@ impl Kinds {
             }
         }
         Ok(Self(kinds))
+    }
+
+    /// The schema numbers of their messages, for the handshake.
+    #[must_use]
+    pub fn schemas(&self) -> Schemas {
+        Schemas::of(self.0.iter().map(|(name, kind)| (*name, kind.schema())))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::authority::Tenure;
 use crate::base::{Instant, NodeId, ShardId, within};
 use crate::placement::{Owner, View};
 use crate::transport::{self, Class, Head, Service};
+use crate::wire::{Codec, WireError};
 
 /// First wait before a message is tried again; a newer view ends it early.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
@@ -129,7 +130,9 @@ struct Ask<M, T> {
     number: u64,
     call: Arc<Call>,
     answer: oneshot::Receiver<T>,
-    encoded: Option<Bytes>,
+    encoded: Option<(Codec, Bytes)>,
+    /// A node knows its kind under another schema than it said: named fields, from then on.
+    named: bool,
     deadline: Instant,
 }
 
@@ -183,7 +186,7 @@ impl<E: Entity> EntityRef<E> {
             deadline = deadline.min(bound.deadline);
         }
         let msg = Some(make(reply));
-        let mut ask = Ask { msg, number, call, answer, encoded: None, deadline };
+        let mut ask = Ask { msg, number, call, answer, encoded: None, named: false, deadline };
         self.drive(&mut ask).await
     }
 
@@ -301,26 +304,30 @@ impl<E: Entity> EntityRef<E> {
         if left.is_zero() {
             return Try::Again(NotExecuted::Deadline);
         }
+        let codec = if ask.named { Codec::Named } else { self.hosts.codec::<E>(owner) };
         let msg = match (&ask.encoded, &ask.msg) {
-            (Some(encoded), _) => Ok(encoded.clone()),
-            (None, Some(msg)) => frame::encode_message(Some(ask.number), msg),
-            (None, None) => return refused(Unknown::Lapsed),
+            (Some((before, encoded)), _) if *before == codec => Ok(encoded.clone()),
+            (Some(_) | None, Some(msg)) => frame::encode_message(codec, Some(ask.number), msg),
+            (Some(_) | None, None) => return refused(Unknown::Lapsed),
         };
         let body = msg.and_then(|msg| {
-            let msg = ask.encoded.insert(msg);
+            let (_, msg) = ask.encoded.insert((codec, msg));
             self.envelope(Some(left), msg)
         });
         let body = match body {
             Ok(body) => body,
             Err(why) => return refused(why),
         };
-        let head = head(view, shard);
+        let head = head(view, shard, codec);
         let (class, service) = (Class::Message, Service::Entity);
         let asked = self.hosts.links().ask(owner, class, service, head, body, ask.deadline).await;
         match asked {
-            Ok(body) => Try::Over(frame::decode_answer(&body)),
+            Ok(body) => Try::Over(frame::decode_answer(codec, &body)),
             Err(transport::AskError::Refused(body)) => match frame::decode_refusal(&body) {
-                Some(why) => again(shard, why),
+                Some(why) => {
+                    ask.named |= matches!(why, Refusal::OtherSchema { .. });
+                    again(shard, why)
+                }
                 None => Try::Again(NotExecuted::Unreachable(format!("{owner} is starting"))),
             },
             Err(transport::AskError::NotExecuted(why)) => Try::Again(NotExecuted::Unreachable(why)),
@@ -353,29 +360,39 @@ impl<E: Entity> EntityRef<E> {
             let host = self.hosts.host::<E>();
             let host = host.ok_or_else(|| NotExecuted::NotHosted(E::KIND.into()))?;
             let home = host.home(&self.hosts, shard).ok_or(NotExecuted::NotOwner(shard))?;
-            return home.push(&self.id, Envelope::tell(msg)).map_err(|(_, why)| match why {
-                Refusal::NotOwner(_) => NotExecuted::NotOwner(shard),
-                Refusal::Because(why) => why,
-            });
+            let pushed = home.push(&self.id, Envelope::tell(msg));
+            return pushed.map_err(|(_, why)| not_executed(shard, why));
         }
-        let body = self.envelope(None, &frame::encode_message(None, &msg)?)?;
+        let codec = self.hosts.codec::<E>(&owner.node);
+        let body = self.envelope(None, &frame::encode_message(codec, None, &msg)?)?;
         let (class, service) = (Class::Message, Service::Entity);
-        let sent = self.hosts.links().tell(&owner.node, class, service, head(&view, shard), body);
+        let head = head(&view, shard, codec);
+        let sent = self.hosts.links().tell(&owner.node, class, service, head, body);
         sent.map_err(|error| NotExecuted::Unreachable(error.to_string()))
     }
 }
 
-fn head(view: &View, shard: ShardId) -> Head {
+fn head(view: &View, shard: ShardId, codec: Codec) -> Head {
     let epoch = view.shard(shard).map_or_else(Default::default, |shard| shard.epoch);
     // All that one sender says to one entity is of one shard, so of one lane.
     let lane = shard.0.to_be_bytes()[1];
-    Head { version: view.version, shard: Some(shard), epoch, lane, schema: 0 }
+    Head { version: view.version, shard: Some(shard), epoch, lane, schema: codec.schema() }
 }
 
 fn again<T>(shard: ShardId, why: Refusal) -> Try<T> {
     match why {
-        Refusal::NotOwner(_) => Try::Again(NotExecuted::NotOwner(shard)),
         Refusal::Because(why) => refused(why),
+        Refusal::NotOwner(_) | Refusal::OtherSchema { .. } => Try::Again(not_executed(shard, why)),
+    }
+}
+
+fn not_executed(shard: ShardId, why: Refusal) -> NotExecuted {
+    match why {
+        Refusal::NotOwner(_) => NotExecuted::NotOwner(shard),
+        Refusal::Because(why) => why,
+        Refusal::OtherSchema { schema, own } => {
+            NotExecuted::BadMessage(WireError::OtherSchema { schema, own }.to_string())
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::{Hosts, Unknown, frame};
 use crate::authority::{Lease, Tenure};
 use crate::transport::ReplyTo;
+use crate::wire::Codec;
 
 const WAITING: u8 = 0;
 const TAKEN: u8 = 1;
@@ -83,8 +84,8 @@ impl Back {
 enum To<T> {
     /// The asker is on this node; the number tells its calls apart.
     Here(oneshot::Sender<T>, u64),
-    /// The asker is on another node.
-    There(Arc<Back>),
+    /// The asker is on another node, and asked in this codec.
+    There(Arc<Back>, Codec),
 }
 
 /// Answers one ask, once. Dropped, the asker gets *unknown*.
@@ -113,9 +114,9 @@ impl<T: Serialize> Reply<T> {
         match self.to {
             // The asker may be gone.
             To::Here(sender, _) => drop(sender.send(answer)),
-            To::There(back) => back.send(match frame::encode_answer(&answer) {
+            To::There(back, codec) => back.send(match frame::encode_answer(codec, &answer) {
                 Ok(body) => body,
-                Err(why) => frame::encode_unknown(&Unknown::BadAnswer(why)),
+                Err(why) => frame::encode_unknown(&Unknown::BadAnswer(why.to_string())),
             }),
         }
     }
@@ -132,7 +133,7 @@ enum Scope {
     /// A message is encoded; the number is of the ask it belongs to, `None` for a tell.
     Encode(Option<u64>),
     /// A message is decoded.
-    Decode { hosts: Hosts, back: Option<(Arc<Back>, Arc<Call>)> },
+    Decode { codec: Codec, hosts: Hosts, back: Option<(Arc<Back>, Arc<Call>)> },
 }
 
 thread_local! {
@@ -161,11 +162,12 @@ pub(super) fn encoding<T>(call: Option<u64>, work: impl FnOnce() -> T) -> T {
 
 /// Runs `work` with the message's reply and its references decodable.
 pub(super) fn decoding<T>(
+    codec: Codec,
     hosts: &Hosts,
     back: Option<(Arc<Back>, Arc<Call>)>,
     work: impl FnOnce() -> T,
 ) -> T {
-    scoped(Scope::Decode { hosts: hosts.clone(), back }, work)
+    scoped(Scope::Decode { codec, hosts: hosts.clone(), back }, work)
 }
 
 /// The node that decodes, inside the codec's scope.
@@ -190,7 +192,7 @@ impl<T> Serialize for Reply<T> {
         match (call, &self.to) {
             (None, _) => Err(S::Error::custom("a reply travels only inside a message")),
             (Some(Some(call)), To::Here(_, own)) if call == *own => to.serialize_unit(),
-            (Some(_), To::Here(..) | To::There(_)) => {
+            (Some(_), To::Here(..) | To::There(..)) => {
                 Err(S::Error::custom("a message to another node carries only its own reply"))
             }
         }
@@ -201,12 +203,12 @@ impl<'de, T: Serialize + DeserializeOwned> Deserialize<'de> for Reply<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         <()>::deserialize(from)?;
         let back = SCOPE.with_borrow_mut(|scope| match scope {
-            Some(Scope::Decode { back, .. }) => back.take(),
+            Some(Scope::Decode { codec, back, .. }) => back.take().map(|back| (*codec, back)),
             Some(Scope::Encode(_)) | None => None,
         });
-        let Some((back, call)) = back else {
+        let Some((codec, (back, call))) = back else {
             return Err(D::Error::custom("a reply travels only inside an ask, once"));
         };
-        Ok(Self { to: To::There(back), call })
+        Ok(Self { to: To::There(back, codec), call })
     }
 }

@@ -4,10 +4,12 @@
 //! frame per store and one transaction there. Schema byte, then postcard.
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Epoch, ShardId, StoreId};
 use crate::storage::{Number, Op, Record, ShardHead};
+use crate::wire::from_data;
 
 /// Schema of these frames.
 const SCHEMA: u8 = 1;
@@ -123,10 +125,7 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
 }
 
 /// Decodes a frame or its answer; `None` if it is malformed.
-pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (&SCHEMA, rest) = bytes.split_first()? else { return None };
-    match postcard::take_from_bytes(rest) {
-        Ok((message, [])) => Some(message),
-        Ok(_) | Err(_) => None,
-    }
+    from_data(rest).ok()
 }

@@ -9,6 +9,7 @@ use super::api::{Class, Identity, Peer, Security};
 use super::tls::{Proof, Role, Secured, explain};
 use crate::base::{ClusterId, NodeId, Stream};
 use crate::wire::hello::{Greeting, Hello, PROTOCOL, Refuse, Welcome};
+use crate::wire::negotiate::Schemas;
 
 /// What this node is at the start of a handshake.
 #[derive(Debug, Clone)]
@@ -66,6 +67,7 @@ pub(super) async fn dial(
         to: to.cloned(),
         class: class as u8,
         nonce,
+        schemas: Schemas::default(),
     };
     // If it fails, what the other side had to say may still be there to read.
     let _ = send(&mut stream, &Greeting::Hello(hello)).await;
@@ -113,6 +115,7 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
         node: me.identity.node.clone(),
         boot: me.identity.boot,
         nonce: hello.nonce,
+        schemas: Schemas::default(),
     };
     send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
     let peer = Peer { node: hello.node, boot: hello.boot };

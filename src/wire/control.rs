@@ -6,12 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::WireError;
+use super::named::{from_named, write_named};
 
 /// The schema byte of everything written today.
 pub const CONTROL_SCHEMA: u8 = 1;
-
-/// How deep values may nest: more than any of ours, far less than a stack holds.
-const DEPTH_MAX: usize = 64;
 
 /// Encodes `value`.
 ///
@@ -20,31 +18,21 @@ const DEPTH_MAX: usize = 64;
 pub fn to_control<T: Serialize + ?Sized>(value: &T) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(CONTROL_SCHEMA);
-    let mut writer = (&mut out).writer();
-    rmp_serde::encode::write_named(&mut writer, value)
-        .expect("our types serialize, and memory takes any bytes");
+    write_named(&mut out, value).expect("our types serialize, and memory takes any bytes");
     out.freeze()
 }
 
-/// Decodes one whole value. Allocates no more than the bytes that are there account for.
+/// Decodes one whole value, within the bounds of [`from_named`].
 ///
 /// # Errors
 /// [`WireError`] if the schema is unknown, the bytes are not such a value, or some are left over.
 pub fn from_control<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    let garbage = |error: rmp_serde::decode::Error| WireError::Garbage(error.to_string());
-    let (schema, mut rest) =
+    let (schema, rest) =
         bytes.split_first().ok_or_else(|| WireError::Garbage("no byte at all".into()))?;
     if *schema != CONTROL_SCHEMA {
         return Err(WireError::Schema(u16::from(*schema)));
     }
-    let mut decoder = rmp_serde::Deserializer::new(&mut rest);
-    decoder.set_max_depth(DEPTH_MAX);
-    let value = T::deserialize(&mut decoder).map_err(garbage)?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(WireError::Garbage(format!("{} bytes are left over", rest.len())))
-    }
+    from_named(rest)
 }
 
 #[cfg(test)]
@@ -72,7 +60,7 @@ mod tests {
             assert!(from_control::<Sample>(&good[..cut]).is_err(), "cut at {cut}");
         }
         let longer = [&good[..], b"\x00"].concat();
-        let left = WireError::Garbage("1 bytes are left over".into());
+        let left = WireError::Garbage("bytes are left over".into());
         assert_eq!(from_control::<Sample>(&longer), Err(left));
         let newer = [&b"\x02"[..], &good[1..]].concat();
         assert_eq!(from_control::<Sample>(&newer), Err(WireError::Schema(2)));

@@ -1,31 +1,86 @@
 //! The language of the data path: postcard, short and fast, for equal schemas.
+//!
+//! It knows no names: fields and variants are told by their place alone, so that both sides must
+//! have the very same type. What describes itself while it is decoded (`flatten`, `untagged`,
+//! `skip_serializing_if`) does not go through it; neither does a list of values without bytes.
 
 use bytes::Bytes;
+use postcard::de_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::WireError;
+use super::bounded::{State, bounded};
+use super::{WireError, garbage};
 
 /// Encodes `value`.
 ///
 /// # Errors
 /// [`WireError::Garbage`] if `value` has a serializer that fails: it may be a user's.
 pub fn to_data<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, WireError> {
-    let bytes = postcard::to_stdvec(value).map_err(|e| WireError::Garbage(e.to_string()))?;
+    let bytes = postcard::to_stdvec(value).map_err(|error| garbage(&error))?;
     Ok(bytes.into())
 }
 
-/// Decodes one whole value.
+/// Decodes one whole value: at most 64 values inside each other, at most 64 KiB of room made for
+/// what has not arrived, no length that the bytes cannot hold.
 ///
 /// # Errors
 /// [`WireError::Garbage`] if the bytes are not such a value, or some are left over.
 pub fn from_data<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    let (value, rest) =
-        postcard::take_from_bytes(bytes).map_err(|e| WireError::Garbage(e.to_string()))?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(WireError::Garbage(format!("{} bytes are left over", rest.len())))
+    let state = State::new(bytes);
+    let mut decoder = postcard::Deserializer::from_flavor(Rest { bytes, state: &state });
+    let value = T::deserialize(bounded(&mut decoder, &state, false));
+    let value = value.map_err(|error| match state.fault.get() {
+        Some(why) => WireError::Garbage(why.into()),
+        None => garbage(&error),
+    })?;
+    match state.left.get() {
+        0 => Ok(value),
+        left => Err(WireError::Garbage(format!("{left} bytes are left over"))),
+    }
+}
+
+/// What is left to decode; also says how much that is.
+struct Rest<'de> {
+    bytes: &'de [u8],
+    state: &'de State,
+}
+
+impl<'de> Rest<'de> {
+    #[inline]
+    fn left(&mut self, bytes: &'de [u8]) {
+        self.bytes = bytes;
+        self.state.left.set(bytes.len());
+    }
+}
+
+impl<'de> Flavor<'de> for Rest<'de> {
+    type Remainder = &'de [u8];
+    type Source = &'de [u8];
+
+    #[inline]
+    fn pop(&mut self) -> postcard::Result<u8> {
+        let (&first, rest) =
+            self.bytes.split_first().ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.left(rest);
+        Ok(first)
+    }
+
+    /// Not said: lists would keep a length to themselves that is more than this.
+    fn size_hint(&self) -> Option<usize> {
+        None
+    }
+
+    #[inline]
+    fn try_take_n(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
+        let (taken, rest) =
+            self.bytes.split_at_checked(count).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.left(rest);
+        Ok(taken)
+    }
+
+    fn finalize(self) -> postcard::Result<&'de [u8]> {
+        Ok(self.bytes)
     }
 }
 

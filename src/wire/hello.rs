@@ -6,13 +6,15 @@
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use super::negotiate::{Protocols, Schemas};
 use super::{WireError, from_control, to_control};
 use crate::base::{Boot, ClusterId, NodeId};
 
-/// The protocol spoken here; also the oldest one spoken here.
-pub const PROTOCOL: u16 = 1;
-/// Longest body of a handshake frame, in bytes.
-pub const HELLO_BYTES_MAX: usize = 4096;
+/// The newest protocol spoken here.
+pub const PROTOCOL: u16 = Protocols::SPOKEN.max;
+/// Longest body of a handshake frame, in bytes: 256 kinds of 63 bytes with their numbers are
+/// 17,411, all else in it is short.
+pub const HELLO_BYTES_MAX: usize = 20 << 10;
 
 const MAGIC: [u8; 4] = *b"evtr";
 const PREFIX_BYTES: usize = 7;
@@ -38,6 +40,17 @@ pub struct Hello {
     pub class: u8,
     /// Comes back in the welcome.
     pub nonce: u64,
+    /// The kinds it knows; an older node does not say.
+    #[serde(default)]
+    pub schemas: Schemas,
+}
+
+impl Hello {
+    /// The protocols it speaks.
+    #[must_use]
+    pub fn protocols(&self) -> Protocols {
+        Protocols { min: self.protocol_min, max: self.protocol_max }
+    }
 }
 
 /// The link stands.
@@ -53,6 +66,9 @@ pub struct Welcome {
     pub boot: Boot,
     /// From the hello.
     pub nonce: u64,
+    /// The kinds it knows; an older node does not say.
+    #[serde(default)]
+    pub schemas: Schemas,
 }
 
 /// The link does not stand; the connection is closed after it.
@@ -124,6 +140,8 @@ impl Greeting {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn hello() -> Greeting {
@@ -137,6 +155,7 @@ mod tests {
             to: None,
             class: 0,
             nonce: 9,
+            schemas: Schemas::of([("cart", 3)]),
         })
     }
 
@@ -144,12 +163,67 @@ mod tests {
     fn golden_bytes_of_the_handshake() {
         let refuse = Greeting::Refuse(Refuse { reason: "no".into() });
         assert_eq!(&refuse.encode()[..], b"evtr\x03\x00\x0c\x01\x81\xa6reason\xa2no");
-        let mut golden = b"evtr\x01\x00\x78\x01\x89".to_vec();
+        let mut golden = b"evtr\x01\x00\x87\x01\x8a".to_vec();
         golden.extend(b"\xacprotocol_min\x01\xacprotocol_max\x01\xaccluster_name\xa1c");
         golden.extend(b"\xa7cluster\xdc\x00\x20");
         golden.extend([0; 32]);
         golden.extend(b"\xa4node\xa2n1\xa4boot\x02\xa2to\xc0\xa5class\x00\xa5nonce\x09");
+        golden.extend(b"\xa7schemas\x81\xa4cart\x03");
         assert_eq!(hello().encode(), golden);
+    }
+
+    /// A hello as a node before or after this version writes it, field by field.
+    fn hello_with(fields: &[(&str, u64)]) -> BytesMut {
+        let known = [("protocol_min", 1), ("protocol_max", 4), ("boot", 2), ("class", 0)];
+        let mut body = BTreeMap::from([("nonce", Field::Number(9))]);
+        body.extend(known.map(|(name, number)| (name, Field::Number(number))));
+        body.insert("cluster_name", Field::Text("c"));
+        body.insert("node", Field::Text("n1"));
+        body.insert("cluster", Field::Bytes(ClusterId::UNFORMED.0));
+        body.extend(fields.iter().map(|(name, number)| (*name, Field::Number(*number))));
+        let body = to_control(&body);
+        let mut bytes = BytesMut::from(&b"evtr\x01"[..]);
+        bytes.put_u16(u16::try_from(body.len()).expect("short"));
+        bytes.put_slice(&body);
+        bytes
+    }
+
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Field {
+        Number(u64),
+        Text(&'static str),
+        Bytes([u8; 32]),
+    }
+
+    #[test]
+    fn hellos_of_older_and_newer_nodes_are_read() {
+        for fields in [&[][..], &[("a field of the future", 1)]] {
+            let decoded = Greeting::decode(&mut hello_with(fields));
+            let Ok(Some(Greeting::Hello(hello))) = decoded else { panic!("{decoded:?}") };
+            assert_eq!(hello.schemas, Schemas::default());
+            assert_eq!((hello.to.as_ref(), hello.nonce), (None, 9));
+            assert_eq!(hello.protocols().newest_common(Protocols::SPOKEN), Some(1));
+        }
+    }
+
+    #[test]
+    fn the_longest_greeting_there_is_fits() {
+        let names: Vec<String> = (0..256).map(|index| format!("{index:063}")).collect();
+        let longest = "n".repeat(63);
+        let Greeting::Hello(mut hello) = hello() else { panic!("it is one") };
+        hello.schemas = Schemas::of(names.iter().map(|name| (name.as_str(), u16::MAX)));
+        assert_eq!(hello.schemas.iter().count(), 256);
+        hello.cluster_name = "c".repeat(256);
+        hello.cluster = ClusterId([0xff; 32]);
+        hello.node = longest.parse().expect("a name");
+        hello.to = Some(hello.node.clone());
+        (hello.protocol_min, hello.protocol_max) = (u16::MAX, u16::MAX);
+        (hello.boot, hello.class, hello.nonce) = (Boot(u64::MAX), 0xff, u64::MAX);
+        let whole = Greeting::Hello(hello);
+        let mut bytes = whole.encode();
+        assert!(bytes.len() < HELLO_BYTES_MAX, "{}", bytes.len());
+        assert_eq!(Greeting::decode(&mut bytes), Ok(Some(whole)));
     }
 
     #[test]
@@ -171,7 +245,7 @@ mod tests {
             (b"GET / HTTP/1.1", WireError::NotOurs),
             (b"\x16\x03\x01", WireError::NotOurs),
             (b"evtR", WireError::NotOurs),
-            (b"evtr\x01\xff\xff", WireError::TooLong { bytes: 65_535, bytes_max: 4096 }),
+            (b"evtr\x01\xff\xff", WireError::TooLong { bytes: 65_535, bytes_max: 20_480 }),
             (b"evtr\x09\x00\x00", WireError::Kind(9)),
         ];
         for (bytes, error) in table {

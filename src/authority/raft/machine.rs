@@ -16,6 +16,7 @@ use super::file::{RaftFile, Write, seal};
 use super::types::{Batch, Entry, LogId, Membership, Outcomes, SnapshotMeta, Tc, ViewSnapshot};
 use crate::base::Publisher;
 use crate::placement::View;
+use crate::wire::from_named;
 
 /// Schema of an encoded view.
 const VIEW_SCHEMA: u8 = 1;
@@ -39,7 +40,7 @@ fn decode(bytes: &[u8]) -> io::Result<View> {
     let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     match bytes.split_first() {
         Some((&VIEW_SCHEMA, body)) => {
-            rmp_serde::from_slice(body).map_err(|error| wrong(format!("a view: {error}")))
+            from_named(body).map_err(|error| wrong(format!("a view: {error}")))
         }
         Some((schema, _)) => Err(wrong(format!("a view of schema {schema}"))),
         None => Err(wrong("an empty view".into())),

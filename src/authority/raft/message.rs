@@ -14,6 +14,7 @@ use super::types::{SnapshotMeta, Tc, Vote};
 use crate::authority::Proposed;
 use crate::base::NodeId;
 use crate::placement::Proposal;
+use crate::wire::{CONTROL_SCHEMA, from_control};
 
 /// Largest encoded list of proposals, so that an entry fits into a frame with room to spare.
 pub(super) const PROPOSALS_BYTES_MAX: usize = 2 << 20;
@@ -73,12 +74,14 @@ pub(super) enum ProposeReply {
     Forbidden,
 }
 
-/// Encodes with the names of fields, so that fields can be added.
+/// Encodes in the language of the control plane.
 pub(super) fn to_frame(message: &impl Serialize) -> Result<Bytes, String> {
-    rmp_serde::to_vec_named(message).map(Bytes::from).map_err(|error| error.to_string())
+    let mut body = vec![CONTROL_SCHEMA];
+    rmp_serde::encode::write_named(&mut body, message).map_err(|error| error.to_string())?;
+    Ok(body.into())
 }
 
 /// Decodes what another node sent.
 pub(super) fn from_frame<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    rmp_serde::from_slice(body).map_err(|error| error.to_string())
+    from_control(body).map_err(|error| error.to_string())
 }

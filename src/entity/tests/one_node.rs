@@ -3,6 +3,7 @@
 use super::*;
 use crate::entity::refs::{Bound, TURN};
 use crate::restart::{Intensity, Restart};
+use crate::wire::Codec;
 
 async fn alone(kind: fn(Kind<Counter>) -> Kind<Counter>) -> Station {
     let station = Station::start("n1", &Shelf::default(), kind).await;
@@ -233,9 +234,12 @@ fn a_reply_outside_a_message_is_an_error_not_a_panic() {
     assert!(rmp_serde::to_vec_named(&reply).is_err());
     let nil = [0xc0];
     assert!(rmp_serde::from_slice::<Reply<u64>>(&nil).is_err());
-    assert!(frame::encode_message(Some(2), &reply).is_err(), "of another ask");
-    assert!(frame::encode_message(None, &reply).is_err(), "of a tell");
-    assert_eq!(frame::encode_message(Some(1), &reply).as_deref(), Ok(&nil[..]));
+    assert!(frame::encode_message(Codec::Named, Some(2), &reply).is_err(), "of another ask");
+    assert!(frame::encode_message(Codec::Named, None, &reply).is_err(), "of a tell");
+    let named = frame::encode_message(Codec::Named, Some(1), &reply);
+    assert_eq!(named.as_deref(), Ok(&nil[..]));
+    let short = frame::encode_message(Codec::between(1, 1), Some(1), &reply);
+    assert_eq!(short.as_deref(), Ok(&[][..]));
 }
 
 #[tokio::test]
