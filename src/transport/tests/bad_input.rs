@@ -1,258 +1,316 @@
-//! Whoever has no certificate of this cluster, or claims another name than its own, gets nowhere,
-//! both sides say why in plain words, and links that stand do not notice.
+//! Bad input of every kind: it is refused with a clear reason on the refusing side and a plain
+//! error on the other, no service is ever called, and links that stand do not notice.
 
+mod rows;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
-use super::super::tls::{OfAuthority, San, roots};
 use super::*;
+use crate::base::Net as _;
+use crate::wire::hello::{Greeting, Hello};
 
-/// TLS as by somebody who does not check its own certificate.
-fn unchecked(trusts: &Authority, (cert, key): &(String, String)) -> Security {
-    let name = San::node("test", &node("bad"));
-    let ca = trusts.ca_pem();
-    let tls = TlsConfig::assemble([&ca, cert, key], Arc::new(BootClock), |_| Ok(name.clone()));
-    Security::Tls(Arc::new(tls.expect("good PEM")))
+/// What a bad peer does to the good node a. Where it has a certificate, that is one of e.
+enum Attack {
+    /// Is a node, calls itself so, dials a in every class and is dialled by it.
+    Node { claims: &'static str, security: Security },
+    /// Says these bytes on a bare socket, and no more.
+    Bytes(Vec<u8>),
+    /// Says this over TLS, with a good certificate, and waits for the end.
+    Speech(Vec<u8>),
+    /// The same, and closes its way there after it.
+    Cut(Vec<u8>),
+    /// Is dialled by a, has a good certificate, and answers the hello like this.
+    Answer(fn(Hello) -> Vec<u8>),
+    /// Stands between a good node and a, and says one TLS record twice.
+    Repeat,
 }
 
-/// A certificate that no authority signed.
-fn self_signed(uri: &str) -> (String, String) {
-    let mut params = rcgen::CertificateParams::default();
-    params.subject_alt_names.push(rcgen::SanType::URI(uri.try_into().expect("a URI")));
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("randomness");
-    let cert = params.self_signed(&key).expect("good fields");
-    (cert.pem(), key.serialize_pem())
-}
-
-/// Starts a node that claims to be `name` with whatever certificate it has: its own check of it is
-/// passed over, as an attacker would.
-async fn forged(name: &str, security: Security) -> Links {
-    let seams = seams();
-    let config = LinksConfig { security, ..insecure(name) };
-    let listener = seams.net.listen(config.listen).await.expect("a free port");
-    let addr = listener.local_addr().expect("it listens");
-    let shared = Shared::new(config, seams, addr);
-    tokio::spawn(shared.clone().accept_all(listener));
-    let links = Links(shared);
-    links.set_cluster(CLUSTER);
-    links
-}
-
+/// One row of the table.
 struct Case {
     what: &'static str,
-    /// What the bad node calls itself.
-    claims: &'static str,
-    security: Security,
-    /// What the bad node is told when it dials a good one.
-    bad_hears: &'static str,
-    /// What the good node says then.
-    good_says: &'static str,
-    /// What the good node says when it dials the bad one.
-    good_dials: &'static str,
+    attack: Attack,
+    /// What a says on refusing it.
+    says: &'static str,
+    /// What the bad peer is told, if anything can be told to it.
+    hears: &'static str,
+    /// What a says when it dials the bad node.
+    dials: &'static str,
 }
 
-fn case_of(
-    what: &'static str,
-    claims: &'static str,
-    security: Security,
-    says: [&'static str; 3],
-) -> Case {
-    let [bad_hears, good_says, good_dials] = says;
-    Case { what, claims, security, bad_hears, good_says, good_dials }
+/// Serves everything, and counts what comes from others than c.
+struct Witness(Arc<AtomicU64>);
+
+impl Witness {
+    fn saw(&self, from: &Peer) {
+        if from.node != node("c") {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
-const ONE_AUTHORITY: &str = "need certificates of one authority";
+impl Inbound for Witness {
+    fn tell(&self, from: &Peer, _: Head, _: Bytes) {
+        self.saw(from);
+    }
 
-fn cases(good: &Authority) -> Vec<Case> {
-    let other = Authority::new("test").expect("a good name");
-    let issue = |authority: &Authority, uris: &[&str], year| {
-        authority.issue(uris, year).expect("good names")
-    };
-    let of_other = issue(&other, &["spiffe://test/node/bad"], 4096);
-    // Trusts the good authority, but shows the certificate of another one.
-    let foreign = unchecked(good, &of_other);
-    let alone = unchecked(good, &self_signed("spiffe://test/node/bad"));
-    let with = |uris: &[&str], year| unchecked(good, &issue(good, uris, year));
-    vec![
-        case_of("wrong authority", "bad", foreign, [ONE_AUTHORITY; 3]),
-        case_of("self-signed", "bad", alone, [ONE_AUTHORITY; 3]),
-        case_of(
-            "wrong cluster",
-            "bad",
-            with(&["spiffe://prod/node/bad"], 4096),
-            ["use certificates of one cluster"; 3],
-        ),
-        case_of(
-            "wrong name",
-            "bad",
-            with(&["spiffe://test/node/worse"], 4096),
-            [
-                "it claims to be bad, but its certificate is for worse",
-                "give bad its own certificate",
-                "it is for worse, and the node meant is bad",
-            ],
-        ),
-        case_of(
-            "two names",
-            "bad",
-            with(&["spiffe://test/node/bad", "spiffe://test/node/a"], 4096),
-            ["it carries 2 URI names, and must carry exactly one"; 3],
-        ),
-        case_of(
-            "no name",
-            "bad",
-            with(&[], 4096),
-            ["it carries 0 URI names, and must carry exactly one"; 3],
-        ),
-        case_of(
-            "a client",
-            "bad",
-            with(&["spiffe://test/client/bad"], 4096),
-            ["and only nodes speak here"; 3],
-        ),
-        case_of(
-            "expired",
-            "bad",
-            with(&["spiffe://test/node/bad"], 2020),
-            [
-                "this node's certificate has expired: renew it",
-                "the other side's certificate has expired: renew it",
-                "the other side's certificate has expired: renew it",
-            ],
-        ),
-    ]
+    fn ask(&self, from: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
+        self.saw(from);
+        reply.send(body);
+    }
 }
 
-#[tokio::test]
-async fn bad_certificates_are_refused_in_plain_words_on_both_sides() {
-    let good = Authority::new("test").expect("a good name");
-    let (a, b) = (start(secure("a", &good)).await, start(secure("b", &good)).await);
-    introduce(&b, "a", &a);
-    let _heard = obey(&a, Service::Entity);
-    assert_eq!(ask(&b, "a", "before").await, Ok("before".into()));
-    let (said, mut rung, say) = collector();
-    a.on_refused(move |_, why| say(why));
+const SERVICES: [Service; 7] = [
+    Service::Formation,
+    Service::Raft,
+    Service::Lease,
+    Service::Propose,
+    Service::Gossip,
+    Service::Replica,
+    Service::Entity,
+];
 
-    for case in cases(&good) {
-        let Case { what, claims, security, bad_hears, good_says, good_dials } = case;
+/// The good node, and what it says of refusals and breaks.
+struct Good {
+    authority: Authority,
+    links: Links,
+    said: Said,
+    rung: mpsc::UnboundedReceiver<()>,
+    called: Arc<AtomicU64>,
+}
+
+impl Good {
+    async fn start() -> Self {
+        let authority = Authority::new("test").expect("a good name");
+        let timing = Timing { ping_interval: Duration::from_secs(10), ..patient("a").timing };
+        let links = start(LinksConfig { timing, ..secure("a", &authority) }).await;
+        let (said, rung, say) = collector();
+        let say_broken = say.clone();
+        links.on_refused(move |_, why| say(why));
+        links.on_broken(move |_, why| say_broken(why));
+        let called = Arc::<AtomicU64>::default();
+        for service in SERVICES {
+            links.serve(service, Arc::new(Witness(called.clone())));
+        }
+        Self { authority, links, said, rung, called }
+    }
+
+    /// What it says next.
+    async fn says(&mut self, what: &str) -> String {
+        in_time(what, self.rung.recv()).await;
+        self.said.lock().pop().expect("the bell rang")
+    }
+
+    fn of_e(&self) -> Arc<TlsConfig> {
+        match secure("e", &self.authority).security {
+            Security::Tls(tls) => tls,
+            Security::Insecure => panic!("it is secure"),
+        }
+    }
+
+    async fn suffer(&mut self, case: Case) {
+        let Case { what, attack, says, hears, dials } = case;
+        let heard = match attack {
+            Attack::Node { claims, security } => {
+                self.suffer_node(what, (claims, security), [says, hears, dials]).await;
+                return;
+            }
+            Attack::Answer(answer) => {
+                self.dials(what, answer, dials).await;
+                return;
+            }
+            Attack::Repeat => {
+                self.suffer_repeat().await;
+                String::new()
+            }
+            Attack::Bytes(bytes) => {
+                let mut stream = TcpStream::connect(self.links.local_addr()).await.expect(what);
+                stream.write_all(&bytes).await.expect("it takes bytes");
+                stream.shutdown().await.expect("it was open");
+                let mut answer = Vec::new();
+                // An end or a reset: both are no.
+                let _ = in_time(what, stream.read_to_end(&mut answer)).await;
+                assert!(answer.len() < 64, "{what}: an alert at most");
+                String::new()
+            }
+            Attack::Speech(words) => speak(&self.links, &self.of_e(), &words, false).await,
+            Attack::Cut(words) => speak(&self.links, &self.of_e(), &words, true).await,
+        };
+        let said = self.says(what).await;
+        assert!(said.contains(says), "{what}, said: {said}");
+        assert!(heard.contains(hears), "{what}, heard: {heard}");
+        assert_no_controls(&[said, heard]);
+    }
+
+    /// A bad node dials it in every class, and is dialled by it.
+    async fn suffer_node(
+        &mut self,
+        what: &str,
+        (claims, security): (&str, Security),
+        [says, hears, dials]: [&str; 3],
+    ) {
         let bad = forged(claims, security).await;
         let (bad_said, mut bad_rung, bad_say) = collector();
         bad.on_refused(move |_, why| bad_say(why));
-        introduce(&bad, "a", &a);
-        introduce(&a, claims, &bad);
+        introduce(&bad, "a", &self.links);
+        introduce(&self.links, claims, &bad);
         for class in Class::ALL {
-            let (to, head) = (node("a"), Head::default());
-            let asked = bad.ask(&to, class, Service::Entity, head, Bytes::new(), soon()).await;
-            let Err(AskError::NotExecuted(why)) = asked else { panic!("{what}: {asked:?}") };
-            assert!(why.contains(bad_hears), "{what}, the bad side: {why}");
-            in_time("the refusal", rung.recv()).await;
-            let why = said.lock().pop().expect("the bell rang");
-            assert!(why.contains(good_says), "{what}, the good side: {why}");
+            let asked = ask_in(&bad, "a", class).await;
+            let Err(AskError::NotExecuted(heard)) = asked else { panic!("{what}: {asked:?}") };
+            assert!(heard.contains(hears), "{what}, heard: {heard}");
+            let said = self.says(what).await;
+            assert!(said.contains(says), "{what}, said: {said}");
+            assert_no_controls(&[said, heard]);
         }
-        let asked = ask(&a, claims, "secret").await;
+        let asked = ask_in(&self.links, claims, Class::Message).await;
         let Err(AskError::NotExecuted(why)) = asked else { panic!("{what}: {asked:?}") };
-        assert!(why.contains(good_dials), "{what}, dialled: {why}");
+        assert!(why.contains(dials), "{what}, dialled: {why}");
         in_time("its refusal", bad_rung.recv()).await;
         assert!(!bad_said.lock()[0].is_empty(), "{what}: the bad side says something too");
         assert_eq!(bad.counts().accepted, 0, "{what}");
     }
 
-    assert_eq!(a.counts().accepted, 1, "only b came in");
-    assert_eq!(ask(&b, "a", "after").await, Ok("after".into()));
-    assert_eq!((b.counts().dialled, b.counts().broken), (1, 0), "its link never noticed");
+    /// It dials somebody who answers its hello with `answer`.
+    async fn dials(&mut self, what: &str, answer: fn(Hello) -> Vec<u8>, dials: &str) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("it listens").to_string();
+        self.links.learn(&node("e"), &addr);
+        let (tls, dialled) = (self.of_e(), self.links.counts().dialled);
+        let answering = async {
+            let (stream, _) = listener.accept().await.expect("it is dialled");
+            let mut stream = tls.accept(Box::new(stream)).await.expect("a good node").stream;
+            let mut input = BytesMut::new();
+            let hello = loop {
+                match Greeting::decode(&mut input).expect("a good node") {
+                    Some(Greeting::Hello(hello)) => break hello,
+                    Some(other) => panic!("{other:?}"),
+                    None => _ = stream.read_buf(&mut input).await.expect("it says hello"),
+                }
+            };
+            stream.write_all(&answer(hello)).await.expect("it listens");
+            stream.shutdown().await.expect("it was open");
+            // Until it has gone: what it has not read yet must not be lost.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let both = async { tokio::join!(ask_in(&self.links, "e", Class::Message), answering) };
+        let (asked, ()) = in_time(what, both).await;
+        let Err(AskError::NotExecuted(why)) = asked else { panic!("{what}: {asked:?}") };
+        assert!(why.contains(dials), "{what}, dialled: {why}");
+        assert_no_controls(&[why]);
+        assert_eq!(self.links.counts().dialled, dialled, "{what}");
+    }
+
+    /// A record is repeated on a link that stands: it breaks, and nothing is heard twice.
+    async fn suffer_repeat(&mut self) {
+        let (addr, repeats) = repeater(self.links.local_addr()).await;
+        let timing = Timing { ping_interval: Duration::from_secs(10), ..patient("e").timing };
+        let e = start(LinksConfig { timing, ..secure("e", &self.authority) }).await;
+        e.learn(&node("a"), &addr.to_string());
+        let (_, mut rung, say) = collector();
+        e.on_broken(move |_, why| say(why));
+        assert_eq!(ask_in(&e, "a", Class::Message).await, Ok("x".into()));
+        let before = self.called.swap(0, Ordering::Relaxed);
+        assert_eq!(before, 1, "it is a good node so far");
+        repeats.store(true, Ordering::Relaxed);
+        let body = Bytes::from_static(b"once");
+        e.tell(&node("a"), Class::Message, Service::Entity, Head::default(), body).expect("open");
+        in_time("the break", rung.recv()).await;
+        // What came in one read with the repeated record may be lost with it, and is reported.
+        let heard = self.called.swap(0, Ordering::Relaxed);
+        assert!(heard <= 1, "heard {heard} times");
+        assert_eq!(e.counts().tells_unknown, 1);
+    }
+}
+
+/// Peers choose their words: none of them may steer a terminal or forge a line of a log.
+fn assert_no_controls(texts: &[String]) {
+    for text in texts {
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+}
+
+/// Says `words` over TLS, closes its way if it `ends`, and gives the reason of a refusal.
+async fn speak(to: &Links, tls: &TlsConfig, words: &[u8], ends: bool) -> String {
+    let stream = TokioNet.connect(to.local_addr()).await.expect("it listens");
+    let mut stream = tls.connect(stream, None).await.expect("a good certificate").stream;
+    stream.write_all(words).await.expect("it takes bytes");
+    stream.flush().await.expect("it takes bytes");
+    if ends {
+        stream.shutdown().await.expect("it was open");
+    }
+    let mut answer = Vec::new();
+    let _ = in_time("the end", stream.read_to_end(&mut answer)).await;
+    match Greeting::decode(&mut BytesMut::from(&answer[..])) {
+        Ok(Some(Greeting::Refuse(refuse))) => refuse.reason,
+        Ok(Some(Greeting::Welcome(_) | Greeting::Hello(_)) | None) | Err(_) => String::new(),
+    }
+}
+
+/// A proxy that repeats the next record towards `to` once it is told so.
+async fn repeater(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("it listens");
+    let repeats = Arc::<AtomicBool>::default();
+    let told = repeats.clone();
+    tokio::spawn(async move {
+        let (near, _) = listener.accept().await.expect("somebody connects");
+        let far = TcpStream::connect(to).await.expect("it listens");
+        let ((mut near_read, mut near_write), (mut far_read, mut far_write)) =
+            (near.into_split(), far.into_split());
+        let there = async {
+            loop {
+                let mut record = vec![0; 5];
+                near_read.read_exact(&mut record).await?;
+                let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
+                record.resize(5 + length, 0);
+                near_read.read_exact(&mut record[5..]).await?;
+                if told.swap(false, Ordering::Relaxed) {
+                    record = record.repeat(2);
+                }
+                far_write.write_all(&record).await?;
+            }
+        };
+        let back = tokio::io::copy(&mut far_read, &mut near_write);
+        let ended: (std::io::Result<()>, _) = tokio::join!(there, back);
+        assert!(ended.0.is_err(), "it goes on until one side ends it");
+    });
+    (addr, repeats)
 }
 
 #[tokio::test]
-async fn strangers_without_a_certificate_get_nowhere() {
-    let good = Authority::new("test").expect("a good name");
-    let a = start(LinksConfig {
-        timing: Timing { handshake: Duration::from_millis(500), ..Timing::default() },
-        ..secure("a", &good)
-    })
-    .await;
-    let (said, mut rung, say) = collector();
-    a.on_refused(move |_, why| say(why));
-    let hello = b"evtr\x01\x00\x04\x01\x81\xa1a";
-    let table: [(&str, &[u8], &str); 4] = [
-        ("garbage", &[0x5a; 4096], "does not speak TLS"),
-        ("a web browser", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "does not speak TLS"),
-        ("an insecure node", hello, "does not speak TLS"),
-        ("silence", b"", "its handshake took too long"),
-    ];
-    for (what, bytes, says) in table {
-        let mut stream = TcpStream::connect(a.local_addr()).await.expect("it listens");
-        stream.write_all(bytes).await.expect("it takes bytes");
-        let mut answer = Vec::new();
-        // An end or a reset: both are no.
-        let _ = in_time("the end", stream.read_to_end(&mut answer)).await;
-        assert!(answer.len() < 64, "{what}: an alert at most, not {} bytes", answer.len());
-        in_time("the refusal", rung.recv()).await;
-        let why = said.lock().pop().expect("the bell rang");
-        assert!(why.contains(says), "{what}: {why}");
+async fn every_bad_input_is_refused_in_words_calls_nobody_and_disturbs_nobody() {
+    let mut good = Good::start().await;
+    let c = start(secure("c", &good.authority)).await;
+    introduce(&c, "a", &good.links);
+    assert_eq!(ask(&c, "a", "before").await, Ok("before".into()));
+    let answered = Arc::<AtomicU64>::default();
+    let traffic = tokio::spawn({
+        let (c, answered) = (c.clone(), answered.clone());
+        async move {
+            loop {
+                assert_eq!(ask(&c, "a", "traffic").await, Ok("traffic".into()));
+                answered.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    let refused_before = good.links.counts().refused;
+    for case in rows::all(&good.authority) {
+        let (what, before) = (case.what, answered.load(Ordering::Relaxed));
+        good.suffer(case).await;
+        assert_eq!(good.called.load(Ordering::Relaxed), 0, "{what}: a service was called");
+        in_time("the traffic", async {
+            while answered.load(Ordering::Relaxed) == before {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
-    assert_eq!(a.counts().refused, 4);
-}
-
-#[tokio::test]
-async fn a_client_that_shows_no_certificate_is_told_so() {
-    let good = Authority::new("test").expect("a good name");
-    let a = start(secure("a", &good)).await;
-    let (said, mut rung, say) = collector();
-    a.on_refused(move |_, why| say(why));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = OfAuthority {
-        roots: roots(&good.ca_pem()).expect("good PEM"),
-        algorithms: provider.signature_verification_algorithms,
-    };
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3 exists")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    let stream = TcpStream::connect(a.local_addr()).await.expect("it listens");
-    let name = rustls_pki_types::ServerName::try_from("evertree").expect("a name");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    if let Ok(mut stream) = connector.connect(name, stream).await {
-        let mut answer = Vec::new();
-        let end = in_time("the alert", stream.read_to_end(&mut answer)).await;
-        assert!(end.is_err() && answer.is_empty(), "an alert, not an answer");
-    }
-    in_time("the refusal", rung.recv()).await;
-    let why = said.lock().pop().expect("the bell rang");
-    assert!(why.contains("the other side showed no certificate"), "{why}");
-}
-
-#[test]
-fn certificates_that_are_not_ones_own_are_found_before_anything_starts() {
-    let good = Authority::new("test").expect("a good name");
-    let clock = || Arc::new(BootClock);
-    let (cert, key) = good.issue_node("a").expect("a good name");
-    let two = good.issue(&["spiffe://test/node/a", "spiffe://test/node/b"], 4096).expect("names");
-    let (_, other_key) = good.issue_node("b").expect("a good name");
-    let ca = good.ca_pem();
-    let table: [(&str, [&str; 3], &str); 5] = [
-        ("two names", [&ca, &two.0, &two.1], "carries 2 URI names, and must carry exactly one"),
-        ("no authority", ["", &cert, &key], "the authority's certificate: there is no PEM"),
-        ("no certificate", [&ca, "hello", &key], "the node's certificate: there is no PEM"),
-        ("no key", [&ca, &cert, "hello"], "the node's private key"),
-        ("another's key", [&ca, &cert, &other_key], "certificate and key of the node"),
-    ];
-    for (what, [ca, cert, key], says) in table {
-        let error = TlsConfig::from_pem(ca, cert, key, clock()).expect_err(what).to_string();
-        assert!(error.contains(says), "{what}: {error}");
-    }
-    let missing = TlsFiles { ca: "/nowhere/ca".into(), cert: "/c".into(), key: "/k".into() };
-    let error = missing.load(clock()).expect_err("no file").to_string();
-    assert!(error.starts_with("cannot read /nowhere/ca: "), "{error}");
-}
-
-#[tokio::test]
-async fn a_node_with_the_certificate_of_another_does_not_start() {
-    let good = Authority::new("test").expect("a good name");
-    let config = LinksConfig { listen: insecure("b").listen, ..secure("a", &good) };
-    let identity = insecure("b").identity;
-    let error = Links::start(LinksConfig { identity, ..config }, seams()).await;
-    let error = error.expect_err("not its own").to_string();
-    assert!(error.contains("this node is spiffe://test/node/b"), "{error}");
+    assert!(good.links.counts().refused > refused_before + 30);
+    assert!(!traffic.is_finished(), "its asks were answered throughout");
+    traffic.abort();
+    assert_eq!((c.counts().dialled, c.counts().broken), (1, 0), "its link never noticed");
 }
