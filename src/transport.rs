@@ -11,6 +11,7 @@
 
 mod accept;
 mod api;
+mod blocks;
 mod calls;
 pub mod certs;
 mod conn;
@@ -49,6 +50,7 @@ use self::links::Shared;
 pub use self::tls::{TlsConfig, TlsError, TlsFiles};
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, within};
 use crate::wire::Kind;
+use crate::wire::negotiate::Schemas;
 
 /// How long [`Links::stop`] waits for the links' tasks.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -164,6 +166,18 @@ impl Links {
     /// Called when an established link breaks or falls silent, with the reason.
     pub fn on_broken(&self, hook: impl Fn(&NodeId, &str) + Send + Sync + 'static) {
         *self.0.hooks.broken.write() = Some(Arc::new(hook));
+    }
+
+    /// Called with the kinds another node knows: for those met already, and whenever a connection
+    /// with one comes to stand. Must be quick.
+    pub fn on_met(&self, hook: impl Fn(&NodeId, &Schemas) + Send + Sync + 'static) {
+        let hook = Arc::new(hook);
+        *self.0.hooks.met.write() = Some(hook.clone());
+        let table = self.0.table.lock();
+        let met: Vec<_> =
+            table.ways.iter().map(|(node, way)| (node.clone(), way.schemas.clone())).collect();
+        drop(table);
+        met.iter().for_each(|(node, schemas)| hook(node, schemas));
     }
 
     /// Called when a connection has ended with tells that are lost, or may be. Must be quick.

@@ -18,6 +18,7 @@ use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
 use crate::supervisor::StartError as TreeError;
 use crate::transport::{self, Identity, Links, LinksConfig, LinksError, TlsConfig, TlsError};
+use crate::wire::negotiate::Schemas;
 
 /// How long a node waits for its cluster if nothing else is said.
 const START_WITHIN: Duration = Duration::from_mins(1);
@@ -142,7 +143,7 @@ impl NodeBuilder {
         self.config.validate()?;
         self.config.profile.validate(LEAST, LEAST)?;
         let kinds = Kinds::new(std::mem::take(&mut self.kinds))?;
-        let opened = self.open().await?;
+        let opened = self.open(kinds.schemas()).await?;
         let deadline = opened.seams.clock.now() + self.start_within;
         let links = opened.links.clone();
         let started = start(&self.config, opened, kinds, deadline).await;
@@ -152,7 +153,7 @@ impl NodeBuilder {
         started
     }
 
-    async fn open(&mut self) -> Result<Opened, StartError> {
+    async fn open(&mut self, schemas: Schemas) -> Result<Opened, StartError> {
         let config = &self.config;
         let (seams, control) = if let Some(seams) = self.seams.take() {
             (seams, None)
@@ -182,7 +183,8 @@ impl NodeBuilder {
         let boot = facts.begin_boot()?;
         let identity =
             Identity { cluster_name: config.cluster.clone(), node: config.name.clone(), boot };
-        let links_config = LinksConfig::new(identity, config.listen, security);
+        let links_config =
+            LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
         let links = Links::start(links_config, seams.clone()).await?;
         Ok(Opened { seams, control, disk, facts, boot, store, links })
     }

@@ -12,6 +12,7 @@ use super::conn::Conn;
 use super::lanes::LANES;
 use super::tls::{San, TlsConfig, TlsError};
 use crate::base::{Boot, Epoch, NodeId, ShardId, Version};
+use crate::wire::negotiate::Schemas;
 use crate::wire::{Kind, MESSAGE_BYTES_MAX, PART_BYTES_MAX};
 
 /// Connections of one pair of nodes are apart by class, so that bulk data delays no heartbeat.
@@ -295,6 +296,8 @@ pub struct LinksConfig {
     pub limits: Limits,
     /// Times.
     pub timing: Timing,
+    /// The kinds of entities this node knows, with the schemas of their messages.
+    pub schemas: Schemas,
 }
 
 impl LinksConfig {
@@ -302,7 +305,7 @@ impl LinksConfig {
     #[must_use]
     pub fn new(identity: Identity, listen: SocketAddr, security: Security) -> Self {
         let (limits, timing) = (Limits::default(), Timing::default());
-        Self { identity, listen, security, limits, timing }
+        Self { identity, listen, security, limits, timing, schemas: Schemas::default() }
     }
 }
 

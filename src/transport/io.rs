@@ -14,16 +14,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
+use super::blocks::Blocks;
 use super::conn::{Conn, Role};
 use super::links::Shared;
 use super::reader::Reader;
 use super::tls::explain;
 use crate::base::{Clock, Instant, Stream, within};
 
-/// Bytes the reader makes room for at a time.
-const READ_BYTES: usize = 64 << 10;
-/// Room below which more is made.
-const READ_BYTES_MIN: usize = 16 << 10;
 /// An output buffer larger than this is not kept after it was written.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// How long the orderly end of a connection may take.
@@ -65,6 +62,7 @@ pub(super) async fn serve(
         reader,
         stream,
         input,
+        blocks: Blocks::default(),
         output: BytesMut::new(),
         unflushed: false,
         lets_others_speak: false,
@@ -84,6 +82,7 @@ struct Line<'a> {
     reader: Reader<'a>,
     stream: Stream,
     input: BytesMut,
+    blocks: Blocks,
     output: BytesMut,
     unflushed: bool,
     lets_others_speak: bool,
@@ -141,6 +140,8 @@ impl Line<'_> {
         let dead_after = self.shared.timing.dead_after;
         if std::mem::take(&mut self.has_heard) {
             self.heard = now;
+        } else {
+            self.blocks.forget();
         }
         let silence = now.since(self.heard);
         if silence >= dead_after && !self.is_deaf() {
@@ -166,9 +167,7 @@ impl Line<'_> {
         if self.is_deaf() {
             return Poll::Pending;
         }
-        if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
-            self.input.reserve(READ_BYTES);
-        }
+        self.blocks.make_room(&mut self.input);
         let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx));
         if read.map_err(|error| explain(&error))? == 0 {
             return Poll::Ready(Err("the other side closed it".into()));

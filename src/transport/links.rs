@@ -45,8 +45,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: LinksConfig, seams: Seams, addr: SocketAddr) -> Arc<Self> {
-        let LinksConfig { identity, limits, security, timing, .. } = config;
-        let me = Me { identity, cluster: ClusterId::UNFORMED, generation: 0 };
+        let LinksConfig { identity, limits, security, timing, schemas, .. } = config;
+        let me = Me { identity, cluster: ClusterId::UNFORMED, schemas, generation: 0 };
         Arc::new(Self {
             seams,
             addr,
@@ -256,6 +256,9 @@ impl Shared {
         if met.resumed {
             count(&self.tally.resumed);
         }
+        let node = met.peer.node.clone();
+        self.table.lock().ways.entry(node).or_default().schemas = met.schemas.clone();
+        self.hooks.met(&met.peer.node, &met.schemas);
         // Set once, here.
         let _ = conn.peer.set(met.peer);
         let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());

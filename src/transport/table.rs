@@ -8,6 +8,7 @@ use super::api::{Class, SendError};
 use super::conn::Conn;
 use super::handshake::Me;
 use crate::base::{Instant, NodeId};
+use crate::wire::negotiate::Schemas;
 
 /// All connections of a node. Whoever holds its lock neither waits nor calls out.
 pub(super) struct Table {
@@ -24,6 +25,8 @@ pub(super) struct Table {
 #[derive(Default)]
 pub(super) struct Way {
     pub(super) addr: Option<String>,
+    /// The kinds it knew when it was last met.
+    pub(super) schemas: Schemas,
     pub(super) lanes: [Lane; 3],
 }
 
