@@ -56,7 +56,9 @@ impl Stopwatch {
     }
 }
 
-fn cpu() -> Duration {
+/// Time of the processors this process has used.
+#[must_use]
+pub fn cpu() -> Duration {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     // Never negative.
     Duration::try_from(used).unwrap_or_default()
@@ -132,7 +134,12 @@ fn spread([low, mid, high]: [f64; 3]) -> String {
 pub const HEAD: &str = "| | baseline, ns | evertree, ns | ratio, median (lowest to highest) | of the \
      best rounds | of processor time | target |\n|---|---|---|---|---|---|---|";
 
-fn low_mid_high(figures: impl Iterator<Item = f64>) -> [f64; 3] {
+/// The lowest, the median, the highest.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn low_mid_high(figures: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_unstable_by(f64::total_cmp);
     [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]]

@@ -1,11 +1,13 @@
-//! Supervision measured against what ractor alone gives: each figure is a ratio to a baseline that
-//! runs in the same process, in turn with it.
+//! Evertree measured against what does the same job without it: each figure is a ratio to a baseline
+//! that runs in turn with it.
 //!
 //! | program | measures |
 //! |---|---|
 //! | `cargo bench --bench supervision` | spawn, cast, call, crash to first answer, with criterion |
 //! | `cargo run --release --bin ratios` | the same in turn, as ratios, with percentiles |
 //! | `cargo run --release --bin crowd` | 100,000 children: memory, ordered stop, a crash of all |
+//! | `cargo run --release --bin links` | messages between two processes, beside bare TCP |
+//! | `cargo run --release --bin silent` | a handshake beside a thousand silent clients |
 //!
 //! All run on a multi-thread tokio runtime with [`WORKERS`] workers.
 
@@ -14,6 +16,7 @@ pub mod bytes;
 pub mod echo;
 pub mod figures;
 pub mod supervised;
+pub mod wired;
 
 use std::future::Future;
 
