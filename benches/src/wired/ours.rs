@@ -201,7 +201,7 @@ impl Ours {
 }
 
 impl Way for Ours {
-    async fn tell(&self, body: Bytes) {
+    async fn tell(&self, body: &Bytes) {
         loop {
             match self.tell_now(body.clone()) {
                 Ok(()) => return,
