@@ -7,6 +7,7 @@
 //! | `cargo run --release --bin ratios` | the same in turn, as ratios, with percentiles |
 //! | `cargo run --release --bin crowd` | 100,000 children: memory, ordered stop, a crash of all |
 //! | `cargo run --release --bin links` | messages between two processes, beside bare TCP |
+//! | `cargo run --release --bin decode` | what bounds on decoding cost, and refusing hostile bytes |
 //! | `cargo run --release --bin silent` | a handshake beside a thousand silent clients |
 //!
 //! All run on a multi-thread tokio runtime with [`WORKERS`] workers.

@@ -1,5 +1,6 @@
 //! Entities on one node and on two, over loopback links, with views and records in memory.
 
+mod codecs;
 mod one_node;
 mod two_nodes;
 
