@@ -286,7 +286,7 @@ impl Hosts {
     /// Notes what `node` said of its kinds when the link to it was made. From then on messages to
     /// it are written in postcard where both know the kind under the same schema; before that, and
     /// where they do not, in `MessagePack`. Out of date it costs a tell, or a repeat of an ask.
-    fn learn_schemas(&self, node: NodeId, schemas: Schemas) {
+    pub(super) fn learn_schemas(&self, node: NodeId, schemas: Schemas) {
         self.0.schemas.write().insert(node, schemas);
     }
 
