@@ -24,6 +24,7 @@ mod lanes;
 mod link;
 mod links;
 mod output;
+mod pace;
 mod reader;
 mod table;
 mod tally;
@@ -177,7 +178,9 @@ impl Links {
         let met: Vec<_> =
             table.ways.iter().map(|(node, way)| (node.clone(), way.schemas.clone())).collect();
         drop(table);
-        met.iter().for_each(|(node, schemas)| hook(node, schemas));
+        for (node, schemas) in &met {
+            hook(node, schemas);
+        }
     }
 
     /// Called when a connection has ended with tells that are lost, or may be. Must be quick.

@@ -11,7 +11,9 @@ use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
 use crate::base::TokioNet;
-use crate::base::{Boot, BootClock, ControlRuntime, Instant, Publisher, Seams, SeededRng, Spawner};
+use crate::base::{
+    Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
+};
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
@@ -179,7 +181,7 @@ impl NodeBuilder {
         let worker = seams.worker(&format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
-        let security = security(config, &seams)?;
+        let security = security(&config.name, &config.security, &seams)?;
         let boot = facts.begin_boot()?;
         let identity =
             Identity { cluster_name: config.cluster.clone(), node: config.name.clone(), boot };
@@ -202,8 +204,13 @@ fn machine(control: &ControlRuntime) -> Seams {
     }
 }
 
-fn security(config: &NodeConfig, seams: &Seams) -> Result<transport::Security, StartError> {
-    let Security::Tls { authorities, certificate, key } = &config.security else {
+/// Certificates as the links want them.
+pub(super) fn security(
+    name: &NodeId,
+    security: &Security,
+    seams: &Seams,
+) -> Result<transport::Security, StartError> {
+    let Security::Tls { authorities, certificate, key } = security else {
         return Ok(transport::Security::Insecure);
     };
     let text = |pem, what| std::str::from_utf8(pem).map_err(|_| StartError::Pem(what));
@@ -211,7 +218,7 @@ fn security(config: &NodeConfig, seams: &Seams) -> Result<transport::Security, S
     let authorities = text(authorities, "the list of authorities")?;
     let (certificate, key) = (text(certificate, "the certificate")?, text(key, "the key")?);
     let tls = TlsConfig::from_pem(authorities, certificate, key, clock)
-        .map_err(|error| StartError::Certificates { name: config.name.clone(), error })?;
+        .map_err(|error| StartError::Certificates { name: name.clone(), error })?;
     Ok(transport::Security::Tls(Arc::new(tls)))
 }
 

@@ -224,6 +224,8 @@ pub struct Limits {
     /// Bytes of one lane of a message connection that may be under way, not yet taken in by the
     /// other side. At least [`LANE_BYTES_MIN`].
     pub lane_bytes_max: usize,
+    /// Bytes that a bulk connection writes per second at most.
+    pub bulk_bytes_per_s: u64,
     /// Bytes that may wait on a control connection before gossip to it is dropped.
     pub gossip_bytes_max: usize,
     /// Asks of one connection that may wait for an answer.
@@ -243,6 +245,7 @@ impl Default for Limits {
         Self {
             output_bytes_max: 32 << 20,
             lane_bytes_max: 4 << 20,
+            bulk_bytes_per_s: 100 << 20,
             gossip_bytes_max: 256 << 10,
             calls_max: 65_536,
             handshakes_max: 512,

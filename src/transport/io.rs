@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
+use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
+use super::api::Class;
 use super::blocks::Blocks;
 use super::conn::{Conn, Role};
 use super::links::Shared;
+use super::pace::{Pace, WRITE_BYTES};
 use super::reader::Reader;
 use super::tls::explain;
 use crate::base::{Clock, Instant, Stream, within};
@@ -55,6 +58,7 @@ pub(super) async fn serve(
     if let Err(why) = reader.take_frames(&mut input) {
         conn.end(&why, true);
     }
+    let is_bulk = conn.class == Class::Bulk;
     let mut line = Line {
         clock,
         shared: &shared,
@@ -69,6 +73,8 @@ pub(super) async fn serve(
         heard: clock.now(),
         has_heard: true,
         stalled: None,
+        write_bytes_max: if is_bulk { WRITE_BYTES } else { usize::MAX },
+        pace: is_bulk.then(|| (Pace::new(shared.limits.bulk_bytes_per_s), None)),
     };
     poll_fn(|cx| line.poll(cx)).await;
     line.leave().await;
@@ -92,6 +98,9 @@ struct Line<'a> {
     has_heard: bool,
     /// Since when the other side takes no bytes.
     stalled: Option<Instant>,
+    write_bytes_max: usize,
+    /// Of a bulk connection, with the wait for its next write.
+    pace: Option<(Pace, Option<BoxFuture<'static, ()>>)>,
 }
 
 impl Line<'_> {
@@ -187,8 +196,17 @@ impl Line<'_> {
             }
             self.conn.take(&mut self.output);
         }
+        if !self.output.is_empty() {
+            ready!(self.poll_pace(cx));
+        }
         let written = if !self.output.is_empty() {
-            pin!(self.stream.write_buf(&mut self.output)).poll(cx).map_ok(|_| self.unflushed = true)
+            let bytes = &mut (&mut self.output).take(self.write_bytes_max);
+            pin!(self.stream.write_buf(bytes)).poll(cx).map_ok(|bytes| {
+                self.unflushed = true;
+                if let Some((pace, _)) = &mut self.pace {
+                    pace.wrote(self.clock.now(), bytes);
+                }
+            })
         } else if self.unflushed {
             Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| self.unflushed = false)
         } else {
@@ -205,6 +223,17 @@ impl Line<'_> {
                 Poll::Ready(written.map_err(|error| explain(&error)))
             }
         }
+    }
+
+    /// Waits until the pace of a bulk connection allows the next write.
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((pace, rest)) = &mut self.pace else { return Poll::Ready(()) };
+        let clock = self.clock;
+        while let Some(next) = pace.next(clock.now()) {
+            ready!(rest.get_or_insert_with(|| clock.sleep_until(next)).as_mut().poll(cx));
+            *rest = None;
+        }
+        Poll::Ready(())
     }
 
     /// Writes what is left unless the link is broken, and closes the stream.

@@ -115,8 +115,8 @@ impl Sending {
             unsent: lane.waiting,
             unknown: lane.pushed.tells - lane.taken.tells - lane.waiting,
         };
-        let lost = |loss: &LaneLoss| loss.unsent + loss.unknown > 0;
-        self.lanes.iter().enumerate().map(loss).filter(lost).collect()
+        let any = |loss: &LaneLoss| loss.unsent + loss.unknown > 0;
+        self.lanes.iter().enumerate().map(loss).filter(any).collect()
     }
 }
 

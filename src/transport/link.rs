@@ -221,7 +221,7 @@ fn check_size(class: Class, body: &Bytes) -> Result<(), SendError> {
 pub(super) fn header(kind: Kind, service: Service, head: Head) -> Header {
     let Head { version, shard, epoch, lane, schema } = head;
     let service = service as u8;
-    Header { service, lane, schema, version, shard, epoch, ..Header::of(kind, 0) }
+    Header { service, lane, schema, shard, version, epoch, ..Header::of(kind, 0) }
 }
 
 /// What the sender is told, and counted.
