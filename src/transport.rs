@@ -1,9 +1,10 @@
 //! Links between nodes: authenticated connections that carry tells and asks.
 //!
 //! Every node dials its own connections, one per peer and [`Class`]; an answer comes back on the
-//! connection of its ask. Order holds per peer and class. There is no actor and no channel on the
-//! data path: a sender encodes into the connection's output under a short lock and rings the
-//! writing task, which writes whatever has gathered at once.
+//! connection of its ask. Order holds per peer, class and [lane](Head::lane); only on a control
+//! link does a small message overtake a large one, which travels in parts. There is no actor and no
+//! channel on the data path: a sender encodes into the connection's output under a short lock and
+//! rings the connection's task, which writes whatever has gathered at once.
 //!
 //! What an asker learns is exact: [`AskError::NotExecuted`] if the frame never left,
 //! [`AskError::Refused`] if the other side said that it did nothing, and [`AskError::Unknown`] for

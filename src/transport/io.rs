@@ -56,6 +56,7 @@ pub(super) async fn serve(
     let mut reader = Reader::new(&shared, &conn, peer);
     reader.arrived(clock);
     if let Err(why) = reader.take_frames(&mut input) {
+        shared.accuse(&conn, &why);
         conn.end(&why, true);
     }
     let is_bulk = conn.class == Class::Bulk;
@@ -77,6 +78,8 @@ pub(super) async fn serve(
         pace: is_bulk.then(|| (Pace::new(shared.limits.bulk_bytes_per_s), None)),
     };
     poll_fn(|cx| line.poll(cx)).await;
+    // Before the farewell, which may take a second: nobody is to dial again without a back-off.
+    shared.gone(&conn);
     line.leave().await;
 }
 
@@ -185,7 +188,7 @@ impl Line<'_> {
         self.reader.arrived(self.clock);
         let taken = self.reader.take_frames(&mut self.input);
         self.lets_others_speak = self.reader.take_exchanged() >= EXCHANGED_MANY;
-        Poll::Ready(taken)
+        Poll::Ready(taken.inspect_err(|why| self.shared.accuse(self.conn, why)))
     }
 
     /// One write. Ready if something was written.
