@@ -115,22 +115,25 @@ impl Line<'_> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let mut may_read = true;
         for _ in 0..TURNS_MAX {
             if self.conn.is_over_for_its_task() {
                 return Poll::Ready(());
             }
             // Both, whatever the first says: each registers what it waits for.
-            let (read, written) = (self.poll_read(cx), self.poll_write(cx));
+            let read = if may_read { self.poll_read(cx) } else { Poll::Pending };
+            let written = self.poll_write(cx);
+            // Once is enough to wait for the other side; whoever was deaf may hear again.
+            may_read = read.is_ready() || written.is_ready() && self.conn.role == Role::Accepted;
             match (read, written) {
                 (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
                     self.conn.end(&error, true);
                     return Poll::Ready(());
                 }
-                (Poll::Pending, Poll::Pending) => {
-                    if self.poll_wait(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                }
+                (Poll::Pending, Poll::Pending) => match self.poll_wait(cx) {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => return Poll::Pending,
+                },
                 (Poll::Ready(Ok(())), _) | (_, Poll::Ready(Ok(()))) => {}
             }
         }
@@ -191,7 +194,7 @@ impl Line<'_> {
         Poll::Ready(taken.inspect_err(|why| self.shared.accuse(self.conn, why)))
     }
 
-    /// One write. Ready if something was written.
+    /// Writes once what has gathered, and flushes when that is all. Ready if something was written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         if self.output.is_empty() {
             if self.output.capacity() > KEPT_BYTES_MAX {
@@ -199,23 +202,28 @@ impl Line<'_> {
             }
             self.conn.take(&mut self.output);
         }
-        if !self.output.is_empty() {
+        let had_output = !self.output.is_empty();
+        if had_output {
             ready!(self.poll_pace(cx));
-        }
-        let written = if !self.output.is_empty() {
             let bytes = &mut (&mut self.output).take(self.write_bytes_max);
-            pin!(self.stream.write_buf(bytes)).poll(cx).map_ok(|bytes| {
-                self.unflushed = true;
-                if let Some((pace, _)) = &mut self.pace {
-                    pace.wrote(self.clock.now(), bytes);
-                }
-            })
-        } else if self.unflushed {
-            Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| self.unflushed = false)
-        } else {
-            self.stalled = None;
-            return Poll::Pending;
-        };
+            let written = pin!(self.stream.write_buf(bytes)).poll(cx);
+            let bytes = ready!(self.judge(written))?;
+            self.unflushed = true;
+            if let Some((pace, _)) = &mut self.pace {
+                pace.wrote(self.clock.now(), bytes);
+            }
+        }
+        if self.unflushed && self.output.is_empty() {
+            let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+            ready!(self.judge(flushed))?;
+            self.unflushed = false;
+            return Poll::Ready(Ok(()));
+        }
+        if had_output { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Notes since when the other side takes no bytes.
+    fn judge<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<Result<T, String>> {
         match written {
             Poll::Pending => {
                 self.stalled.get_or_insert_with(|| self.clock.now());
