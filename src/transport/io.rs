@@ -29,7 +29,7 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 /// How long the orderly end of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Reads and writes in a row before other tasks get their turn.
-const TURNS_MAX: u32 = 32;
+const TURNS_MAX: u32 = 256;
 
 /// Asks and answers in one read after which those they are for come first.
 const EXCHANGED_MANY: u32 = 4;
