@@ -6,6 +6,7 @@
 //! | `cargo bench --bench supervision` | spawn, cast, call, crash to first answer, with criterion |
 //! | `cargo run --release --bin ratios` | the same in turn, as ratios, with percentiles |
 //! | `cargo run --release --bin crowd` | 100,000 children: memory, ordered stop, a crash of all |
+//! | `cargo run --release --bin placement` | look-ups of a shard's owner: table, SHA-1, ring |
 //!
 //! All run on a multi-thread tokio runtime with [`WORKERS`] workers.
 
