@@ -33,7 +33,7 @@ fn names(nodes: &[&NodeId]) -> String {
 /// How much of the circle a node owns, in tenths of a percent.
 fn share(ring: &Ring, node: &NodeId) -> u128 {
     let points: u128 = ring.ranges_of(node).iter().map(|range| range.points()).sum();
-    points * 1_000 >> u64::BITS
+    (points * 1_000) >> u64::BITS
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -183,6 +183,7 @@ impl Ring {
     }
 
     /// The tokens with their nodes, sorted by point, then by name.
+    #[must_use]
     pub fn tokens(&self) -> impl ExactSizeIterator<Item = (u64, &NodeId)> {
         self.held().map(|(point, holder)| (point, self.name(holder)))
     }

@@ -9,7 +9,7 @@
 /// A point takes 8 bytes, its part of the table 8 to 16.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Points {
-    points: Vec<u64>,
+    sorted: Vec<u64>,
     /// How many points lie before each sector, and at last how many there are.
     before: Vec<usize>,
     /// A point shifted right by so much is the number of its sector.
@@ -18,21 +18,21 @@ pub(super) struct Points {
 
 impl Points {
     /// Of points that are sorted.
-    pub(super) fn new(points: Vec<u64>) -> Self {
-        let sectors = points.len().next_power_of_two();
+    pub(super) fn new(sorted: Vec<u64>) -> Self {
+        let sectors = sorted.len().next_power_of_two();
         let shift = u64::BITS - sectors.ilog2();
         let mut before = Vec::with_capacity(sectors + 1);
-        for (place, point) in points.iter().enumerate() {
+        for (place, point) in sorted.iter().enumerate() {
             // The first of its sector is that of the empty ones before it, too.
             let known = before.len().max(sector(*point, shift) + 1);
             before.resize(known, place);
         }
-        before.resize(sectors + 1, points.len());
-        Self { points, before, shift }
+        before.resize(sectors + 1, sorted.len());
+        Self { sorted, before, shift }
     }
 
     pub(super) fn as_slice(&self) -> &[u64] {
-        &self.points
+        &self.sorted
     }
 
     /// The place of the first point that is not less than `point`; if there is none, how many
@@ -40,7 +40,7 @@ impl Points {
     pub(super) fn first_from(&self, point: u64) -> usize {
         let sector = sector(point, self.shift);
         let (start, end) = (self.before[sector], self.before[sector + 1]);
-        start + self.points[start..end].partition_point(|&other| other < point)
+        start + self.sorted[start..end].partition_point(|&other| other < point)
     }
 }
 

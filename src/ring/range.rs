@@ -67,11 +67,11 @@ impl Ring {
     /// What changes hands when this ring becomes `new`: the points whose owners differ, as the
     /// fewest ranges, in the order in which they end. Only the first can pass over zero.
     ///
-    /// Cost: one walk over the tokens of both.
+    /// Cost: the tokens of both are sorted together, then walked over once.
     #[must_use]
     pub fn difference(&self, new: &Self) -> Vec<Change> {
         let mut points = [self.points.as_slice(), new.points.as_slice()].concat();
-        points.sort(); // it finds the two sorted runs
+        points.sort_unstable();
         points.dedup();
         let (mut from, mut to) = (self.owners(), new.owners());
         let owners = between(&points).map(|range| (range, (from(range.upto), to(range.upto))));

@@ -84,7 +84,7 @@ fn all_tokens_of_five_nodes() {
     );
     let lines = some.iter().map(|(token, node)| format!("{token:016x} {node}\n"));
     let hash = sha1(&[lines.collect::<String>().as_bytes()]);
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert_eq!(hash, "e8af01114bae30e3228691d8333567382159c7d9", "of one line per token");
 }
 

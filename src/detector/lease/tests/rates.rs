@@ -207,7 +207,7 @@ fn rates_beyond_r_do_overlap_past_any_guard_that_is_less_than_the_excess() {
 fn a_leader_that_waits_less_than_d_prime_overlaps() {
     for drift in [1, 20, 100, 400] {
         let mut world = apart(drift, 0, Duration::ZERO);
-        world.span.at_leader = world.span.at_leader - Duration::from_micros(10);
+        world.span.at_leader = world.span.at_leader.saturating_sub(Duration::from_micros(10));
         let overlap = world.overlap(&prompt());
         assert!((1_000..10_001).contains(&overlap), "{overlap} ns at r = {drift} permille");
     }
