@@ -18,3 +18,13 @@ use raft::RAFT_FILE;
 pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
 pub use single::SingleNode;
 pub use standing::{Standing, StartError};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {
+    formation::fuzz_formation,
+    office::fuzz_lease,
+    raft::{fuzz_propose, fuzz_raft, fuzz_view},
+};
+
+#[cfg(test)]
+mod golden;

@@ -34,3 +34,9 @@ pub use reply::Reply;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use frame::fuzz_entity;
+
+#[cfg(test)]
+mod golden;

@@ -43,6 +43,10 @@ pub mod node;
 // testing
 #[cfg(feature = "testing")]
 pub mod testing;
+// fuzzing: the decoders by name, for the targets in `fuzz/` and the test of their corpus
+#[cfg(all(any(test, feature = "fuzzing"), feature = "cluster"))]
+#[doc(hidden)]
+pub mod fuzzing;
 // simulation
 #[cfg(feature = "sim")]
 pub mod sim;

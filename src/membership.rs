@@ -9,3 +9,9 @@ mod gossip;
 
 pub use driver::{Membership, MembershipParts, Observations};
 pub use gossip::{Gossip, GossipConfig, GossipId, Input, Output, Reachability};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use gossip::fuzz_gossip;
+
+#[cfg(test)]
+mod golden;

@@ -161,6 +161,18 @@ impl Node {
         self.0.parts.links.counts()
     }
 
+    /// Replaces certificate, key and trusted authorities while it runs. Handshakes from now on use
+    /// these, links that stand go on. To change the authority, first give all nodes both, then new
+    /// certificates, then the new authority alone.
+    ///
+    /// # Errors
+    /// [`StartError`], as at the start: all is as before then.
+    pub fn replace_certificates(&self, security: &Security) -> Result<(), StartError> {
+        let parts = &self.0.parts;
+        let security = build::security(&parts.name, security, &parts.seams)?;
+        Ok(parts.links.replace_security(security)?)
+    }
+
     /// The tree that the node's own tasks run under.
     #[must_use]
     pub fn tree(&self) -> Snapshot {

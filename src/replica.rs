@@ -15,3 +15,9 @@ mod world;
 
 pub use api::{Copies, KEY_BYTES_MAX, ReplicaError, SaveError, VALUE_BYTES_MAX, Write};
 pub use handle::{ReplicaParts, Replicas};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use frame::fuzz_replica;
+
+#[cfg(test)]
+mod golden;

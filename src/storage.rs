@@ -29,3 +29,6 @@ pub use store::{DATA_FILE, Durability, Store};
 
 #[cfg(all(test, feature = "sim"))]
 mod tests;
+
+#[cfg(test)]
+mod golden;

@@ -1,9 +1,10 @@
 //! Links between nodes: authenticated connections that carry tells and asks.
 //!
 //! Every node dials its own connections, one per peer and [`Class`]; an answer comes back on the
-//! connection of its ask. Order holds per peer and class. There is no actor and no channel on the
-//! data path: a sender encodes into the connection's output under a short lock and rings the
-//! writing task, which writes whatever has gathered at once.
+//! connection of its ask. Order holds per peer, class and [lane](Head::lane); only on a control
+//! link does a small message overtake a large one, which travels in parts. There is no actor and no
+//! channel on the data path: a sender encodes into the connection's output under a short lock and
+//! rings the connection's task, which writes whatever has gathered at once.
 //!
 //! What an asker learns is exact: [`AskError::NotExecuted`] if the frame never left,
 //! [`AskError::Refused`] if the other side said that it did nothing, and [`AskError::Unknown`] for
@@ -11,6 +12,7 @@
 
 mod accept;
 mod api;
+mod blocks;
 mod calls;
 pub mod certs;
 mod conn;
@@ -23,6 +25,7 @@ mod lanes;
 mod link;
 mod links;
 mod output;
+mod pace;
 mod reader;
 mod table;
 mod tally;
@@ -49,6 +52,7 @@ use self::links::Shared;
 pub use self::tls::{TlsConfig, TlsError, TlsFiles};
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, within};
 use crate::wire::Kind;
+use crate::wire::negotiate::Schemas;
 
 /// How long [`Links::stop`] waits for the links' tasks.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -164,6 +168,20 @@ impl Links {
     /// Called when an established link breaks or falls silent, with the reason.
     pub fn on_broken(&self, hook: impl Fn(&NodeId, &str) + Send + Sync + 'static) {
         *self.0.hooks.broken.write() = Some(Arc::new(hook));
+    }
+
+    /// Called with the kinds another node knows: for those met already, and whenever a connection
+    /// with one comes to stand. Must be quick.
+    pub fn on_met(&self, hook: impl Fn(&NodeId, &Schemas) + Send + Sync + 'static) {
+        let hook = Arc::new(hook);
+        *self.0.hooks.met.write() = Some(hook.clone());
+        let table = self.0.table.lock();
+        let met: Vec<_> =
+            table.ways.iter().map(|(node, way)| (node.clone(), way.schemas.clone())).collect();
+        drop(table);
+        for (node, schemas) in &met {
+            hook(node, schemas);
+        }
     }
 
     /// Called when a connection has ended with tells that are lost, or may be. Must be quick.

@@ -76,3 +76,6 @@ fn garbage(error: &impl std::fmt::Display) -> WireError {
     let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     WireError::Garbage(error.to_string().chars().take(WORDS_MAX).map(printable).collect())
 }
+
+#[cfg(test)]
+pub(crate) mod golden;

@@ -1,4 +1,4 @@
-//! The examples of the local half as a user runs them: each prints exactly what its header says.
+//! The examples with a fixed output as a user runs them: each prints exactly what its header says.
 
 use std::fs;
 use std::io::Read as _;
@@ -88,4 +88,9 @@ fn worker_pool_prints_what_its_header_says() {
 #[test]
 fn hung_actor_prints_what_its_header_says() {
     prints_what_its_header_says("hung_actor");
+}
+
+#[test]
+fn consistent_hash_prints_what_its_header_says() {
+    prints_what_its_header_says("consistent_hash");
 }

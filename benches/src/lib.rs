@@ -7,7 +7,9 @@
 //! | `cargo run --release --bin ratios` | the same in turn, as ratios, with percentiles |
 //! | `cargo run --release --bin crowd` | 100,000 children: memory, ordered stop, a crash of all |
 //! | `cargo run --release --bin links` | messages between two processes, beside bare TCP |
+//! | `cargo run --release --bin decode` | what bounds on decoding cost, and refusing hostile bytes |
 //! | `cargo run --release --bin silent` | a handshake beside a thousand silent clients |
+//! | `cargo run --release --bin placement` | look-ups of a shard's owner: table, SHA-1, ring |
 //!
 //! All run on a multi-thread tokio runtime with [`WORKERS`] workers.
 

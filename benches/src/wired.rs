@@ -40,7 +40,7 @@ const WARM_UP_PARTS: u64 = 10;
 /// A sender's way to the other process.
 pub trait Way: Clone + Send + Sync + 'static {
     /// Sends a message that wants no answer; waits for room if there is none.
-    fn tell(&self, body: Bytes) -> impl Future<Output = ()> + Send;
+    fn tell(&self, body: &Bytes) -> impl Future<Output = ()> + Send;
 
     /// Sends a message and waits for its answer.
     fn ask(&self, body: Bytes) -> impl Future<Output = Bytes> + Send;
@@ -115,7 +115,7 @@ pub async fn one_way<W: Way>(way: W, bytes: usize, n: u64) -> Run {
 async fn tell_all<W: Way>(way: &W, body: &Bytes, n: u64) {
     let before = way.handled().await.told;
     for _ in 0..n {
-        way.tell(body.clone()).await;
+        way.tell(body).await;
     }
     while way.handled().await.told < before + n {
         tokio::task::yield_now().await;

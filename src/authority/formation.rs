@@ -103,13 +103,19 @@ impl List {
 /// What a node says of itself. Any node answers, at any time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
-    me: Candidate,
+    pub(super) me: Candidate,
     /// The list it answers with; on its disk.
-    list: Option<List>,
+    pub(super) list: Option<List>,
     /// Of which cluster it is.
-    formed: Option<ClusterId>,
+    pub(super) formed: Option<ClusterId>,
     /// Whom it has heard of, so that a few seeds are enough.
-    known: Vec<String>,
+    pub(super) known: Vec<String>,
+}
+
+/// For the fuzz target `formation`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_formation(bytes: &[u8]) -> bool {
+    super::office::fuzz::<State>(bytes) | super::office::fuzz::<List>(bytes)
 }
 
 /// What to do after one round of questions.

@@ -105,10 +105,10 @@ pub(super) enum Ask {
 
 /// An [`Ask`] on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Letter {
+pub(super) struct Letter {
     /// Passed on by another voter: not passed on again.
-    relayed: bool,
-    ask: Ask,
+    pub(super) relayed: bool,
+    pub(super) ask: Ask,
 }
 
 /// What an office answers.
@@ -144,6 +144,17 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     from_control(bytes).ok()
+}
+
+/// For the fuzz target `lease`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_lease(bytes: &[u8]) -> bool {
+    fuzz::<Letter>(bytes) | fuzz::<Answer>(bytes)
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> bool {
+    crate::fuzzing::stable(bytes, decode::<T>, |value| Some(encode(value).into()))
 }
 
 /// What `ask` is on the wire.

@@ -215,6 +215,9 @@ impl QuorumAuthority {
                 inner.links.learn(node, &member.addr);
             }
         }
+        let mut kept = view.sharing_with(&inner.office.me);
+        kept.extend(inner.core.voters().into_values().map(|voter| voter.node));
+        inner.links.keep(kept);
         if let Standing::Member(boot) = *inner.standing.get()
             && !view.has_boot(&inner.office.me, boot)
         {

@@ -17,6 +17,8 @@ mod serve;
 mod types;
 mod watch;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -42,6 +44,11 @@ use runtime::RaftRt;
 use serve::{Served, Server};
 pub use types::{FormError, LeaderKey, NotLeader, OpenError, Voter};
 use types::{Membership, Raft};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {
+    machine::fuzz_view,
+    message::{fuzz_propose, fuzz_raft},
+};
 
 /// A snapshot is made after so many entries.
 const SNAPSHOT_ENTRIES: u64 = 2_000;

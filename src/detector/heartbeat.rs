@@ -3,20 +3,26 @@
 //! The phi-accrual detector asks how unlikely a silence is: `phi = -log10(1 - CDF)` of the
 //! intervals seen, as a normal distribution in its logistic form. *Phi over threshold* is the same
 //! as *elapsed over mean + k sigma*, where k depends on the threshold alone. So the answer is one
-//! deadline, in integers, which nobody has to poll, and which is the same on every machine.
+//! deadline, in integers, which nobody has to poll, and which is the same on every machine. Phi
+//! itself is there to be shown.
 //!
 //! Source: Hayashibara et al., SRDS 2004; logistic form, window and first guess: Pekko,
 //! `PhiAccrualFailureDetector`.
 
+#![cfg_attr(not(test), deny(clippy::float_arithmetic))]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::phi::phi;
+use super::sigmas::sigmas_permille;
 use crate::base::Instant;
 
 /// Limits of a [`Heartbeats`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatConfig {
-    /// Standard deviations past the mean that are still believed, in thousandths.
+    /// Standard deviations past the mean that are still believed, in thousandths: k of a phi
+    /// threshold, from [`Self::sigmas_of`].
     pub sigmas_permille: u32,
     /// Intervals that are remembered.
     pub window: usize,
@@ -29,11 +35,17 @@ pub struct HeartbeatConfig {
 }
 
 impl HeartbeatConfig {
-    /// k of phi 8: one false alarm in a hundred million beats. The root of
-    /// `y (1.5976 + 0.070566 y^2) = ln(10^8 - 1)`.
-    pub const PHI_8: u32 = 5_226;
-    /// k of phi 3: one in a thousand.
-    pub const PHI_3: u32 = 3_059;
+    /// k of phi 8, 5.226: one false alarm in a hundred million beats.
+    pub const PHI_8: u32 = Self::sigmas_of(8_000);
+    /// k of phi 3, 3.059: one in a thousand.
+    pub const PHI_3: u32 = Self::sigmas_of(3_000);
+
+    /// k of a phi threshold, both in thousandths: the root, rounded up, of
+    /// `k (1.5976 + 0.070566 k^2) = ln(10^phi - 1)`. It is 0 up to 0.301, which phi is at the mean.
+    #[must_use]
+    pub const fn sigmas_of(phi_permille: u32) -> u32 {
+        sigmas_permille(phi_permille)
+    }
 }
 
 impl Default for HeartbeatConfig {
@@ -94,13 +106,27 @@ impl Heartbeats {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let Some(last) = self.last else { return Instant::NEVER };
+        let (mean, deviation) = self.expected();
+        let sigmas = u128::from(self.config.sigmas_permille);
+        last + duration(mean + deviation * sigmas / 1_000)
+    }
+
+    /// Phi at `now`, for display: it decides nothing. 0 if the peer was not heard yet; where
+    /// [`Self::is_available`] ends it has reached its threshold.
+    #[must_use]
+    pub fn phi(&self, now: Instant) -> f64 {
+        let Some(last) = self.last else { return 0. };
+        let (mean, deviation) = self.expected();
+        phi(now.since(last), duration(mean), duration(deviation.max(1)))
+    }
+
+    /// Mean, with the pause that is allowed, and standard deviation, in nanoseconds.
+    fn expected(&self) -> (u128, u128) {
         let count = u128::try_from(self.intervals.len()).unwrap_or(1).max(1);
         let mean = self.sum / count;
         let variance = (self.squares / count).saturating_sub(mean * mean);
         let deviation = variance.isqrt().max(self.config.deviation_min.as_nanos());
-        let sigmas = u128::from(self.config.sigmas_permille);
-        let span = mean + self.config.pause.as_nanos() + deviation * sigmas / 1_000;
-        last + Duration::from_nanos(u64::try_from(span).unwrap_or(u64::MAX))
+        (mean + self.config.pause.as_nanos(), deviation)
     }
 
     /// Whether its silence is still believed at `now`.
@@ -127,109 +153,15 @@ fn square(interval: u64) -> u128 {
     interval * interval
 }
 
+/// A duration of nanoseconds, saturating at 584 years.
+fn duration(nanos: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 /// Nanoseconds of a duration, at most 52 days, which no heartbeat lasts.
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).min(1 << 52)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn at(millis: u64) -> Instant {
-        Instant::ZERO + Duration::from_millis(millis)
-    }
-
-    fn beats(config: HeartbeatConfig, millis: &[u64]) -> Heartbeats {
-        let mut beats = Heartbeats::new(config);
-        for &millis in millis {
-            beats.heard(at(millis));
-        }
-        beats
-    }
-
-    /// Phi as it is defined, in floating point: the oracle of this test only.
-    fn phi(elapsed: f64, mean: f64, deviation: f64) -> f64 {
-        let y = (elapsed - mean) / deviation;
-        let e = (-y * (1.5976 + 0.070_566 * y * y)).exp();
-        if elapsed > mean { -(e / (1.0 + e)).log10() } else { -(1.0 - 1.0 / (1.0 + e)).log10() }
-    }
-
-    #[test]
-    fn f01_the_deadline_is_where_phi_passes_its_threshold() {
-        for (elapsed, want) in
-            [(0., 0.0), (500., 0.1), (1000., 0.3), (1200., 1.6), (1400., 4.7), (1600., 10.8)]
-        {
-            let got = phi(elapsed, 1000., 100.);
-            assert!((got - want).abs() < 0.1, "the oracle itself: {elapsed} ms is {got}");
-        }
-        for (sigmas, threshold) in [(HeartbeatConfig::PHI_8, 8.), (HeartbeatConfig::PHI_3, 3.)] {
-            let k = f64::from(sigmas) / 1000.;
-            assert!((phi(k, 0., 1.) - threshold).abs() < 0.005, "k = {k}");
-        }
-    }
-
-    #[test]
-    fn f03_who_was_never_heard_is_available_and_not_monitored() {
-        let mut fresh = Heartbeats::new(HeartbeatConfig::default());
-        assert!(!fresh.is_monitored());
-        assert!(fresh.is_available(at(1_000_000)));
-        for millis in [0, 1_000, 2_000] {
-            fresh.heard(at(millis));
-        }
-        assert!(fresh.is_monitored());
-        assert!(fresh.is_available(at(2_100)));
-    }
-
-    #[test]
-    fn f05_missed_heartbeats_mark_a_node() {
-        let config =
-            HeartbeatConfig { sigmas_permille: HeartbeatConfig::PHI_3, ..Default::default() };
-        let beats = beats(config, &[0, 1_000, 1_100]);
-        assert!(beats.is_available(at(1_200)));
-        assert!(!beats.is_available(at(8_200)));
-    }
-
-    #[test]
-    fn f07_a_pause_that_is_allowed_is_believed_and_a_longer_one_is_not() {
-        let config = HeartbeatConfig { pause: Duration::from_secs(3), ..Default::default() };
-        let seconds: Vec<u64> = (0..=20).map(|beat| beat * 1_000).collect();
-        let beats = beats(config, &seconds);
-        assert!(beats.is_available(at(24_000)), "a gap of 4 s");
-        assert!(!beats.is_available(at(25_000)), "a gap of 5 s");
-    }
-
-    #[test]
-    fn a_long_absence_is_not_learnt_and_old_intervals_are_forgotten() {
-        let config = HeartbeatConfig { window: 10, ..HeartbeatConfig::default() };
-        let mut beats = beats(config, &(0..20).map(|beat| beat * 100).collect::<Vec<_>>());
-        // Ten intervals of exactly 100 ms: mean 100, deviation at its least, 100 ms.
-        assert_eq!(beats.deadline().since(at(1_900)), Duration::from_micros(622_600));
-        beats.heard(at(60_000));
-        assert_eq!(beats.deadline().since(at(60_000)), Duration::from_micros(622_600));
-        beats.heard(at(59_000));
-        assert!(beats.deadline() > at(60_000), "a clock that steps back does no harm");
-    }
-
-    proptest! {
-        #[test]
-        fn the_deadline_is_after_the_last_beat_and_sums_do_not_drift(
-            gaps in prop::collection::vec(any::<u64>(), 1..200),
-            window in 1..20_usize,
-        ) {
-            let config = HeartbeatConfig { window, ..HeartbeatConfig::default() };
-            let mut beats = Heartbeats::new(config);
-            let mut now = Instant::ZERO;
-            for gap in gaps {
-                now = now + Duration::from_nanos(gap >> (gap % 64));
-                beats.heard(now);
-                prop_assert!(beats.deadline() > now || now == Instant::NEVER);
-                prop_assert!(beats.intervals.len() <= window);
-                let sum: u128 = beats.intervals.iter().map(|&i| u128::from(i)).sum();
-                prop_assert_eq!(sum, beats.sum);
-            }
-        }
-    }
-}
+mod tests;

@@ -253,6 +253,12 @@ impl Hosts {
         let follower = follow(hosts.downgrade(), hosts.watched(), hosts.0.seams.clock.clone());
         let follower = hosts.0.seams.work.spawn(follower);
         *hosts.0.follower.lock() = Some(follower.abort_handle());
+        let inner = Arc::downgrade(&hosts.0);
+        hosts.0.links.on_met(move |node, schemas| {
+            if let Some(inner) = inner.upgrade() {
+                Self(inner).learn_schemas(node.clone(), schemas.clone());
+            }
+        });
         hosts
     }
 
@@ -280,7 +286,7 @@ impl Hosts {
     /// Notes what `node` said of its kinds when the link to it was made. From then on messages to
     /// it are written in postcard where both know the kind under the same schema; before that, and
     /// where they do not, in `MessagePack`. Out of date it costs a tell, or a repeat of an ask.
-    pub fn learn_schemas(&self, node: NodeId, schemas: Schemas) {
+    pub(super) fn learn_schemas(&self, node: NodeId, schemas: Schemas) {
         self.0.schemas.write().insert(node, schemas);
     }
 

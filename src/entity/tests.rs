@@ -1,5 +1,6 @@
 //! Entities on one node and on two, over loopback links, with views and records in memory.
 
+mod codecs;
 mod one_node;
 mod two_nodes;
 
@@ -243,15 +244,20 @@ impl Station {
         };
         let identity = Identity { cluster_name: "t".into(), node: node(name), boot: Boot(1) };
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = LinksConfig::new(identity, listen, Security::Insecure);
+        let (go, held) = (Semaphore::new(0), Semaphore::new(0));
+        let deps = Arc::new(Deps { node: name.into(), go, held });
+        let kinds = vec![kind(Kind::shared(deps.clone())).into()];
+        let kinds = Kinds::new(kinds).expect("good kinds");
+        let config = LinksConfig {
+            schemas: kinds.schemas(),
+            ..LinksConfig::new(identity, listen, Security::Insecure)
+        };
         let links = Links::start(config, seams.clone()).await.expect("a free port");
         links.set_cluster(ClusterId([7; 32]));
         let lease = Lease::new(seams.clock.clone(), node(name));
         lease.begin(Boot(1));
         lease.extend(Boot(1), Instant::NEVER);
         let views = Arc::new(Views(Publisher::new(View::default())));
-        let (go, held) = (Semaphore::new(0), Semaphore::new(0));
-        let deps = Arc::new(Deps { node: name.into(), go, held });
         let hosts = Hosts::start(HostParts {
             seams,
             links: links.clone(),
@@ -259,7 +265,7 @@ impl Station {
             lease: lease.clone(),
             records: Some(Arc::new(shelf.clone())),
             me: node(name),
-            kinds: Kinds::new(vec![kind(Kind::shared(deps.clone())).into()]).expect("good kinds"),
+            kinds,
         });
         Self { hosts, lease, links, views, deps }
     }

@@ -255,6 +255,28 @@ fn foca_config(config: &GossipConfig) -> Config {
     }
 }
 
+/// For the fuzz target `gossip`: one packet into a node of three, and what follows of it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_gossip(bytes: &[u8]) -> bool {
+    let name = |name: &str| name.parse::<NodeId>().expect("a name");
+    let members = ["n1", "n2", "n3"].map(|node| (name(node), Boot(1)));
+    let config = GossipConfig::from(&Profile::lan());
+    let mut gossip = Gossip::new(GossipId::new(name("n1"), Boot(1)), &config, 1);
+    let mut out = Vec::new();
+    gossip.step(Instant::ZERO, Input::Committed(members.to_vec()), &mut out);
+    gossip.step(Instant::ZERO, Input::Packet(Bytes::copy_from_slice(bytes)), &mut out);
+    for _ in 0..20 {
+        let Some(next) = gossip.next_deadline() else { break };
+        gossip.step(next, Input::TimePassed, &mut out);
+    }
+    for output in out {
+        if let Output::Send { packet, .. } = output {
+            assert!(packet.len() <= PACKET_BYTES_MAX, "{} bytes", packet.len());
+        }
+    }
+    gossip.refused_packets() == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

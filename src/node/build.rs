@@ -11,13 +11,16 @@ use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
 use crate::base::TokioNet;
-use crate::base::{Boot, BootClock, ControlRuntime, Instant, Publisher, Seams, SeededRng, Spawner};
+use crate::base::{
+    Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
+};
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
 use crate::supervisor::StartError as TreeError;
 use crate::transport::{self, Identity, Links, LinksConfig, LinksError, TlsConfig, TlsError};
+use crate::wire::negotiate::Schemas;
 
 /// How long a node waits for its cluster if nothing else is said.
 const START_WITHIN: Duration = Duration::from_mins(1);
@@ -142,7 +145,7 @@ impl NodeBuilder {
         self.config.validate()?;
         self.config.profile.validate(LEAST, LEAST)?;
         let kinds = Kinds::new(std::mem::take(&mut self.kinds))?;
-        let opened = self.open().await?;
+        let opened = self.open(kinds.schemas()).await?;
         let deadline = opened.seams.clock.now() + self.start_within;
         let links = opened.links.clone();
         let started = start(&self.config, opened, kinds, deadline).await;
@@ -152,7 +155,7 @@ impl NodeBuilder {
         started
     }
 
-    async fn open(&mut self) -> Result<Opened, StartError> {
+    async fn open(&mut self, schemas: Schemas) -> Result<Opened, StartError> {
         let config = &self.config;
         let (seams, control) = if let Some(seams) = self.seams.take() {
             (seams, None)
@@ -178,11 +181,12 @@ impl NodeBuilder {
         let worker = seams.worker(&format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
-        let security = security(config, &seams)?;
+        let security = security(&config.name, &config.security, &seams)?;
         let boot = facts.begin_boot()?;
         let identity =
             Identity { cluster_name: config.cluster.clone(), node: config.name.clone(), boot };
-        let links_config = LinksConfig::new(identity, config.listen, security);
+        let links_config =
+            LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
         let links = Links::start(links_config, seams.clone()).await?;
         Ok(Opened { seams, control, disk, facts, boot, store, links })
     }
@@ -200,8 +204,13 @@ fn machine(control: &ControlRuntime) -> Seams {
     }
 }
 
-fn security(config: &NodeConfig, seams: &Seams) -> Result<transport::Security, StartError> {
-    let Security::Tls { authorities, certificate, key } = &config.security else {
+/// Certificates as the links want them.
+pub(super) fn security(
+    name: &NodeId,
+    security: &Security,
+    seams: &Seams,
+) -> Result<transport::Security, StartError> {
+    let Security::Tls { authorities, certificate, key } = security else {
         return Ok(transport::Security::Insecure);
     };
     let text = |pem, what| std::str::from_utf8(pem).map_err(|_| StartError::Pem(what));
@@ -209,7 +218,7 @@ fn security(config: &NodeConfig, seams: &Seams) -> Result<transport::Security, S
     let authorities = text(authorities, "the list of authorities")?;
     let (certificate, key) = (text(certificate, "the certificate")?, text(key, "the key")?);
     let tls = TlsConfig::from_pem(authorities, certificate, key, clock)
-        .map_err(|error| StartError::Certificates { name: config.name.clone(), error })?;
+        .map_err(|error| StartError::Certificates { name: name.clone(), error })?;
     Ok(transport::Security::Tls(Arc::new(tls)))
 }
 

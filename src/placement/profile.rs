@@ -117,9 +117,7 @@ impl Profile {
     /// both clocks' rates within r.
     #[must_use]
     pub fn lease_at_leader(lease: Duration, drift_permille: u32) -> Duration {
-        let drift = u128::from(drift_permille.min(500));
-        let nanos = (lease.as_nanos() * (1_000 + drift)).div_ceil(1_000 - drift);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        crate::detector::lease_at_leader(lease, drift_permille)
     }
 
     /// Checks that a leader's crash does not suspend healthy nodes:

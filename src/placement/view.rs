@@ -1,6 +1,6 @@
 //! The view itself: plain values, ordered maps, no behaviour but look-ups.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -185,6 +185,16 @@ impl View {
         let mark = self.stores.get(&store)?;
         let (name, member) = self.members.get_key_value(&mark.node)?;
         (member.store == store).then_some((name, member))
+    }
+
+    /// The members that hold copies of the same shards as `node`, itself left out.
+    #[must_use]
+    pub fn sharing_with(&self, node: &NodeId) -> BTreeSet<NodeId> {
+        let Some(own) = self.members.get(node) else { return BTreeSet::new() };
+        let shared = self.shards.iter().filter(|shard| shard.in_sync.contains(&own.store));
+        let stores: BTreeSet<StoreId> = shared.flat_map(|shard| shard.in_sync.clone()).collect();
+        let holders = stores.into_iter().filter_map(|store| self.member_of_store(store));
+        holders.map(|(name, _)| name.clone()).filter(|name| name != node).collect()
     }
 
     /// The numbers of all shards with their state.

@@ -129,3 +129,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (&SCHEMA, rest) = bytes.split_first()? else { return None };
     from_data(rest).ok()
 }
+
+/// For the fuzz target `replica`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_replica(bytes: &[u8]) -> bool {
+    fn fuzz<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> bool {
+        crate::fuzzing::stable(bytes, decode::<T>, |value| Some(encode(value).into()))
+    }
+    fuzz::<Frame>(bytes) | fuzz::<Vec<Verdict>>(bytes)
+}

@@ -27,14 +27,33 @@ const SCHEMA: u8 = 1;
 
 /// How the facts lie on the disk. A new field needs a default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Kept {
-    node: NodeId,
-    voter: VoterId,
-    cluster: Option<ClusterId>,
-    store: Option<StoreId>,
-    mark: Option<DiskMark>,
-    nonce: Option<u64>,
-    answer: Option<Bytes>,
+pub(super) struct Kept {
+    pub(super) node: NodeId,
+    pub(super) voter: VoterId,
+    pub(super) cluster: Option<ClusterId>,
+    pub(super) store: Option<StoreId>,
+    pub(super) mark: Option<DiskMark>,
+    pub(super) nonce: Option<u64>,
+    pub(super) answer: Option<Bytes>,
+}
+
+impl Kept {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![SCHEMA];
+        rmp_serde::encode::write_named(&mut bytes, self).map_err(StoreError::failed)?;
+        Ok(bytes)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let corrupt =
+            |why: &str| StoreError::CorruptFile { file: FACTS_FILE.into(), why: why.into() };
+        match bytes {
+            [SCHEMA, bytes @ ..] => {
+                rmp_serde::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))
+            }
+            _ => Err(corrupt("its schema is unknown to this version")),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -225,8 +244,7 @@ impl Facts {
         let mut inner = self.0.lock();
         let mut kept = inner.kept.clone();
         change(&mut kept);
-        let mut bytes = vec![SCHEMA];
-        rmp_serde::encode::write_named(&mut bytes, &kept).map_err(StoreError::failed)?;
+        let bytes = kept.encode()?;
         let write = begin_write(&inner.database)?;
         write.open_table(FACTS)?.insert(KEY, bytes.as_slice())?;
         write.commit()?;
@@ -244,13 +262,7 @@ fn read(database: &Database) -> Result<Option<(Kept, BTreeSet<Boot>)>, StoreErro
         Err(error) => return Err(error.into()),
     };
     let Some(found) = found else { return Ok(None) };
-    let corrupt = |why: &str| StoreError::CorruptFile { file: FACTS_FILE.into(), why: why.into() };
-    let kept = match found.value() {
-        [SCHEMA, bytes @ ..] => {
-            rmp_serde::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))?
-        }
-        _ => return Err(corrupt("its schema is unknown to this version")),
-    };
+    let kept = Kept::decode(found.value())?;
     let mut boots = BTreeSet::new();
     match read.open_table(BOOTS) {
         Ok(table) => {

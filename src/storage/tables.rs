@@ -39,6 +39,31 @@ pub(super) struct Head {
 
 const HEAD_SCHEMA: u8 = 1;
 
+impl Head {
+    pub(super) fn encode(&self, shard: ShardId) -> Result<Vec<u8>, StoreError> {
+        let bytes = rmp_serde::to_vec(self).map_err(StoreError::failed)?;
+        let mut out = Vec::with_capacity(5 + bytes.len());
+        out.put_u8(HEAD_SCHEMA);
+        out.put_u32(checksum(shard, &[], &[HEAD_SCHEMA], &bytes));
+        out.put_slice(&bytes);
+        Ok(out)
+    }
+
+    /// Reads and verifies.
+    pub(super) fn decode(shard: ShardId, bytes: &[u8]) -> Result<Self, StoreError> {
+        let corrupt = || StoreError::CorruptFile {
+            file: DATA_FILE.into(),
+            why: format!("the head of {shard} does not match its checksum"),
+        };
+        let (&[schema, a, b, c, d], bytes) = bytes.split_first_chunk().ok_or_else(corrupt)?;
+        let sum = u32::from_be_bytes([a, b, c, d]);
+        if schema != HEAD_SCHEMA || sum != checksum(shard, &[], &[schema], bytes) {
+            return Err(corrupt());
+        }
+        rmp_serde::from_slice(bytes).map_err(|_| corrupt())
+    }
+}
+
 pub(super) struct Tables<'t> {
     heads: Table<'t, u16, Raw>,
     records: Table<'t, RecordKey, Raw>,
@@ -74,16 +99,7 @@ pub(super) fn read_head(
     shard: ShardId,
 ) -> Result<Head, StoreError> {
     let Some(found) = heads.get(shard.0)? else { return Ok(Head::default()) };
-    let corrupt = || StoreError::CorruptFile {
-        file: DATA_FILE.into(),
-        why: format!("the head of {shard} does not match its checksum"),
-    };
-    let (&[schema, a, b, c, d], bytes) = found.value().split_first_chunk().ok_or_else(corrupt)?;
-    let sum = u32::from_be_bytes([a, b, c, d]);
-    if schema != HEAD_SCHEMA || sum != checksum(shard, &[], &[schema], bytes) {
-        return Err(corrupt());
-    }
-    rmp_serde::from_slice(bytes).map_err(|_| corrupt())
+    Head::decode(shard, found.value())
 }
 
 pub(super) fn read_record(
@@ -96,7 +112,12 @@ pub(super) fn read_record(
 }
 
 impl Kept {
-    fn encode(shard: ShardId, at: Number, key: &[u8], replaced: Option<&[u8]>) -> Vec<u8> {
+    pub(super) fn encode(
+        shard: ShardId,
+        at: Number,
+        key: &[u8],
+        replaced: Option<&[u8]>,
+    ) -> Vec<u8> {
         let replaced = replaced.unwrap_or_default();
         let mut out = Vec::with_capacity(8 + key.len() + replaced.len());
         out.put_u32(Self::sum(shard, at, key, replaced.len()));
@@ -154,12 +175,7 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn set_head(&mut self, shard: ShardId, head: &Head) -> Result<(), StoreError> {
-        let bytes = rmp_serde::to_vec(head).map_err(StoreError::failed)?;
-        let mut out = Vec::with_capacity(5 + bytes.len());
-        out.put_u8(HEAD_SCHEMA);
-        out.put_u32(checksum(shard, &[], &[HEAD_SCHEMA], &bytes));
-        out.put_slice(&bytes);
-        self.heads.insert(shard.0, out.as_slice())?;
+        self.heads.insert(shard.0, head.encode(shard)?.as_slice())?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::conn::Role;
+use super::conn::{Conn, Role};
 use super::handshake;
 use super::links::Shared;
 use super::tally::count;
@@ -147,6 +147,13 @@ impl Shared {
             tracing::warn!(%from, why, unsaid, "refused a connection");
         }
         self.hooks.refused(from, &why);
+    }
+
+    /// A node that was let in does not keep to the protocol: its connection ends for that.
+    pub(super) fn accuse(&self, conn: &Conn, why: &str) {
+        if let Some(unsaid) = self.refusals.admit(self.now()) {
+            tracing::warn!(node = conn.label, class = %conn.class, why, unsaid, "ended a link");
+        }
     }
 }
 

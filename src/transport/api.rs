@@ -12,6 +12,7 @@ use super::conn::Conn;
 use super::lanes::LANES;
 use super::tls::{San, TlsConfig, TlsError};
 use crate::base::{Boot, Epoch, NodeId, ShardId, Version};
+use crate::wire::negotiate::Schemas;
 use crate::wire::{Kind, MESSAGE_BYTES_MAX, PART_BYTES_MAX};
 
 /// Connections of one pair of nodes are apart by class, so that bulk data delays no heartbeat.
@@ -223,6 +224,8 @@ pub struct Limits {
     /// Bytes of one lane of a message connection that may be under way, not yet taken in by the
     /// other side. At least [`LANE_BYTES_MIN`].
     pub lane_bytes_max: usize,
+    /// Bytes that a bulk connection writes per second at most.
+    pub bulk_bytes_per_s: u64,
     /// Bytes that may wait on a control connection before gossip to it is dropped.
     pub gossip_bytes_max: usize,
     /// Asks of one connection that may wait for an answer.
@@ -242,6 +245,7 @@ impl Default for Limits {
         Self {
             output_bytes_max: 32 << 20,
             lane_bytes_max: 4 << 20,
+            bulk_bytes_per_s: 100 << 20,
             gossip_bytes_max: 256 << 10,
             calls_max: 65_536,
             handshakes_max: 512,
@@ -295,6 +299,8 @@ pub struct LinksConfig {
     pub limits: Limits,
     /// Times.
     pub timing: Timing,
+    /// The kinds of entities this node knows, with the schemas of their messages.
+    pub schemas: Schemas,
 }
 
 impl LinksConfig {
@@ -302,7 +308,7 @@ impl LinksConfig {
     #[must_use]
     pub fn new(identity: Identity, listen: SocketAddr, security: Security) -> Self {
         let (limits, timing) = (Limits::default(), Timing::default());
-        Self { identity, listen, security, limits, timing }
+        Self { identity, listen, security, limits, timing, schemas: Schemas::default() }
     }
 }
 

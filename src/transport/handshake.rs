@@ -8,14 +8,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::api::{Class, Identity, Peer, Security};
 use super::tls::{Proof, Role, Secured, explain};
 use crate::base::{ClusterId, NodeId, Stream};
-use crate::wire::hello::{Greeting, Hello, PROTOCOL, Refuse, Welcome};
-use crate::wire::negotiate::Schemas;
+use crate::wire::hello::{Greeting, Hello, Refuse, Welcome};
+use crate::wire::negotiate::{Protocols, Schemas};
 
 /// What this node is at the start of a handshake.
 #[derive(Debug, Clone)]
 pub(super) struct Me {
     pub(super) identity: Identity,
     pub(super) cluster: ClusterId,
+    /// The kinds it knows.
+    pub(super) schemas: Schemas,
     /// Changes with either: a handshake begun before counts for nothing.
     pub(super) generation: u64,
 }
@@ -25,6 +27,8 @@ pub(super) struct Met {
     pub(super) peer: Peer,
     pub(super) class: Class,
     pub(super) cluster: ClusterId,
+    /// The kinds the other side knows.
+    pub(super) schemas: Schemas,
     pub(super) formation_only: bool,
     pub(super) stream: Stream,
     /// Already received behind the handshake.
@@ -58,8 +62,8 @@ pub(super) async fn dial(
         return Err(format!("the other side's certificate is not accepted: {why}"));
     }
     let hello = Hello {
-        protocol_min: PROTOCOL,
-        protocol_max: PROTOCOL,
+        protocol_min: Protocols::SPOKEN.min,
+        protocol_max: Protocols::SPOKEN.max,
         cluster_name: me.identity.cluster_name.clone(),
         cluster: me.cluster,
         node: me.identity.node.clone(),
@@ -67,7 +71,7 @@ pub(super) async fn dial(
         to: to.cloned(),
         class: class as u8,
         nonce,
-        schemas: Schemas::default(),
+        schemas: me.schemas.clone(),
     };
     // If it fails, what the other side had to say may still be there to read.
     let _ = send(&mut stream, &Greeting::Hello(hello)).await;
@@ -77,7 +81,7 @@ pub(super) async fn dial(
         Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
         Greeting::Hello(_) => return Err("the other side answered with a hello".into()),
     };
-    if welcome.nonce != nonce || welcome.protocol != PROTOCOL {
+    if welcome.nonce != nonce || !Protocols::SPOKEN.has(welcome.protocol) {
         return Err("the other side answered another handshake than this one".into());
     }
     judge_name(&welcome.node, proof.as_ref())?;
@@ -86,7 +90,8 @@ pub(super) async fn dial(
     }
     let formation_only = judge_cluster(me, welcome.cluster)?;
     let peer = Peer { node: welcome.node, boot: welcome.boot };
-    Ok(Met { peer, class, cluster: welcome.cluster, formation_only, stream, rest, resumed })
+    let (cluster, schemas) = (welcome.cluster, welcome.schemas);
+    Ok(Met { peer, class, cluster, schemas, formation_only, stream, rest, resumed })
 }
 
 /// The accepting side.
@@ -101,7 +106,7 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
         Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
         Greeting::Welcome(_) => return Err("the other side began with a welcome".into()),
     };
-    let (class, formation_only) = match judge_hello(me, &hello, proof.as_ref()) {
+    let (class, protocol, formation_only) = match judge_hello(me, &hello, proof.as_ref()) {
         Ok(judged) => judged,
         Err(reason) => {
             let why = format!("{} was refused: {reason}", hello.node);
@@ -110,19 +115,24 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
         }
     };
     let welcome = Welcome {
-        protocol: PROTOCOL,
+        protocol,
         cluster: me.cluster,
         node: me.identity.node.clone(),
         boot: me.identity.boot,
         nonce: hello.nonce,
-        schemas: Schemas::default(),
+        schemas: me.schemas.clone(),
     };
     send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
     let peer = Peer { node: hello.node, boot: hello.boot };
-    Ok(Met { peer, class, cluster: hello.cluster, formation_only, stream, rest, resumed })
+    let (cluster, schemas) = (hello.cluster, hello.schemas);
+    Ok(Met { peer, class, cluster, schemas, formation_only, stream, rest, resumed })
 }
 
-fn judge_hello(me: &Me, hello: &Hello, proof: Option<&Proof>) -> Result<(Class, bool), String> {
+fn judge_hello(
+    me: &Me,
+    hello: &Hello,
+    proof: Option<&Proof>,
+) -> Result<(Class, u16, bool), String> {
     judge_certificate(me, proof, None)?;
     judge_name(&hello.node, proof)?;
     let own = &me.identity;
@@ -133,19 +143,20 @@ fn judge_hello(me: &Me, hello: &Hello, proof: Option<&Proof>) -> Result<(Class, 
             hello.cluster_name, own.node, own.cluster_name
         ));
     }
-    if hello.protocol_min > PROTOCOL || hello.protocol_max < PROTOCOL {
-        return Err(format!(
-            "it speaks protocols {} to {}, and {} speaks {PROTOCOL}: update the older one",
-            hello.protocol_min, hello.protocol_max, own.node
-        ));
-    }
+    let (ours, theirs) = (Protocols::SPOKEN, hello.protocols());
+    let protocol = ours.newest_common(theirs).ok_or_else(|| {
+        format!(
+            "it speaks protocols {theirs}, and {} speaks {ours}: update the older one",
+            own.node
+        )
+    })?;
     if let Some(to) = hello.to.as_ref().filter(|to| **to != own.node) {
         return Err(format!("this is {}, not {to}: correct the address of {to}", own.node));
     }
     let class = *Class::ALL
         .get(usize::from(hello.class))
         .ok_or_else(|| format!("{} is no class of connection", hello.class))?;
-    Ok((class, judge_cluster(me, hello.cluster)?))
+    Ok((class, protocol, judge_cluster(me, hello.cluster)?))
 }
 
 /// Whether the other side's certificate is one of this cluster, and of the node meant.

@@ -8,10 +8,12 @@ use parking_lot::RwLock;
 
 use super::api::Lost;
 use crate::base::{Instant, NodeId};
+use crate::wire::negotiate::Schemas;
 
 type Arrival = Arc<dyn Fn(&NodeId, Instant) + Send + Sync>;
 type Broken = Arc<dyn Fn(&NodeId, &str) + Send + Sync>;
 type Refused = Arc<dyn Fn(SocketAddr, &str) + Send + Sync>;
+type Met = Arc<dyn Fn(&NodeId, &Schemas) + Send + Sync>;
 type Losses = Arc<dyn Fn(&Lost) + Send + Sync>;
 
 /// At most one listener of each kind.
@@ -20,6 +22,7 @@ pub(super) struct Hooks {
     pub(super) arrival: RwLock<Option<Arrival>>,
     pub(super) broken: RwLock<Option<Broken>>,
     pub(super) refused: RwLock<Option<Refused>>,
+    pub(super) met: RwLock<Option<Met>>,
     pub(super) lost: RwLock<Option<Losses>>,
 }
 
@@ -43,6 +46,13 @@ impl Hooks {
         let hook = self.refused.read().clone();
         if let Some(hook) = hook {
             hook(from, why);
+        }
+    }
+
+    pub(super) fn met(&self, node: &NodeId, schemas: &Schemas) {
+        let hook = self.met.read().clone();
+        if let Some(hook) = hook {
+            hook(node, schemas);
         }
     }
 

@@ -11,25 +11,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
+use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
+use super::api::Class;
+use super::blocks::Blocks;
 use super::conn::{Conn, Role};
 use super::links::Shared;
+use super::pace::{Pace, WRITE_BYTES};
 use super::reader::Reader;
 use super::tls::explain;
 use crate::base::{Clock, Instant, Stream, within};
 
-/// Bytes the reader makes room for at a time.
-const READ_BYTES: usize = 64 << 10;
-/// Room below which more is made.
-const READ_BYTES_MIN: usize = 16 << 10;
 /// An output buffer larger than this is not kept after it was written.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// How long the orderly end of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Reads and writes in a row before other tasks get their turn.
-const TURNS_MAX: u32 = 32;
+const TURNS_MAX: u32 = 256;
 
 /// Asks and answers in one read after which those they are for come first.
 const EXCHANGED_MANY: u32 = 4;
@@ -56,8 +56,10 @@ pub(super) async fn serve(
     let mut reader = Reader::new(&shared, &conn, peer);
     reader.arrived(clock);
     if let Err(why) = reader.take_frames(&mut input) {
+        shared.accuse(&conn, &why);
         conn.end(&why, true);
     }
+    let is_bulk = conn.class == Class::Bulk;
     let mut line = Line {
         clock,
         shared: &shared,
@@ -65,14 +67,19 @@ pub(super) async fn serve(
         reader,
         stream,
         input,
+        blocks: Blocks::default(),
         output: BytesMut::new(),
         unflushed: false,
         lets_others_speak: false,
         heard: clock.now(),
         has_heard: true,
         stalled: None,
+        write_bytes_max: if is_bulk { WRITE_BYTES } else { usize::MAX },
+        pace: is_bulk.then(|| (Pace::new(shared.limits.bulk_bytes_per_s), None)),
     };
     poll_fn(|cx| line.poll(cx)).await;
+    // Before the farewell, which may take a second: nobody is to dial again without a back-off.
+    shared.gone(&conn);
     line.leave().await;
 }
 
@@ -84,6 +91,7 @@ struct Line<'a> {
     reader: Reader<'a>,
     stream: Stream,
     input: BytesMut,
+    blocks: Blocks,
     output: BytesMut,
     unflushed: bool,
     lets_others_speak: bool,
@@ -93,6 +101,9 @@ struct Line<'a> {
     has_heard: bool,
     /// Since when the other side takes no bytes.
     stalled: Option<Instant>,
+    write_bytes_max: usize,
+    /// Of a bulk connection, with the wait for its next write.
+    pace: Option<(Pace, Option<BoxFuture<'static, ()>>)>,
 }
 
 impl Line<'_> {
@@ -104,22 +115,25 @@ impl Line<'_> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let mut may_read = true;
         for _ in 0..TURNS_MAX {
             if self.conn.is_over_for_its_task() {
                 return Poll::Ready(());
             }
             // Both, whatever the first says: each registers what it waits for.
-            let (read, written) = (self.poll_read(cx), self.poll_write(cx));
+            let read = if may_read { self.poll_read(cx) } else { Poll::Pending };
+            let written = self.poll_write(cx);
+            // Once is enough to wait for the other side; whoever was deaf may hear again.
+            may_read = read.is_ready() || written.is_ready() && self.conn.role == Role::Accepted;
             match (read, written) {
                 (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
                     self.conn.end(&error, true);
                     return Poll::Ready(());
                 }
-                (Poll::Pending, Poll::Pending) => {
-                    if self.poll_wait(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                }
+                (Poll::Pending, Poll::Pending) => match self.poll_wait(cx) {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => return Poll::Pending,
+                },
                 (Poll::Ready(Ok(())), _) | (_, Poll::Ready(Ok(()))) => {}
             }
         }
@@ -141,6 +155,8 @@ impl Line<'_> {
         let dead_after = self.shared.timing.dead_after;
         if std::mem::take(&mut self.has_heard) {
             self.heard = now;
+        } else {
+            self.blocks.forget();
         }
         let silence = now.since(self.heard);
         if silence >= dead_after && !self.is_deaf() {
@@ -166,9 +182,7 @@ impl Line<'_> {
         if self.is_deaf() {
             return Poll::Pending;
         }
-        if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
-            self.input.reserve(READ_BYTES);
-        }
+        self.blocks.make_room(&mut self.input);
         let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx));
         if read.map_err(|error| explain(&error))? == 0 {
             let whole = if self.input.is_empty() { "" } else { " in the middle of a frame" };
@@ -178,10 +192,10 @@ impl Line<'_> {
         self.reader.arrived(self.clock);
         let taken = self.reader.take_frames(&mut self.input);
         self.lets_others_speak = self.reader.take_exchanged() >= EXCHANGED_MANY;
-        Poll::Ready(taken)
+        Poll::Ready(taken.inspect_err(|why| self.shared.accuse(self.conn, why)))
     }
 
-    /// One write. Ready if something was written.
+    /// Writes once what has gathered, and flushes when that is all. Ready if something was written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         if self.output.is_empty() {
             if self.output.capacity() > KEPT_BYTES_MAX {
@@ -189,14 +203,28 @@ impl Line<'_> {
             }
             self.conn.take(&mut self.output);
         }
-        let written = if !self.output.is_empty() {
-            pin!(self.stream.write_buf(&mut self.output)).poll(cx).map_ok(|_| self.unflushed = true)
-        } else if self.unflushed {
-            Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| self.unflushed = false)
-        } else {
-            self.stalled = None;
-            return Poll::Pending;
-        };
+        let had_output = !self.output.is_empty();
+        if had_output {
+            ready!(self.poll_pace(cx));
+            let bytes = &mut (&mut self.output).take(self.write_bytes_max);
+            let written = pin!(self.stream.write_buf(bytes)).poll(cx);
+            let bytes = ready!(self.judge(written))?;
+            self.unflushed = true;
+            if let Some((pace, _)) = &mut self.pace {
+                pace.wrote(self.clock.now(), bytes);
+            }
+        }
+        if self.unflushed && self.output.is_empty() {
+            let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+            ready!(self.judge(flushed))?;
+            self.unflushed = false;
+            return Poll::Ready(Ok(()));
+        }
+        if had_output { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Notes since when the other side takes no bytes.
+    fn judge<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<Result<T, String>> {
         match written {
             Poll::Pending => {
                 self.stalled.get_or_insert_with(|| self.clock.now());
@@ -207,6 +235,17 @@ impl Line<'_> {
                 Poll::Ready(written.map_err(|error| explain(&error)))
             }
         }
+    }
+
+    /// Waits until the pace of a bulk connection allows the next write.
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((pace, rest)) = &mut self.pace else { return Poll::Ready(()) };
+        let clock = self.clock;
+        while let Some(next) = pace.next(clock.now()) {
+            ready!(rest.get_or_insert_with(|| clock.sleep_until(next)).as_mut().poll(cx));
+            *rest = None;
+        }
+        Poll::Ready(())
     }
 
     /// Writes what is left unless the link is broken, and closes the stream.

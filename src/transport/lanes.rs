@@ -81,9 +81,13 @@ impl Sending {
         }
     }
 
-    /// All that was pushed has left this node.
-    pub(super) fn left(&mut self) {
+    /// All that was pushed has left this node, but for so many tells of the first lane: the large
+    /// ones of a control connection.
+    pub(super) fn left_but(&mut self, tells: u64) {
         self.lanes.iter_mut().for_each(|lane| lane.waiting = 0);
+        if let Some(first) = self.lanes.first_mut() {
+            first.waiting = tells;
+        }
     }
 
     /// The receiver has taken in so much of a lane.
@@ -115,8 +119,8 @@ impl Sending {
             unsent: lane.waiting,
             unknown: lane.pushed.tells - lane.taken.tells - lane.waiting,
         };
-        let lost = |loss: &LaneLoss| loss.unsent + loss.unknown > 0;
-        self.lanes.iter().enumerate().map(loss).filter(lost).collect()
+        let any = |loss: &LaneLoss| loss.unsent + loss.unknown > 0;
+        self.lanes.iter().enumerate().map(loss).filter(any).collect()
     }
 }
 
@@ -186,7 +190,7 @@ mod tests {
             out.pushed(3, 1_000, true);
         }
         assert!(out.admits(4, 1_000) && !out.admits(3, 1_000));
-        out.left();
+        out.left_but(0);
         let mut credits = 0;
         for _ in 0..1_048 {
             if let Some(taken) = input.took(3, 1_000, true).expect("a lane") {
@@ -212,7 +216,7 @@ mod tests {
         for (lane, taken) in [(2, of(0, 0)), (1, of(101, 0)), (0, of(1, 0)), (1, of(100, 1))] {
             assert!(out.credit(lane, taken).is_err(), "{lane} {taken:?}: it has not left yet");
         }
-        out.left();
+        out.left_but(0);
         out.credit(1, of(100, 1)).expect("true");
         assert!(out.credit(1, of(99, 1)).is_err(), "less than before");
         assert!(Receiving::new(1).took(1, 1, false).is_err());
@@ -237,7 +241,7 @@ mod tests {
                     }
                     2 => {
                         wire.extend(buffer.drain(..));
-                        out.left();
+                        out.left_but(0);
                     }
                     _ => {
                         if let Some((lane, bytes)) = wire.pop_front() {

@@ -49,9 +49,10 @@ impl Link {
     #[expect(clippy::needless_pass_by_value, reason = "bodies are handed over")]
     pub fn tell(&self, head: Head, body: Bytes) -> Result<(), SendError> {
         self.check(&body)?;
-        let header = self.header(Kind::Tell, head);
-        let (told, conn) = self.on_conn(|conn| conn.tell(&header, &body, self.waiting_max()))?;
-        told.map(drop).map_err(|why| self.rejected(&conn, why))
+        match self.try_tell(&self.header(Kind::Tell, head), &body)? {
+            Told::Waiting(_) => Ok(()),
+            Told::NoRoom(conn) => Err(self.rejected(&conn, Rejected::Overloaded)),
+        }
     }
 
     /// As [`Link::tell`], and waits for room until `deadline`.
@@ -61,17 +62,15 @@ impl Link {
     pub async fn send(&self, head: Head, body: Bytes, deadline: Instant) -> Result<(), SendError> {
         self.check(&body)?;
         let header = self.header(Kind::Tell, head);
-        let told = |conn: &Conn| conn.tell(&header, &body, self.waiting_max());
-        let (said, conn) = self.on_conn(told)?;
-        let waiting = match said {
-            Ok(waiting) => waiting,
-            Err(Rejected::Overloaded) => {
+        let waiting = match self.try_tell(&header, &body)? {
+            Told::Waiting(waiting) => waiting,
+            Told::NoRoom(conn) => {
+                let tell = || conn.tell(&header, &body, self.waiting_max());
                 let clock = &*self.shared.seams.clock;
-                let told = within(clock, deadline, conn.with_room(|| told(&conn))).await;
+                let told = within(clock, deadline, conn.with_room(tell)).await;
                 let told = told.unwrap_or(Err(Rejected::Overloaded));
                 told.map_err(|why| self.rejected(&conn, why))?
             }
-            Err(why @ Rejected::Closed(_)) => return Err(self.rejected(&conn, why)),
         };
         if waiting >= TURN_BYTES {
             tokio::task::yield_now().await;
@@ -112,18 +111,23 @@ impl Link {
         ask_on(&self.shared, conn, (header, body), deadline).await
     }
 
-    /// Tries `say` on the connection at hand, and on a new one if that has ended.
-    fn on_conn<T>(
-        &self,
-        say: impl Fn(&Conn) -> Result<T, Rejected>,
-    ) -> Result<(Result<T, Rejected>, Arc<Conn>), SendError> {
-        let conn = self.conn()?;
-        match say(&conn) {
-            Err(Rejected::Closed(_)) => {
-                let conn = self.fresh_conn()?;
-                Ok((say(&conn), conn))
+    /// Tells on the connection at hand, or on a new one if that has ended.
+    fn try_tell(&self, header: &Header, body: &Bytes) -> Result<Told, SendError> {
+        let waiting_max = self.waiting_max();
+        if let Some(conn) = &*self.conn.load()
+            && !conn.is_formation_only()
+        {
+            match conn.tell(header, body, waiting_max) {
+                Ok(waiting) => return Ok(Told::Waiting(waiting)),
+                Err(Rejected::Overloaded) => return Ok(Told::NoRoom(conn.clone())),
+                Err(Rejected::Closed(_)) => {}
             }
-            said => Ok((said, conn)),
+        }
+        let conn = self.fresh_conn()?;
+        match conn.tell(header, body, waiting_max) {
+            Ok(waiting) => Ok(Told::Waiting(waiting)),
+            Err(Rejected::Overloaded) => Ok(Told::NoRoom(conn)),
+            Err(why @ Rejected::Closed(_)) => Err(self.rejected(&conn, why)),
         }
     }
 
@@ -156,6 +160,14 @@ impl Link {
     fn rejected(&self, conn: &Conn, why: Rejected) -> SendError {
         rejected(&self.shared, (self.class, self.service), conn, why)
     }
+}
+
+/// What became of a tell that may wait.
+enum Told {
+    /// It was taken in; so many bytes wait now.
+    Waiting(usize),
+    /// It was not: this connection has no room now.
+    NoRoom(Arc<Conn>),
 }
 
 /// The connection had ended before the ask was taken in.
@@ -209,7 +221,7 @@ fn check_size(class: Class, body: &Bytes) -> Result<(), SendError> {
 pub(super) fn header(kind: Kind, service: Service, head: Head) -> Header {
     let Head { version, shard, epoch, lane, schema } = head;
     let service = service as u8;
-    Header { service, lane, schema, version, shard, epoch, ..Header::of(kind, 0) }
+    Header { service, lane, schema, shard, version, epoch, ..Header::of(kind, 0) }
 }
 
 /// What the sender is told, and counted.

@@ -45,8 +45,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: LinksConfig, seams: Seams, addr: SocketAddr) -> Arc<Self> {
-        let LinksConfig { identity, limits, security, timing, .. } = config;
-        let me = Me { identity, cluster: ClusterId::UNFORMED, generation: 0 };
+        let LinksConfig { identity, limits, security, timing, schemas, .. } = config;
+        let me = Me { identity, cluster: ClusterId::UNFORMED, schemas, generation: 0 };
         Arc::new(Self {
             seams,
             addr,
@@ -187,10 +187,11 @@ impl Shared {
             return Ok(conn.clone());
         }
         let addr = self.may_dial(to, lane, way.addr.as_deref())?.to_owned();
-        if !(class == Class::Control && table.kept.contains(to))
-            && table.make_room(self.limits.on_demand_max)?
-        {
-            count(&self.tally.made_room);
+        if class != Class::Control || !table.kept.contains(to) {
+            let room = table.make_room(self.limits.on_demand_max);
+            if room.inspect_err(|_| count(&self.tally.overloaded))? {
+                count(&self.tally.made_room);
+            }
         }
         let conn = self.new_conn(class, Role::Dialled, to.to_string());
         let me = table.me.clone();
@@ -256,12 +257,14 @@ impl Shared {
         if met.resumed {
             count(&self.tally.resumed);
         }
+        let node = met.peer.node.clone();
+        self.table.lock().ways.entry(node).or_default().schemas = met.schemas.clone();
+        self.hooks.met(&met.peer.node, &met.schemas);
         // Set once, here.
         let _ = conn.peer.set(met.peer);
         let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());
         self.spawner(conn.class).spawn(async move {
-            io::serve(shared.clone(), held.clone(), met.stream, met.rest).await;
-            shared.gone(&held);
+            io::serve(shared, held, met.stream, met.rest).await;
             drop(task);
         });
         let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());
@@ -273,7 +276,7 @@ impl Shared {
     }
 
     /// A connection that stood has ended.
-    fn gone(&self, conn: &Arc<Conn>) {
+    pub(super) fn gone(&self, conn: &Arc<Conn>) {
         self.table.lock().loose.remove(&conn.id);
         let (Some(peer), Some(ending)) = (conn.peer.get(), conn.ended()) else { return };
         if ending.broken && conn.role == Role::Dialled {

@@ -227,7 +227,8 @@ impl Output {
         }
         std::mem::swap(&mut self.buf, bytes);
         self.taken += bytes.len() as u64;
-        self.lanes.left();
+        let waits = |large: &&Large| !large.started && large.header.kind == Kind::Tell;
+        self.lanes.left_but(self.large.iter().filter(waits).count() as u64);
         true
     }
 

@@ -8,6 +8,7 @@ use super::api::{Class, SendError};
 use super::conn::Conn;
 use super::handshake::Me;
 use crate::base::{Instant, NodeId};
+use crate::wire::negotiate::Schemas;
 
 /// All connections of a node. Whoever holds its lock neither waits nor calls out.
 pub(super) struct Table {
@@ -24,6 +25,8 @@ pub(super) struct Table {
 #[derive(Default)]
 pub(super) struct Way {
     pub(super) addr: Option<String>,
+    /// The kinds it knew when it was last met.
+    pub(super) schemas: Schemas,
     pub(super) lanes: [Lane; 3],
 }
 
@@ -76,29 +79,23 @@ impl Table {
         let kept = &self.kept;
         let on_demand = self.ways.iter_mut().flat_map(|(node, way)| {
             let is_kept = kept.contains(node);
-            way.lanes.iter_mut().filter(move |lane| {
-                let counts = |conn: &Arc<Conn>| {
-                    !conn.is_over() && !(is_kept && conn.class == Class::Control)
-                };
-                lane.conn.as_ref().is_some_and(counts)
+            way.lanes.iter_mut().filter_map(move |lane| {
+                let conn = lane.conn.as_ref().filter(|conn| !conn.is_over())?.clone();
+                (!is_kept || conn.class != Class::Control).then_some((lane, conn))
             })
         });
-        let mut on_demand: Vec<&mut Lane> = on_demand.collect();
+        let on_demand: Vec<(&mut Lane, Arc<Conn>)> = on_demand.collect();
         if on_demand.len() < on_demand_max {
             return Ok(false);
         }
-        let idle = on_demand
-            .iter_mut()
-            .filter(|lane| lane.conn.as_ref().is_some_and(|conn| conn.is_idle()));
-        let used = |lane: &&mut &mut Lane| {
-            lane.conn.as_ref().map(|conn| (conn.used.load(Ordering::Relaxed), conn.id))
-        };
-        let Some(lane) = idle.min_by_key(used) else {
+        let idle = on_demand.into_iter().filter(|(_, conn)| conn.is_idle());
+        let oldest = idle.min_by_key(|(_, conn)| (conn.used.load(Ordering::Relaxed), conn.id));
+        let Some((lane, conn)) = oldest else {
             let why = format!("anybody new: all {on_demand_max} links to others are in use");
             return Err(SendError::Overloaded(why));
         };
-        let closed = std::mem::take(*lane);
-        closed.conn.inspect(|conn| _ = conn.end("it was idle, and made room for another", false));
+        *lane = Lane::default();
+        conn.end("it was idle, and made room for another", false);
         Ok(true)
     }
 }

@@ -148,7 +148,7 @@ impl TlsConfig {
         let stream =
             self.acceptor.accept(buffered(stream)).await.map_err(|error| explain(&error))?;
         let session = stream.get_ref().1;
-        let (proof, resumed) = self.proof(session, KeyUsage::client_auth())?;
+        let (proof, resumed) = self.proof(session, KeyUsage::client_auth());
         Ok(Secured { stream: Box::new(stream), proof: Some(proof), resumed })
     }
 
@@ -168,20 +168,20 @@ impl TlsConfig {
             .await
             .map_err(|error| explain(&error))?;
         let session = stream.get_ref().1;
-        let (proof, resumed) = self.proof(session, KeyUsage::server_auth())?;
+        let (proof, resumed) = self.proof(session, KeyUsage::server_auth());
         Ok(Secured { stream: Box::new(stream), proof: Some(proof), resumed })
     }
 
     /// What the other side has proved. A session that was resumed shows the certificate of then:
     /// it is judged again, as of now.
-    fn proof(&self, session: &CommonState, usage: KeyUsage) -> Result<(Proof, bool), String> {
+    fn proof(&self, session: &CommonState, usage: KeyUsage) -> (Proof, bool) {
         let chain = session.peer_certificates().unwrap_or_default();
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-        if resumed {
-            self.judge.chain(chain, usage).map_err(|error| explain_certificate(&error))?;
-        }
-        let proof = chain.first().ok_or_else(|| "it showed no certificate".into());
-        Ok((proof.and_then(San::of), resumed))
+        let judged = if resumed { self.judge.chain(chain, usage) } else { Ok(()) };
+        let proof = judged
+            .map_err(|error| explain_certificate(&error))
+            .and_then(|()| San::of(chain.first().ok_or("it showed no certificate")?));
+        (proof, resumed)
     }
 }
 

@@ -27,13 +27,20 @@ pub(super) const ROOM_MAX: usize = 16;
 /// What one decoding has left, and why it was ended; some decoders drop the words of an error.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) left: Cell<usize>,
+    len: usize,
+    /// How many bytes are read; stays 0 where the decoder does not say.
+    pub(super) at: Cell<usize>,
     pub(super) fault: Cell<Option<&'static str>>,
 }
 
 impl State {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        Self { left: Cell::new(bytes.len()), fault: Cell::new(None) }
+        Self { len: bytes.len(), at: Cell::new(0), fault: Cell::new(None) }
+    }
+
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.len.saturating_sub(self.at.get())
     }
 }
 
@@ -85,12 +92,12 @@ pub(super) fn bounded<T>(inner: T, state: &State, described: bool) -> Bounded<'_
 impl<'s, T> Bounded<'s, T> {
     /// The bounds of the entries, and themselves if there are as many as are claimed.
     fn admit<A, E: Error>(&self, access: A, len: Option<usize>) -> Result<Entries<'s, A>, E> {
-        let left = self.bounds.state.left.get();
-        if self.counted && len.is_some_and(|len| len > left) {
+        if self.counted && len.is_some_and(|len| len > self.bounds.state.left()) {
             return Err(self.bounds.refused("a list claims more entries than bytes are left"));
         }
         let bounds = self.bounds.deeper()?;
-        Ok(Entries { inner: access, bounds, must_take: self.counted && !bounds.described, left })
+        let at = bounds.state.at.get();
+        Ok(Entries { inner: access, bounds, must_take: self.counted && !bounds.described, at })
     }
 }
 
@@ -209,14 +216,14 @@ struct Entries<'s, A> {
     bounds: Bounds<'s>,
     /// An entry that took no bytes is refused.
     must_take: bool,
-    /// Bytes left before the entry in hand.
-    left: usize,
+    /// Where the entry in hand begins.
+    at: usize,
 }
 
 impl<A> Entries<'_, A> {
     #[inline]
     fn took<E: Error>(&self) -> Result<(), E> {
-        if self.must_take && self.left == self.bounds.state.left.get() {
+        if self.must_take && self.at == self.bounds.state.at.get() {
             return Err(self.bounds.refused("it is a list of values that take no bytes"));
         }
         Ok(())
@@ -231,7 +238,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Entries<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.left = self.bounds.state.left.get();
+        self.at = self.bounds.state.at.get();
         let found = self.inner.next_element_seed(self.bounds.around(seed))?;
         if found.is_some() {
             self.took()?;
@@ -253,7 +260,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.left = self.bounds.state.left.get();
+        self.at = self.bounds.state.at.get();
         self.inner.next_key_seed(self.bounds.around(seed))
     }
 

@@ -34,24 +34,16 @@ pub fn from_data<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
         Some(why) => WireError::Garbage(why.into()),
         None => garbage(&error),
     })?;
-    match state.left.get() {
+    match state.left() {
         0 => Ok(value),
         left => Err(WireError::Garbage(format!("{left} bytes are left over"))),
     }
 }
 
-/// What is left to decode; also says how much that is.
+/// What is to be decoded; `state` says from where on.
 struct Rest<'de> {
     bytes: &'de [u8],
     state: &'de State,
-}
-
-impl<'de> Rest<'de> {
-    #[inline]
-    fn left(&mut self, bytes: &'de [u8]) {
-        self.bytes = bytes;
-        self.state.left.set(bytes.len());
-    }
 }
 
 impl<'de> Flavor<'de> for Rest<'de> {
@@ -60,10 +52,10 @@ impl<'de> Flavor<'de> for Rest<'de> {
 
     #[inline]
     fn pop(&mut self) -> postcard::Result<u8> {
-        let (&first, rest) =
-            self.bytes.split_first().ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
-        self.left(rest);
-        Ok(first)
+        let at = self.state.at.get();
+        let first = self.bytes.get(at).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.state.at.set(at.wrapping_add(1));
+        Ok(*first)
     }
 
     /// Not said: lists would keep a length to themselves that is more than this.
@@ -73,14 +65,15 @@ impl<'de> Flavor<'de> for Rest<'de> {
 
     #[inline]
     fn try_take_n(&mut self, count: usize) -> postcard::Result<&'de [u8]> {
-        let (taken, rest) =
-            self.bytes.split_at_checked(count).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
-        self.left(rest);
+        let at = self.state.at.get();
+        let end = at.checked_add(count).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        let taken = self.bytes.get(at..end).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.state.at.set(end);
         Ok(taken)
     }
 
     fn finalize(self) -> postcard::Result<&'de [u8]> {
-        Ok(self.bytes)
+        Ok(self.bytes.get(self.state.at.get()..).unwrap_or_default())
     }
 }
 

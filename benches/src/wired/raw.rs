@@ -106,9 +106,9 @@ async fn read(mut half: OwnedReadHalf, take: impl Fn(Frame)) {
 pub async fn receive(listener: TcpListener) {
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
-        let (reading, writing) = halves(stream);
-        let (answers, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(write(writing, waiting));
+        let (input, output) = halves(stream);
+        let (answers, gathered) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(write(output, gathered));
         let (inbox, mut mail) = mpsc::unbounded_channel::<Frame>();
         tokio::spawn(async move {
             let mut told = 0;
@@ -122,7 +122,7 @@ pub async fn receive(listener: TcpListener) {
                 let _ = answers.send(Frame { kind: Kind::Answer, call, body }).await;
             }
         });
-        tokio::spawn(read(reading, move |frame| drop(inbox.send(frame))));
+        tokio::spawn(read(input, move |frame| drop(inbox.send(frame))));
     }
 }
 
@@ -136,7 +136,7 @@ fn halves(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
 pub struct Raw {
     frames: mpsc::Sender<Frame>,
     calls: Arc<AtomicU64>,
-    waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Bytes>>>>,
+    askers: Arc<Mutex<HashMap<u64, oneshot::Sender<Bytes>>>>,
 }
 
 impl Raw {
@@ -146,13 +146,13 @@ impl Raw {
     /// If nobody listens at `addr`.
     pub async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the receiver listens");
-        let (reading, writing) = halves(stream);
+        let (input, output) = halves(stream);
         let (frames, gathered) = mpsc::channel(WAITING_MAX);
-        let way = Self { frames, calls: Arc::default(), waiting: Arc::default() };
-        let waiting = way.waiting.clone();
-        tokio::spawn(write(writing, gathered));
-        tokio::spawn(read(reading, move |frame| {
-            let asker = waiting.lock().remove(&frame.call);
+        let way = Self { frames, calls: Arc::default(), askers: Arc::default() };
+        let askers = way.askers.clone();
+        tokio::spawn(write(output, gathered));
+        tokio::spawn(read(input, move |frame| {
+            let asker = askers.lock().remove(&frame.call);
             // An asker that is gone wants no answer.
             drop(asker.map(|asker| asker.send(frame.body)));
         }));
@@ -161,14 +161,15 @@ impl Raw {
 }
 
 impl Way for Raw {
-    async fn tell(&self, body: Bytes) {
+    async fn tell(&self, body: &Bytes) {
+        let body = body.clone();
         self.frames.send(Frame { kind: Kind::Tell, call: 0, body }).await.expect("it stands");
     }
 
     async fn ask(&self, body: Bytes) -> Bytes {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (asker, answer) = oneshot::channel();
-        self.waiting.lock().insert(call, asker);
+        self.askers.lock().insert(call, asker);
         self.frames.send(Frame { kind: Kind::Ask, call, body }).await.expect("it stands");
         answer.await.expect("an answer")
     }

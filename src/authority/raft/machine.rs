@@ -30,13 +30,13 @@ pub(super) struct StoredSnapshot {
 }
 
 /// An encoded view: schema byte, then the view with the names of its fields.
-fn encode(view: &View) -> io::Result<Bytes> {
+pub(super) fn encode(view: &View) -> io::Result<Bytes> {
     let mut out = vec![VIEW_SCHEMA];
     rmp_serde::encode::write_named(&mut out, view).map_err(io::Error::other)?;
     Ok(out.into())
 }
 
-fn decode(bytes: &[u8]) -> io::Result<View> {
+pub(super) fn decode(bytes: &[u8]) -> io::Result<View> {
     let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     match bytes.split_first() {
         Some((&VIEW_SCHEMA, body)) => {
@@ -45,6 +45,13 @@ fn decode(bytes: &[u8]) -> io::Result<View> {
         Some((schema, _)) => Err(wrong(format!("a view of schema {schema}"))),
         None => Err(wrong("an empty view".into())),
     }
+}
+
+/// For the fuzz target `view`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_view(bytes: &[u8]) -> bool {
+    let to = |view: &View| encode(view).ok().map(Into::into);
+    crate::fuzzing::stable(bytes, |bytes| decode(bytes).ok(), to)
 }
 
 struct State {

@@ -85,3 +85,21 @@ pub(super) fn to_frame(message: &impl Serialize) -> Result<Bytes, String> {
 pub(super) fn from_frame<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     from_control(body).map_err(|error| error.to_string())
 }
+
+/// For the fuzz target `raft`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_raft(bytes: &[u8]) -> bool {
+    fuzz::<RaftRequest>(bytes) | fuzz::<RaftReply>(bytes)
+}
+
+/// For the fuzz target `propose`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_propose(bytes: &[u8]) -> bool {
+    fuzz::<ProposeRequest>(bytes) | fuzz::<ProposeReply>(bytes)
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+fn fuzz<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> bool {
+    let to = |value: &T| to_frame(value).ok().map(Into::into);
+    crate::fuzzing::stable(bytes, |bytes| from_frame(bytes).ok(), to)
+}

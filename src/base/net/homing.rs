@@ -16,24 +16,35 @@ pub(super) struct HomingStream {
     /// Missing only after it could not be moved.
     tcp: Option<TcpStream>,
     home: Id,
+    /// Uses after which it no longer asks where it is.
+    unsettled: u8,
 }
 
 impl HomingStream {
     /// A stream made on the runtime of the caller.
     pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp: Some(tcp), home: Handle::current().id() }
+        Self { tcp: Some(tcp), home: Handle::current().id(), unsettled: u8::MAX }
     }
 
-    /// The stream, watched by the runtime of the caller.
+    /// The stream, watched by the runtime of the caller. A connection moves once, after its
+    /// handshake: to ask for ever would cost every message.
     fn here(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        if self.unsettled > 0 {
+            self.unsettled -= 1;
+            self.come_here()?;
+        }
+        let tcp = self.tcp.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Pin::new(tcp))
+    }
+
+    fn come_here(&mut self) -> io::Result<()> {
         let here = Handle::current().id();
         if here != self.home {
             let moved = self.tcp.take().ok_or(io::ErrorKind::NotConnected)?;
             self.tcp = Some(TcpStream::from_std(moved.into_std()?)?);
             self.home = here;
         }
-        let tcp = self.tcp.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(Pin::new(tcp))
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn pair() -> (Station, Station) {
+pub(super) async fn pair() -> (Station, Station) {
     let shelf = Shelf::default();
     let kind = |kind: Kind<Counter>| kind.durable(Durable::Snapshots);
     let n1 = Station::start("n1", &shelf, kind).await;

@@ -39,8 +39,6 @@ pub(super) struct LossyStream<S> {
     losses: Retransmissions,
     waiting: VecDeque<(Instant, Arrived)>,
     waiting_bytes: usize,
-    /// When the last that waits is due.
-    last_due: Instant,
     /// Whether there is nothing more to come.
     is_over: bool,
     is_given_up: bool,
@@ -63,7 +61,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LossyStream<S> {
             losses,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            last_due: now,
             is_over: false,
             is_given_up: false,
             timer: Box::pin(tokio::time::sleep_until(now)),
@@ -104,13 +101,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LossyStream<S> {
             }
             Arrived::End | Arrived::Broken(_) => self.is_over = true,
         }
-        self.last_due = self.last_due.max(Instant::now() + delay(lost));
-        self.waiting.push_back((self.last_due, arrived));
+        // That what is before it may be due later does not matter: it leaves first.
+        self.waiting.push_back((Instant::now() + delay(lost), arrived));
     }
 
     /// Whether the connection broke because a segment never came.
     fn is_broken(&self) -> bool {
-        self.is_given_up && self.waiting.len() == 1 && self.last_due <= Instant::now()
+        let is_next = self.waiting.len() == 1;
+        let due = self.waiting.front().map(|(due, _)| *due);
+        self.is_given_up && is_next && due.is_some_and(|due| due <= Instant::now())
     }
 }
 

@@ -107,7 +107,12 @@ async fn whoever_reads_no_answers_is_not_read_from() {
     b.serve(Service::Entity, Arc::new(Counting(heard.clone())));
     // A dialler by hand, which writes asks for ever and reads nothing after the handshake.
     let stream = net.connect(b.local_addr()).await.expect("it listens");
-    let me = handshake::Me { identity: insecure("a").identity, cluster: CLUSTER, generation: 0 };
+    let me = handshake::Me {
+        identity: insecure("a").identity,
+        cluster: CLUSTER,
+        schemas: Schemas::default(),
+        generation: 0,
+    };
     let to = (None, Class::Message);
     let mut met = handshake::dial(&me, &Security::Insecure, stream, to, 1).await.expect("let in");
     let mut asks = bytes::BytesMut::new();

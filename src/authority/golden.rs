@@ -1,0 +1,99 @@
+//! Kept bytes of formation and of the lease office.
+
+use std::time::Duration;
+
+use super::formation::{Candidate, List, State};
+use super::office::{Answer, Ask, ClaimError, Letter, decode, encode};
+use super::{Grant, Renew, RenewError};
+use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, Version, VoterId};
+use crate::placement::{Claim, DiskMark};
+use crate::wire::golden::Golden;
+
+pub(super) fn node(name: &str) -> NodeId {
+    name.parse().expect("a name")
+}
+
+pub(super) fn claim(name: &str, number: u64) -> Claim {
+    let host_boot = "7b0f7a31-8e5c-4f6e-9b38-0a3c50c9b7a5".into();
+    Claim {
+        node: node(name),
+        boot: Boot(number + 4),
+        token: 0x1234_5678_9abc_def0,
+        earlier_boots: vec![(Boot(1), Boot(2)), (Boot(4), Boot(4))],
+        store: StoreId(0x00ff << 64 | u128::from(number)),
+        voter: Some(VoterId(number)),
+        addr: format!("{name}.example:7946"),
+        zone: "z1".into(),
+        weight: 2,
+        disk: DiskMark { filesystem: 77, device: 66_305, lock_inode: 12, host_boot },
+    }
+}
+
+#[test]
+fn golden_bytes_of_formation() {
+    let candidate =
+        |name, number| Candidate { claim: claim(name, number), nonce: u64::MAX - number };
+    let list = List(vec![candidate("n1", 1), candidate("n2", 2)]);
+    let me = candidate("n1", 1);
+    let known = vec!["n2.example:7946".to_owned()];
+    let mut golden = Golden::new("authority/golden/formation.txt");
+    let empty = State { me: me.clone(), list: None, formed: None, known: vec![] };
+    let holding = State { list: Some(list.clone()), known, ..empty.clone() };
+    let formed = State { formed: Some(ClusterId([0xc1; 32])), ..empty.clone() };
+    for (name, state) in [("empty", empty), ("holding", holding), ("formed", formed)] {
+        golden.add(("formation", name), &state, &encode(&state), decode::<State>);
+    }
+    golden.add(("formation", "list on disk"), &list, &encode(&list), decode::<List>);
+    golden.compare();
+}
+
+#[test]
+fn golden_bytes_of_the_lease_office() {
+    let renew = Renew {
+        nonce: 0xfeed_beef,
+        node: node("n1"),
+        boot: Boot(5),
+        last_grant: Some(7),
+        load: 70_000,
+        unreachable: vec![node("n3")],
+        released: vec![(ShardId(4_095), Epoch::new(1, 99))],
+        leaving: false,
+    };
+    let quiet = Renew {
+        last_grant: None,
+        unreachable: vec![],
+        released: vec![],
+        leaving: true,
+        ..renew.clone()
+    };
+    let mut golden = Golden::new("authority/golden/lease.txt");
+    let letters = [
+        ("renew", Letter { relayed: false, ask: Ask::Renew(renew) }),
+        ("renew relayed", Letter { relayed: true, ask: Ask::Renew(quiet) }),
+        ("claim", Letter { relayed: false, ask: Ask::Claim(claim("n2", 2)) }),
+    ];
+    for (name, letter) in letters {
+        golden.add(("lease", name), &letter, &encode(&letter), decode::<Letter>);
+    }
+    let leader = Some(node("n2"));
+    let grant = Grant { nonce: 7, lease: Duration::from_millis(1_000), version: Version(41) };
+    let denied = |why| Answer::Renew(Err(why));
+    let turned_away = |why| Answer::Claim(Err(why));
+    let answers = [
+        ("grant", Answer::Renew(Ok(grant))),
+        ("not leader", denied(RenewError::NotLeader { leader: leader.clone() })),
+        ("not member", denied(RenewError::NotMember(node("n1"), Boot(5)))),
+        ("evicting", denied(RenewError::Evicting(node("n1"), Boot(5)))),
+        ("no answer", denied(RenewError::NoAnswer("busy".into()))),
+        ("admitted", Answer::Claim(Ok(()))),
+        ("claim not leader", turned_away(ClaimError::NotLeader { leader: None })),
+        ("claim wait", turned_away(ClaimError::Wait)),
+        ("claim no answer", turned_away(ClaimError::NoAnswer("busy".into()))),
+        ("claim over", turned_away(ClaimError::Over)),
+        ("claim refused", turned_away(ClaimError::Refused("n1 is taken".into()))),
+    ];
+    for (name, answer) in answers {
+        golden.add(("lease", name), &answer, &encode(&answer), decode::<Answer>);
+    }
+    golden.compare();
+}

@@ -1,0 +1,184 @@
+//! Every decoder of bytes from outside, by name: what the fuzz targets and the test of their stored
+//! corpus call. Not part of the interface.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::wire::hello::Greeting;
+use crate::wire::{Assembler, Splitter, from_data, from_named, to_data, to_named};
+
+/// Bodies of frames that the splitter lets through here, in bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// A decoder, or those of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// The handshake.
+    Greeting,
+    /// Frames and the messages whose parts they are.
+    Frames,
+    /// What nodes say before there is a cluster.
+    Formation,
+    /// What voters say to each other.
+    Raft,
+    /// Renewals, claims and their answers.
+    Lease,
+    /// Proposals and their outcomes.
+    Propose,
+    /// A view in a snapshot.
+    View,
+    /// Gossip packets.
+    Gossip,
+    /// What stores say to each other.
+    Replica,
+    /// Addresses, refusals and answers.
+    Entity,
+    /// A user's type in postcard.
+    Data,
+    /// The same in named-field `MessagePack`.
+    Named,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Greeting,
+        Self::Frames,
+        Self::Formation,
+        Self::Raft,
+        Self::Lease,
+        Self::Propose,
+        Self::View,
+        Self::Gossip,
+        Self::Replica,
+        Self::Entity,
+        Self::Data,
+        Self::Named,
+    ];
+
+    /// The fuzz target's name, and the folder of its corpus.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Greeting => "greeting",
+            Self::Frames => "frames",
+            Self::Formation => "formation",
+            Self::Raft => "raft",
+            Self::Lease => "lease",
+            Self::Propose => "propose",
+            Self::View => "view",
+            Self::Gossip => "gossip",
+            Self::Replica => "replica",
+            Self::Entity => "entity",
+            Self::Data => "data",
+            Self::Named => "named",
+        }
+    }
+}
+
+/// Hands `bytes` to the decoders of `target`; whether one of them took all of it.
+///
+/// # Panics
+/// If a decoder is at fault: it panics itself, or reads what it read otherwise once that is written
+/// and read again.
+#[must_use]
+pub fn decode(target: Target, bytes: &[u8]) -> bool {
+    match target {
+        Target::Greeting => greetings(bytes),
+        Target::Frames => frames(bytes),
+        Target::Formation => crate::authority::fuzz_formation(bytes),
+        Target::Raft => crate::authority::fuzz_raft(bytes),
+        Target::Lease => crate::authority::fuzz_lease(bytes),
+        Target::Propose => crate::authority::fuzz_propose(bytes),
+        Target::View => crate::authority::fuzz_view(bytes),
+        Target::Gossip => crate::membership::fuzz_gossip(bytes),
+        Target::Replica => crate::replica::fuzz_replica(bytes),
+        Target::Entity => crate::entity::fuzz_entity(bytes),
+        Target::Data => stable::<Tree>(
+            bytes,
+            |bytes| from_data(bytes).ok(),
+            |value| to_data(value).ok().map(Into::into),
+        ),
+        Target::Named => stable::<Tree>(
+            bytes,
+            |bytes| from_named(bytes).ok(),
+            |value| to_named(value).ok().map(Into::into),
+        ),
+    }
+}
+
+/// Decodes, and if that goes well encodes, decodes and encodes again, which must give the same.
+pub(crate) fn stable<T: DeserializeOwned>(
+    bytes: &[u8],
+    from: impl Fn(&[u8]) -> Option<T>,
+    to: impl Fn(&T) -> Option<Vec<u8>>,
+) -> bool {
+    let Some(value) = from(bytes) else { return false };
+    let written = to(&value).expect("what was read can be written");
+    let again = from(&written).expect("what was written can be read");
+    assert!(to(&again).as_ref() == Some(&written), "{written:?} is read otherwise");
+    true
+}
+
+fn greetings(bytes: &[u8]) -> bool {
+    let mut input = BytesMut::from(bytes);
+    let Ok(Some(greeting)) = Greeting::decode(&mut input) else { return false };
+    let mut written = greeting.encode();
+    assert_eq!(Greeting::decode(&mut written), Ok(Some(greeting)));
+    input.is_empty()
+}
+
+fn frames(bytes: &[u8]) -> bool {
+    let mut input = BytesMut::from(bytes);
+    let (splitter, mut assembler) = (Splitter::new(BODY_BYTES_MAX), Assembler::default());
+    let mut taken = 0_usize;
+    while let Ok(Some(frame)) = splitter.next(&mut input) {
+        let mut written = BytesMut::new();
+        crate::wire::encode(&frame.header, &frame.body, &mut written);
+        assert_eq!(splitter.next(&mut written).as_ref(), Ok(&Some(frame.clone())));
+        if assembler.take(frame).is_err() {
+            return false;
+        }
+        taken += 1;
+    }
+    taken > 0 && input.is_empty()
+}
+
+/// What a user's message may look like at its worst: a tree of everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Tree {
+    /// A number.
+    Leaf(i64),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Tree>),
+    /// A map.
+    Map(BTreeMap<String, Tree>),
+    /// Boxes.
+    Boxed(Option<Box<Tree>>),
+    /// A struct.
+    Fields {
+        /// Always there.
+        left: Box<Tree>,
+        /// Added later.
+        #[serde(default)]
+        right: Option<Box<Tree>>,
+    },
+    /// Values without bytes.
+    Units(Vec<()>),
+    /// A newtype without end.
+    Endless(Endless),
+    /// Numbers of all sizes.
+    Numbers(Option<(u8, i16, u32, i64, u128, char, bool)>),
+}
+
+/// A newtype and an option, in each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Endless(Option<Box<Endless>>);
+
+#[cfg(test)]
+mod tests;
