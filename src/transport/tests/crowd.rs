@@ -1,7 +1,6 @@
 //! A crowd that says nothing keeps nobody out, and fills no log.
 
 use std::io::{self, Write};
-use std::time;
 
 use tokio::net::TcpStream;
 
@@ -30,7 +29,7 @@ async fn a_node_gets_in_through_a_silent_crowd_and_refusals_are_said_at_a_bounde
     let (into, ansi) = (log.clone(), false);
     let subscriber = tracing_subscriber::fmt().with_ansi(ansi).with_writer(move || into.clone());
     let _logging = tracing::subscriber::set_default(subscriber.finish());
-    let begun = time::Instant::now();
+    let begun = BootClock.now();
     let authority = Authority::new("test").expect("a good name");
     let config = LinksConfig {
         limits: Limits { handshakes_max: ROOM, ..Limits::default() },
@@ -58,7 +57,8 @@ async fn a_node_gets_in_through_a_silent_crowd_and_refusals_are_said_at_a_bounde
 
     let log = String::from_utf8(log.0.lock().clone()).expect("text");
     let lines = log.lines().filter(|line| line.contains("refused a connection")).count();
-    let seconds = usize::try_from(begun.elapsed().as_secs()).expect("not for ever") + 1;
+    let seconds =
+        usize::try_from(BootClock.now().since(begun).as_secs()).expect("not for ever") + 1;
     assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s:\n{log}");
     assert!(log.contains(made_way) && log.contains("unsaid=0"), "{log}");
 }

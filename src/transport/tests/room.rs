@@ -83,6 +83,7 @@ async fn busy_links_make_room_for_nobody() {
     assert_eq!(overloaded, Err(SendError::Overloaded(why.clone())));
     let asked = ask_in(&a, "p3", Class::Message).await;
     assert_eq!(asked, Err(SendError::Overloaded(why).into()));
+    assert_eq!(a.counts().overloaded, 2);
     // Whatever has a link already goes on.
     use_link(&a, "p0").await;
 

@@ -1,6 +1,6 @@
 //! The table: what bad peers do, and what is said of it.
 
-use super::{Attack, Case};
+use super::{Answer, Attack, Case};
 use crate::base::{Boot, ClusterId, NodeId, ShardId};
 use crate::transport::certs::Authority;
 use crate::transport::tests::{CLUSTER, node, unchecked};
@@ -18,6 +18,7 @@ pub(super) fn all(good: &Authority) -> Vec<Case> {
     all.extend(greetings());
     all.extend(frames());
     all.extend(answers());
+    all.extend(answers_behind_a_welcome());
     all.push(Case {
         what: "a record of TLS that is repeated",
         attack: Attack::Repeat,
@@ -98,7 +99,7 @@ fn row(what: &'static str, security: Security, says: [&'static str; 3]) -> Case 
 fn strangers() -> Vec<Case> {
     let no_tls = "does not speak TLS";
     let closed = "the other side closed the connection";
-    let [hello, old_hello] = [client_hello(&[0x13, 0x01]), client_hello(&[0xc0, 0x2b])];
+    let [hello, old_hello] = [client_hello([0x13, 0x01]), client_hello([0xc0, 0x2b])];
     let half = hello[..hello.len() / 2].to_vec();
     [
         ("garbage", vec![0x5a; 4096], no_tls),
@@ -113,7 +114,7 @@ fn strangers() -> Vec<Case> {
 }
 
 /// What a client of TLS 1.2 says first: no extension tells of a newer version.
-fn client_hello(cipher_suite: &[u8; 2]) -> Vec<u8> {
+fn client_hello(cipher_suite: [u8; 2]) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
     body.extend([0, 0, 2]);
@@ -186,7 +187,7 @@ fn greetings() -> Vec<Case> {
         told(
             "a protocol to come",
             hello_bytes(|hello| (hello.protocol_min, hello.protocol_max) = (2, 3)),
-            "it speaks protocols 2 to 3, and a speaks 1: update the older one",
+            "it speaks protocols 2 to 3, and a speaks 1 to 1: update the older one",
         ),
         told("an unknown class", hello_bytes(|hello| hello.class = 9), "9 is no class"),
         told(
@@ -281,7 +282,7 @@ fn welcome_bytes(hello: &Hello, change: impl FnOnce(&mut Welcome)) -> Vec<u8> {
 /// Those who are dialled, and answer badly.
 fn answers() -> Vec<Case> {
     let another = "the other side answered another handshake than this one";
-    let table: [(&'static str, fn(Hello) -> Vec<u8>, &'static str); 9] = [
+    let table: [(&'static str, Answer, &'static str); 9] = [
         ("a welcome, replayed", |it| welcome_bytes(&it, |it| it.nonce ^= 1), another),
         ("a protocol not offered", |it| welcome_bytes(&it, |it| it.protocol = 2), another),
         (
@@ -304,13 +305,36 @@ fn answers() -> Vec<Case> {
             "refused: no\u{fffd}\u{fffd}\u{fffd}[31mred",
         ),
     ];
-    table
-        .map(|(what, answer, dials)| Case {
-            what,
-            attack: Attack::Answer(answer),
-            says: "",
-            hears: "",
-            dials,
-        })
-        .into()
+    let refused = table.map(|(what, answer, dials)| {
+        let attack = Attack::Answer(answer);
+        Case { what, attack, says: "", hears: "", dials }
+    });
+    refused.into()
+}
+
+/// Those who are dialled, welcome the dialler, and then say what only it may say, or nobody.
+fn answers_behind_a_welcome() -> Vec<Case> {
+    let table: [(&'static str, Answer, &'static str); 2] = [
+        (
+            "a tell from whom was dialled",
+            |it| {
+                let tell = Header { service: 7, ..Header::of(Kind::Tell, 0) };
+                [welcome_bytes(&it, |_| {}), frame(&tell, b"x")].concat()
+            },
+            "Tell on a Dialled connection",
+        ),
+        (
+            "a credit for more than was sent",
+            |it| {
+                let credit = Header::of(Kind::Credit, 1 << 40);
+                [welcome_bytes(&it, |_| {}), frame(&credit, b"")].concat()
+            },
+            "which cannot be",
+        ),
+    ];
+    let broke = table.map(|(what, answer, says)| {
+        let attack = Attack::Answer(answer);
+        Case { what, attack, says, hears: "", dials: says }
+    });
+    broke.into()
 }
