@@ -161,11 +161,11 @@ impl Good {
         introduce(&self.links, claims, &bad);
         for class in Class::ALL {
             let asked = ask_in(&bad, "a", class).await;
-            let Err(AskError::NotExecuted(heard)) = asked else { panic!("{what}: {asked:?}") };
-            assert!(heard.contains(hears), "{what}, heard: {heard}");
+            let Err(AskError::NotExecuted(told)) = asked else { panic!("{what}: {asked:?}") };
+            assert!(told.contains(hears), "{what}, told: {told}");
             let said = self.says(what).await;
             assert!(said.contains(says), "{what}, said: {said}");
-            assert_no_controls(&[said, heard]);
+            assert_no_controls(&[said, told]);
         }
         let asked = ask_in(&self.links, claims, Class::Message).await;
         let Err(AskError::NotExecuted(why)) = asked else { panic!("{what}: {asked:?}") };

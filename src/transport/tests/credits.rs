@@ -63,11 +63,12 @@ async fn a_full_lane_is_overloaded_and_the_others_take_until_the_output_is_full(
     assert_eq!(asking.as_mut().await, Ok("behind".into()));
     let mut next = [0; LANES as usize];
     for _ in 0..taken.iter().sum() {
-        let Some(Heard::Tell(_, head, body)) = in_time("a tell", heard.recv()).await else {
+        let Some(Heard::Tell(_, Head { lane, .. }, body)) = in_time("a tell", heard.recv()).await
+        else {
             panic!("only tells are heard");
         };
-        let next = &mut next[usize::from(head.lane)];
-        assert_eq!(number_of(&body), *next, "in the order of lane {}", head.lane);
+        let next = &mut next[usize::from(lane)];
+        assert_eq!(number_of(&body), *next, "in the order of lane {lane}");
         *next += 1;
     }
     assert_eq!((next, heard.try_recv().is_err()), (taken, true), "what was taken, and no more");

@@ -31,8 +31,8 @@ fn broken_bell(links: &Links) -> mpsc::UnboundedReceiver<()> {
 fn drain(heard: &mut mpsc::UnboundedReceiver<Heard>) -> [Vec<u32>; LANES_USED] {
     let mut by_lane = [const { Vec::new() }; LANES_USED];
     while let Ok(heard) = heard.try_recv() {
-        let Heard::Tell(_, head, body) = heard else { panic!("only tells are heard") };
-        by_lane[usize::from(head.lane)].push(number_of(&body));
+        let Heard::Tell(_, Head { lane, .. }, body) = heard else { panic!("only tells are heard") };
+        by_lane[usize::from(lane)].push(number_of(&body));
     }
     by_lane
 }
