@@ -40,7 +40,7 @@ impl Shared {
                 };
                 if stands {
                     count(&self.tally.dialled);
-                    self.run(conn, met);
+                    self.run(conn, met, Vec::new());
                     return;
                 }
                 conn.end("this node closed it while it was dialled", false);

@@ -30,6 +30,8 @@ pub(super) struct Met {
     /// The kinds the other side knows.
     pub(super) schemas: Schemas,
     pub(super) formation_only: bool,
+    /// The dialler knew whom it would reach: this is its one link of the class.
+    pub(super) is_lane: bool,
     pub(super) stream: Stream,
     /// Already received behind the handshake.
     pub(super) rest: BytesMut,
@@ -90,8 +92,8 @@ pub(super) async fn dial(
     }
     let formation_only = judge_cluster(me, welcome.cluster)?;
     let peer = Peer { node: welcome.node, boot: welcome.boot };
-    let (cluster, schemas) = (welcome.cluster, welcome.schemas);
-    Ok(Met { peer, class, cluster, schemas, formation_only, stream, rest, resumed })
+    let (cluster, schemas, is_lane) = (welcome.cluster, welcome.schemas, to.is_some());
+    Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }
 
 /// The accepting side.
@@ -124,8 +126,8 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
     };
     send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
     let peer = Peer { node: hello.node, boot: hello.boot };
-    let (cluster, schemas) = (hello.cluster, hello.schemas);
-    Ok(Met { peer, class, cluster, schemas, formation_only, stream, rest, resumed })
+    let (cluster, schemas, is_lane) = (hello.cluster, hello.schemas, hello.to.is_some());
+    Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }
 
 fn judge_hello(

@@ -34,25 +34,42 @@ const TURNS_MAX: u32 = 256;
 /// Asks and answers in one read after which those they are for come first.
 const EXCHANGED_MANY: u32 = 4;
 
-/// Ends the connection when its task ends, however it ends.
-struct Closer(Arc<Conn>);
+/// Ends the connection when its task does, however that ends.
+struct Closer {
+    shared: Arc<Shared>,
+    conn: Arc<Conn>,
+}
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        self.0.end("the task that served it ended", true);
+        self.conn.end("the task that served it ended", true);
+        self.conn.stopped.cancel();
+        self.shared.gone(&self.conn);
     }
 }
 
 /// Serves a connection that stands, until it ends. `input` came behind the handshake.
+///
+/// Nothing is read before the connections that it takes the place of, `before`, have handed on
+/// their last: order holds over them.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     conn: Arc<Conn>,
-    stream: Stream,
-    mut input: BytesMut,
+    before: Vec<Arc<Conn>>,
+    (stream, mut input): (Stream, BytesMut),
 ) {
-    let _closer = Closer(conn.clone());
+    let closer = Closer { shared: shared.clone(), conn: conn.clone() };
     let Some(peer) = conn.peer.get().cloned() else { return };
     let clock = &*shared.seams.clock;
+    for older in before {
+        let deadline = clock.now() + shared.timing.dead_after;
+        if within(clock, deadline, older.stopped.cancelled()).await.is_err() {
+            conn.end("the connection that it takes the place of does not end", true);
+        }
+    }
+    if conn.is_over() {
+        return;
+    }
     let mut reader = Reader::new(&shared, &conn, peer);
     reader.arrived(clock);
     if let Err(why) = reader.take_frames(&mut input) {
@@ -79,7 +96,7 @@ pub(super) async fn serve(
     };
     poll_fn(|cx| line.poll(cx)).await;
     // Before the farewell, which may take a second: nobody is to dial again without a back-off.
-    shared.gone(&conn);
+    drop(closer);
     line.leave().await;
 }
 
@@ -163,8 +180,11 @@ impl Line<'_> {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
         } else if self.stalled.is_some_and(|since| now.since(since) >= dead_after) {
             self.conn.end("the other side takes no bytes", true);
-        } else if self.conn.role == Role::Dialled {
-            self.conn.ping();
+        }
+        match self.conn.role {
+            Role::Dialled => self.conn.ping(),
+            // It may have much to say and no room for a ping: this shows that it is heard.
+            Role::Accepted => self.reader.say_unsaid(),
         }
         if self.conn.was_used() {
             self.conn.used.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);

@@ -47,7 +47,7 @@ impl Table {
         Self { me, stopped: false, ways, loose, kept: BTreeSet::new() }
     }
 
-    fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
+    pub(super) fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
         let dialled = self.ways.values().flat_map(|way| &way.lanes);
         dialled.filter_map(|lane| lane.conn.as_ref()).chain(self.loose.values())
     }
