@@ -96,8 +96,13 @@ pub(super) async fn dial(
     Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }
 
-/// The accepting side.
-pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Result<Met, String> {
+/// The accepting side. `admit` says whether there is a place for whoever has proved its name.
+pub(super) async fn accept(
+    me: &Me,
+    security: &Security,
+    stream: Stream,
+    admit: impl FnOnce(&Peer) -> Result<(), &'static str>,
+) -> Result<Met, String> {
     let Secured { mut stream, proof, resumed } = match security {
         Security::Tls(tls) => tls.accept(stream).await?,
         Security::Insecure => Secured { stream, proof: None, resumed: false },
@@ -108,7 +113,10 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
         Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
         Greeting::Welcome(_) => return Err("the other side began with a welcome".into()),
     };
-    let (class, protocol, formation_only) = match judge_hello(me, &hello, proof.as_ref()) {
+    let peer = Peer { node: hello.node.clone(), boot: hello.boot };
+    let judged = judge_hello(me, &hello, proof.as_ref());
+    let judged = judged.and_then(|judged| admit(&peer).map(|()| judged).map_err(Into::into));
+    let (class, protocol, formation_only) = match judged {
         Ok(judged) => judged,
         Err(reason) => {
             let why = format!("{} was refused: {reason}", hello.node);
@@ -125,7 +133,6 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
         schemas: me.schemas.clone(),
     };
     send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
-    let peer = Peer { node: hello.node, boot: hello.boot };
     let (cluster, schemas, is_lane) = (hello.cluster, hello.schemas, hello.to.is_some());
     Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }

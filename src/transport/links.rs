@@ -238,28 +238,19 @@ impl Shared {
         met: Met,
     ) -> Result<(), &'static str> {
         let mut table = self.table.lock();
-        if table.stopped || table.me.generation != me.generation {
-            return Err("this node stopped, or changed its cluster or boot");
-        }
-        if conn.role == Role::Accepted && table.loose.len() >= self.limits.accepted_max {
-            return Err("too many connections are open to this node");
-        }
-        let theirs = |other: &Conn| {
-            let peer = other.peer.get().filter(|peer| peer.node == met.peer.node)?;
-            Some((peer.boot, other.is_lane.load(Ordering::Acquire)))
-        };
-        let is_later = |(boot, _): (Boot, bool)| boot > met.peer.boot;
-        if table.conns().any(|other| theirs(other).is_some_and(is_later)) {
-            return Err("a later life of the same node is connected already");
-        }
+        // A connection of this node's own takes no place of others.
+        let accepted = conn.role == Role::Accepted;
+        let places = if accepted { self.limits.accepted_max } else { usize::MAX };
+        table.admits(me, &met.peer, places)?;
         // A later life of the same node: what the earlier one left behind is dead. A link of the
         // same life and class: the dialler has given the one before up, and what is still on its
         // way must not come after what the new one brings.
-        let (class, role, is_lane) = (conn.class, conn.role, met.is_lane);
+        let (class, is_lane) = (conn.class, met.is_lane);
         let replaced = |other: &Conn| {
-            theirs(other).is_some_and(|(boot, other_is_lane)| {
-                let same = (other.class, other.role) == (class, role);
-                boot < met.peer.boot || role == Role::Accepted && same && is_lane && other_is_lane
+            other.peer.get().filter(|peer| peer.node == met.peer.node).is_some_and(|peer| {
+                let same = (other.class, other.role) == (class, Role::Accepted);
+                let one_lane = is_lane && other.is_lane.load(Ordering::Acquire);
+                peer.boot < met.peer.boot || accepted && same && one_lane
             })
         };
         let before = table.conns().filter(|other| replaced(other) && other.class == class);

@@ -2,6 +2,7 @@
 
 mod bad_certs;
 mod breaking;
+mod lives;
 mod pipes;
 mod talking;
 
