@@ -74,6 +74,20 @@ impl Authority {
             let uri = (*uri).try_into().map_err(|_| CertsError(format!("{uri:?} is no URI")))?;
             params.subject_alt_names.push(SanType::URI(uri));
         }
+        self.sign(&params)
+    }
+
+    /// A certificate with this name that is itself one of an authority.
+    #[cfg(test)]
+    pub(super) fn issue_authority(&self, uri: &str) -> Result<(String, String), CertsError> {
+        let mut params = params(self.issued.fetch_add(1, Ordering::Relaxed) + 1, "evertree node");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let uri = uri.try_into().map_err(|_| CertsError(format!("{uri:?} is no URI")))?;
+        params.subject_alt_names.push(SanType::URI(uri));
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<(String, String), CertsError> {
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let cert = params.signed_by(&key, &self.issuer)?;
         Ok((cert.pem(), key.serialize_pem()))

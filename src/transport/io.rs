@@ -205,7 +205,8 @@ impl Line<'_> {
         self.blocks.make_room(&mut self.input);
         let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx));
         if read.map_err(|error| explain(&error))? == 0 {
-            return Poll::Ready(Err("the other side closed it".into()));
+            let whole = if self.input.is_empty() { "" } else { " in the middle of a frame" };
+            return Poll::Ready(Err(format!("the other side closed it{whole}")));
         }
         self.has_heard = true;
         self.reader.arrived(self.clock);

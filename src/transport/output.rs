@@ -103,7 +103,7 @@ impl Output {
         self.buf.len() + self.large_bytes
     }
 
-    /// Takes a message of this side in. `waiting_max` bytes may wait with it.
+    /// Takes a message of this side in, unless it is to wait behind more than `waiting_max` bytes.
     pub(super) fn say(
         &mut self,
         header: &Header,
@@ -115,9 +115,11 @@ impl Output {
         }
         let lane = self.lanes.lane(header.lane);
         let bytes = message_bytes(header, body.len(), self.bounds.frame_body_bytes_max);
-        let waiting_max = waiting_max.min(self.bounds.output_bytes_max);
-        // What waits alone passes whatever its length: its class bounds that.
-        let fits = self.waiting() == 0 || self.waiting() + body.len() <= waiting_max;
+        // What waits alone passes whatever its length: its class bounds that. Large messages leave
+        // part by part behind what has gathered, so that they hold nothing up.
+        let fits = self.waiting() == 0
+            || (self.waiting() + body.len() <= self.bounds.output_bytes_max
+                && self.buf.len().saturating_add(body.len()) <= waiting_max);
         if !fits || !self.lanes.admits(lane, bytes) {
             return Err(Rejected::Overloaded);
         }

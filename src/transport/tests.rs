@@ -1,9 +1,20 @@
 //! Links on loopback. All waits are for events, with a generous deadline.
 
-mod bad_certs;
+mod bad_input;
 mod breaking;
 mod lives;
+mod credits;
+mod crowd;
+mod deadlines;
+mod losses;
+mod own_certs;
+mod parts;
 mod pipes;
+mod proxy;
+mod reloading;
+mod resuming;
+mod room;
+mod runtimes;
 mod talking;
 
 use std::future::Future;
@@ -15,8 +26,10 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::certs::Authority;
+use super::pipe_net::PipeNet;
+use super::tls::San;
 use super::*;
-use crate::base::{BootClock, Clock as _, SeededRng, Spawner, TokioNet};
+use crate::base::{BootClock, Clock, SeededRng, Spawner, TokioClock, TokioNet};
 
 /// More than any test needs on a busy machine.
 const GENEROUS: Duration = Duration::from_secs(30);
@@ -60,10 +73,64 @@ fn secure(name: &str, authority: &Authority) -> LinksConfig {
     LinksConfig { security: tls(authority, &pem), ..insecure(name) }
 }
 
+/// TLS as by somebody who does not check its own certificate.
+fn unchecked(trusts: &Authority, (cert, key): &(String, String)) -> Security {
+    let name = San::node("test", &node("bad"));
+    let ca = trusts.ca_pem();
+    let tls = TlsConfig::assemble([&ca, cert, key], Arc::new(BootClock), |_| Ok(name.clone()));
+    Security::Tls(Arc::new(tls.expect("good PEM")))
+}
+
+/// Starts a node that claims to be `name` with whatever certificate it has: its own check of it is
+/// passed over, as an attacker would.
+async fn forged(name: &str, security: Security) -> Links {
+    let seams = seams();
+    let config = LinksConfig { security, ..insecure(name) };
+    let listener = seams.net.listen(config.listen).await.expect("a free port");
+    let addr = listener.local_addr().expect("it listens");
+    let shared = Shared::new(config, seams, addr);
+    tokio::spawn(shared.clone().accept_all(listener));
+    let links = Links(shared);
+    links.set_cluster(CLUSTER);
+    links
+}
+
 async fn start(config: LinksConfig) -> Links {
     let links = Links::start(config, seams()).await.expect("loopback and a free port");
     links.set_cluster(CLUSTER);
     links
+}
+
+fn virtual_seams(net: &PipeNet) -> Seams {
+    Seams { clock: Arc::new(TokioClock::new()), net: Arc::new(net.clone()), ..seams() }
+}
+
+/// A node on a network in memory, under virtual time.
+async fn virtual_node(net: &PipeNet, config: LinksConfig) -> Links {
+    let links = Links::start(config, virtual_seams(net)).await.expect("a port is free");
+    links.set_cluster(CLUSTER);
+    links
+}
+
+/// A node that takes nobody for dead while a test holds a link up.
+fn patient(name: &str) -> LinksConfig {
+    let dead_after = Duration::from_mins(10);
+    LinksConfig { timing: Timing { dead_after, ..Timing::default() }, ..insecure(name) }
+}
+
+fn on(lane: u8) -> Head {
+    Head { lane, ..Head::default() }
+}
+
+/// A body of so many bytes that begins with its number.
+fn numbered(number: u32, bytes: usize) -> Bytes {
+    let mut body = vec![0; bytes];
+    body[..4].copy_from_slice(&number.to_be_bytes());
+    body.into()
+}
+
+fn number_of(body: &Bytes) -> u32 {
+    u32::from_be_bytes(*body.first_chunk().expect("a numbered body"))
 }
 
 fn introduce(a: &Links, b_name: &str, b: &Links) {
@@ -101,6 +168,13 @@ fn obey(links: &Links, service: Service) -> mpsc::UnboundedReceiver<Heard> {
     let (sender, heard) = mpsc::unbounded_channel();
     links.serve(service, Arc::new(Obedient(sender)));
     heard
+}
+
+/// Asks the service of entities over a link of `class`.
+async fn ask_in(from: &Links, to: &str, class: Class) -> Result<Bytes, AskError> {
+    let (to, body) = (node(to), Bytes::from_static(b"x"));
+    let deadline = from.0.seams.clock.now() + GENEROUS;
+    from.ask(&to, class, Service::Entity, Head::default(), body, deadline).await
 }
 
 async fn ask(from: &Links, to: &str, body: &'static str) -> Result<Bytes, AskError> {

@@ -427,6 +427,9 @@ pub(super) fn explain(error: &io::Error) -> String {
         Some(Error::InvalidMessage(_)) => {
             "the other side does not speak TLS: is it in insecure mode, or no node at all?".into()
         }
+        Some(Error::PeerIncompatible(why)) => {
+            format!("the other side speaks another TLS than 1.3, which nodes speak ({why:?})")
+        }
         Some(other) => format!("TLS failed: {other}"),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the other side closed the connection".into()

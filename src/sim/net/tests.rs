@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::*;
+use crate::transport::net_contract;
 
 const PORT: u16 = 7000;
 /// More than one write carries.
@@ -15,20 +16,24 @@ fn name(name: &str) -> NodeId {
     name.parse().expect("a plain name")
 }
 
-/// Runs `client` on the host `n2` until it ends, beside `n1` that sends back what it reads.
-fn run<F>(loss: &Arc<Loss>, client: impl FnOnce(SimNet) -> F)
-where
-    F: Future<Output = ()> + 'static,
-{
+fn world() -> turmoil::Sim<'static> {
     let tick = Duration::from_millis(1);
-    let mut sim = turmoil::Builder::new()
+    turmoil::Builder::new()
         .rng_seed(1)
         .tick_duration(tick)
         .simulation_duration(Duration::from_hours(2))
         .min_message_latency(tick)
         .max_message_latency(tick)
         .tcp_capacity(65_536)
-        .build();
+        .build()
+}
+
+/// Runs `client` on the host `n2` until it ends, beside `n1` that sends back what it reads.
+fn run<F>(loss: &Arc<Loss>, client: impl FnOnce(SimNet) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let mut sim = world();
     let net = SimNet::new(name("n1"), loss.clone());
     sim.host("n1", move || {
         let net = net.clone();
@@ -92,6 +97,33 @@ fn trace(seed: u64, permille: u16) -> (Vec<(Duration, usize)>, u64) {
         told.send(came).expect("somebody waits");
     });
     (trace.recv().expect("the client told it"), loss.lost())
+}
+
+#[test]
+fn simulated_sockets_are_held_to_what_real_ones_are() {
+    for permille in [0, 100] {
+        let (loss, mut sim) = (Arc::new(Loss::new(1, permille)), world());
+        let net = SimNet::new(name("n1"), loss.clone());
+        sim.client("n1", async move {
+            let listener = net.listen(SocketAddr::from(([0, 0, 0, 0], PORT))).await?;
+            net_contract::accept_side(&*listener).await;
+            let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+            let listener = net_contract::listening(&net, loopback).await;
+            let host = listener.local_addr()?.to_string();
+            tokio::join!(
+                net_contract::accept_side(&*listener),
+                net_contract::dial_side(&net, &host)
+            );
+            Ok(())
+        });
+        let net = SimNet::new(name("n2"), loss.clone());
+        sim.client("n2", async move {
+            net_contract::dial_side(&net, "n1:7000").await;
+            Ok(())
+        });
+        sim.run().expect("both come to their end");
+        assert_eq!(loss.lost() > 0, permille > 0);
+    }
 }
 
 #[test]

@@ -1,19 +1,11 @@
 //! Links on a network in memory, under virtual time.
 
 use super::*;
-use crate::base::{Net as _, TokioClock};
+use crate::base::Net as _;
 use crate::transport::net_contract;
-use crate::transport::pipe_net::PipeNet;
-
-fn virtual_seams(net: &PipeNet) -> Seams {
-    Seams { clock: Arc::new(TokioClock::new()), net: Arc::new(net.clone()), ..seams() }
-}
 
 async fn virtual_start(net: &PipeNet, name: &str) -> Links {
-    let seams = virtual_seams(net);
-    let links = Links::start(insecure(name), seams).await.expect("a port is free");
-    links.set_cluster(CLUSTER);
-    links
+    virtual_node(net, insecure(name)).await
 }
 
 async fn ask_by(from: &Links, body: &'static str, by: Duration) -> Result<Bytes, AskError> {
