@@ -215,7 +215,8 @@ fn report(
     let per_second = u128::from(messages) * 1_000 / length.as_millis().max(1);
     let mut text = format!(
         "seed {} of the cuts; {:.1} s, TLS, 16 lanes each way\n\
-         {messages} messages of 8 to 64 B received, {per_second} a second; {cuts} connections cut\n",
+         {messages} messages of 8 to 64 B received, {per_second} a second; \
+         {cuts} connections cut\n",
         plan.seed,
         length.as_secs_f64()
     );

@@ -190,7 +190,7 @@ impl Shared {
             let draw = self.rng.next_u64();
             let [kind, outage, ..] = draw.to_be_bytes();
             let cut = Cut::ALL[usize::from(kind) % Cut::ALL.len()];
-            if outage % 4 == 0 {
+            if outage.is_multiple_of(4) {
                 self.outage.send_replace(Instant::now() + self.rng.up_to(OUTAGE_MAX));
             }
             self.cut.send_modify(|last| *last = (last.0 + 1, cut));
