@@ -19,6 +19,10 @@ const CHUNK_BYTES: usize = 5_003;
 /// Between two cuts.
 const CALM_MIN: Duration = Duration::from_millis(200);
 const CALM_MAX: Duration = Duration::from_secs(3);
+/// Between two cuts of the first minutes: what fills up to a limit, as the table of TLS sessions
+/// does, is full when memory is first compared.
+const HASTY_FOR: Duration = Duration::from_secs(110);
+const HASTY_MAX: Duration = Duration::from_millis(300);
 /// How long nobody gets through after some of the cuts, at most.
 const OUTAGE_MAX: Duration = Duration::from_millis(300);
 /// How long a silent connection is held, at most. Longer than nodes wait for each other.
@@ -180,8 +184,10 @@ impl Shared {
 
     async fn storm(self: Arc<Self>) {
         let mut is_calm = self.is_calm.subscribe();
+        let begun = Instant::now();
         loop {
-            let pause = CALM_MIN + self.rng.up_to(CALM_MAX - CALM_MIN);
+            let calm_max = if begun.elapsed() < HASTY_FOR { HASTY_MAX } else { CALM_MAX };
+            let pause = CALM_MIN + self.rng.up_to(calm_max - CALM_MIN);
             tokio::select! {
                 biased;
                 _ = is_calm.wait_for(|is_calm| *is_calm) => return,
