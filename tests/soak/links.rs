@@ -187,15 +187,23 @@ pub(crate) fn run(plan: Plan) -> Report {
     }
     while let Some(left) = plan.length.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
         runtime.block_on(async { tokio::time::sleep(left.min(LOOK_EVERY)).await });
-        nodes.iter_mut().for_each(|node| node.look(begun.elapsed()));
+        for node in &mut nodes {
+            node.look(begun.elapsed());
+        }
     }
     let length = begun.elapsed();
-    proxies.iter().for_each(|proxy| runtime.block_on(proxy.calm()));
-    for (order, answer) in [("quiet", Some("drained")), ("stop", None)] {
-        nodes.iter_mut().for_each(|node| node.tell(order));
-        if let Some(answer) = answer {
-            nodes.iter_mut().for_each(|node| assert_eq!(node.hear(), answer));
-        }
+    for proxy in &proxies {
+        runtime.block_on(proxy.calm());
+    }
+    for node in &mut nodes {
+        node.tell("quiet");
+    }
+    for node in &mut nodes {
+        assert_eq!(node.hear(), "drained");
+    }
+    // Only now: each has what the other sent.
+    for node in &mut nodes {
+        node.tell("stop");
     }
     let accounts = nodes.each_mut().map(Process::account);
     report(plan, length, (&nodes, &proxies, &accounts))
@@ -230,7 +238,9 @@ fn report(
     );
     text += &lines;
     writeln!(text, "rules that did not hold: {}", broken.len()).expect("a string takes it");
-    broken.iter().for_each(|rule| writeln!(text, "  {rule}").expect("a string takes it"));
+    for rule in &broken {
+        writeln!(text, "  {rule}").expect("a string takes it");
+    }
     Report { text, length, messages, cuts, broken }
 }
 

@@ -1,6 +1,7 @@
 //! One of the two nodes: this program, started once more. It is told what to do on its standard
 //! input, and says what it has done on its standard output.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -183,7 +184,10 @@ pub(super) fn be(name: &str) {
     runtime.block_on(links.stop());
     fill(&mut account, &links, &receiver, &losses);
     let account = postcard::to_stdvec(&account).expect("numbers and texts");
-    let hex: String = account.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in account {
+        write!(hex, "{byte:02x}").expect("a string takes it");
+    }
     say(&hex);
 }
 

@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// No multiple of a frame or a record: what is cut is cut within one.
 const CHUNK_BYTES: usize = 5_003;
-/// Between two cuts.
+/// Between two cuts: so long, and at most so much longer.
 const CALM_MIN: Duration = Duration::from_millis(200);
-const CALM_MAX: Duration = Duration::from_secs(3);
+const CALM_MORE: Duration = Duration::from_millis(2_800);
 /// Between two cuts of the first minutes: what fills up to a limit, as the table of TLS sessions
 /// does, is full when memory is first compared.
 const HASTY_FOR: Duration = Duration::from_secs(110);
-const HASTY_MAX: Duration = Duration::from_millis(300);
+const HASTY_MORE: Duration = Duration::from_millis(100);
 /// How long nobody gets through after some of the cuts, at most.
 const OUTAGE_MAX: Duration = Duration::from_millis(300);
 /// How long a silent connection is held, at most. Longer than nodes wait for each other.
@@ -186,8 +186,8 @@ impl Shared {
         let mut is_calm = self.is_calm.subscribe();
         let begun = Instant::now();
         loop {
-            let calm_max = if begun.elapsed() < HASTY_FOR { HASTY_MAX } else { CALM_MAX };
-            let pause = CALM_MIN + self.rng.up_to(calm_max - CALM_MIN);
+            let more = if begun.elapsed() < HASTY_FOR { HASTY_MORE } else { CALM_MORE };
+            let pause = CALM_MIN + self.rng.up_to(more);
             tokio::select! {
                 biased;
                 _ = is_calm.wait_for(|is_calm| *is_calm) => return,
