@@ -42,6 +42,8 @@ pub(super) struct Conn {
     pub(super) is_lane: AtomicBool,
     /// Cancelled when its task hands nothing on any more.
     pub(super) stopped: CancellationToken,
+    /// When it came to stand, in nanoseconds of the node's clock; never, so far, if at the end.
+    pub(super) stands_since: AtomicU64,
     /// When it was seen in use, in nanoseconds of the node's clock.
     pub(super) used: AtomicU64,
     bounds: Bounds,
@@ -95,6 +97,7 @@ impl Conn {
             formation_only: AtomicBool::new(false),
             is_lane: AtomicBool::new(false),
             stopped: CancellationToken::new(),
+            stands_since: AtomicU64::new(u64::MAX),
             used: AtomicU64::new(0),
             bounds,
             tally,

@@ -88,6 +88,7 @@ pub(super) async fn serve(
         output: BytesMut::new(),
         unflushed: false,
         lets_others_speak: false,
+        was_deaf: false,
         heard: clock.now(),
         has_heard: true,
         stalled: None,
@@ -112,6 +113,8 @@ struct Line<'a> {
     output: BytesMut,
     unflushed: bool,
     lets_others_speak: bool,
+    /// It did not read when it last could.
+    was_deaf: bool,
     /// When the last tick came before which bytes had arrived.
     heard: Instant,
     /// Bytes have arrived since the last tick.
@@ -141,12 +144,13 @@ impl Line<'_> {
             let read = if may_read { self.poll_read(cx) } else { Poll::Pending };
             let written = self.poll_write(cx);
             // Once is enough to wait for the other side; whoever was deaf may hear again.
-            may_read = read.is_ready() || written.is_ready() && self.conn.role == Role::Accepted;
+            may_read = read.is_ready() || self.was_deaf && !self.is_deaf();
             match (read, written) {
                 (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
                     self.conn.end(&error, true);
                     return Poll::Ready(());
                 }
+                (Poll::Pending, Poll::Pending) if may_read => {}
                 (Poll::Pending, Poll::Pending) => match self.poll_wait(cx) {
                     Poll::Ready(()) => {}
                     Poll::Pending => return Poll::Pending,
@@ -176,7 +180,7 @@ impl Line<'_> {
             self.blocks.forget();
         }
         let silence = now.since(self.heard);
-        if silence >= dead_after && !self.is_deaf() {
+        if silence >= dead_after {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
         } else if self.stalled.is_some_and(|since| now.since(since) >= dead_after) {
             self.conn.end("the other side takes no bytes", true);
@@ -199,7 +203,10 @@ impl Line<'_> {
 
     /// One read. Ready if something arrived.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
-        if self.is_deaf() {
+        self.was_deaf = self.is_deaf();
+        if self.was_deaf {
+            // Whoever is not listened to is not silent.
+            self.has_heard = true;
             return Poll::Pending;
         }
         self.blocks.make_room(&mut self.input);

@@ -276,6 +276,7 @@ impl Shared {
         self.hooks.met(&met.peer.node, &met.schemas);
         // Set before, if it was accepted.
         let _ = conn.peer.set(met.peer);
+        conn.stands_since.store(self.now().as_nanos(), Ordering::Relaxed);
         let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());
         self.spawner(conn.class).spawn(async move {
             io::serve(shared, held, before, (met.stream, met.rest)).await;

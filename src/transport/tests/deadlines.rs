@@ -62,8 +62,9 @@ async fn an_ask_on_a_link_still_being_dialled_ends_at_its_deadline() {
 /// Accepts one link by hand, as the node b.
 async fn meet(listener: &dyn Listener) -> Met {
     let (stream, _) = listener.accept().await.expect("it is dialled");
-    let me = Me { identity: insecure("b").identity, cluster: CLUSTER, generation: 0 };
-    handshake::accept(&me, &Security::Insecure, stream).await.expect("a is a good node")
+    let (identity, schemas) = (insecure("b").identity, Schemas::default());
+    let me = Me { identity, cluster: CLUSTER, schemas, generation: 0 };
+    handshake::accept(&me, &Security::Insecure, stream, |_| Ok(())).await.expect("a is a good node")
 }
 
 #[tokio::test(start_paused = true)]
