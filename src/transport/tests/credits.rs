@@ -40,7 +40,7 @@ async fn a_full_lane_is_overloaded_and_the_others_take_until_the_output_is_full(
         assert_eq!(error, SendError::Overloaded("b".into()));
     }
     // Four lanes are full by their own bound, the rest by that of all.
-    assert_eq!(taken[..6], [255, 255, 255, 255, 3, 0]);
+    assert_eq!(taken[..6], [255, 255, 255, 255, 1, 0]);
     assert_eq!(a.counts().overloaded, 16);
 
     // From here on the output empties into the connection, and the lanes stay full.
