@@ -1,12 +1,9 @@
 //! Every decoder of bytes from outside, by name: what the fuzz targets and the test of their stored
 //! corpus call. Not part of the interface.
 
-use std::collections::BTreeMap;
-
 use bytes::BytesMut;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+use crate::wire::fuzz::{Tree, stable};
 use crate::wire::hello::Greeting;
 use crate::wire::{Assembler, Splitter, from_data, from_named, to_data, to_named};
 
@@ -110,19 +107,6 @@ pub fn decode(target: Target, bytes: &[u8]) -> bool {
     }
 }
 
-/// Decodes, and if that goes well encodes, decodes and encodes again, which must give the same.
-pub(crate) fn stable<T: DeserializeOwned>(
-    bytes: &[u8],
-    from: impl Fn(&[u8]) -> Option<T>,
-    to: impl Fn(&T) -> Option<Vec<u8>>,
-) -> bool {
-    let Some(value) = from(bytes) else { return false };
-    let written = to(&value).expect("what was read can be written");
-    let again = from(&written).expect("what was written can be read");
-    assert!(to(&again).as_ref() == Some(&written), "{written:?} is read otherwise");
-    true
-}
-
 fn greetings(bytes: &[u8]) -> bool {
     let mut input = BytesMut::from(bytes);
     let Ok(Some(greeting)) = Greeting::decode(&mut input) else { return false };
@@ -146,39 +130,6 @@ fn frames(bytes: &[u8]) -> bool {
     }
     taken > 0 && input.is_empty()
 }
-
-/// What a user's message may look like at its worst: a tree of everything.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Tree {
-    /// A number.
-    Leaf(i64),
-    /// A text.
-    Text(String),
-    /// A list.
-    List(Vec<Tree>),
-    /// A map.
-    Map(BTreeMap<String, Tree>),
-    /// Boxes.
-    Boxed(Option<Box<Tree>>),
-    /// A struct.
-    Fields {
-        /// Always there.
-        left: Box<Tree>,
-        /// Added later.
-        #[serde(default)]
-        right: Option<Box<Tree>>,
-    },
-    /// Values without bytes.
-    Units(Vec<()>),
-    /// A newtype without end.
-    Endless(Endless),
-    /// Numbers of all sizes.
-    Numbers(Option<(u8, i16, u32, i64, u128, char, bool)>),
-}
-
-/// A newtype and an option, in each other.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Endless(Option<Box<Endless>>);
 
 #[cfg(test)]
 mod tests;

@@ -214,3 +214,6 @@ impl fmt::Debug for Node {
         write!(f, "Node({}, {:?})", self.name(), self.standing())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,9 @@ pub use change::{
     Assign, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal, Refusal,
 };
 pub use planner::{
-    cap, copy_candidates, next_copy, plan_evict, plan_evict_among, plan_formation, plan_join,
-    plan_ownerless, plan_rejoin,
+    Copies, Limits, Move, Plan, Planner, Step, Underway, cap, copy_candidates, next_copy,
+    plan_evict, plan_evict_among, plan_formation, plan_join, plan_ownerless, plan_rejoin,
+    replica_sets, share,
 };
 pub use profile::{Profile, ProfileError};
 pub use view::{Constants, DiskMark, Member, Owner, Shard, Status, StoreMark, View};

@@ -79,3 +79,5 @@ fn garbage(error: &impl std::fmt::Display) -> WireError {
 
 #[cfg(test)]
 pub(crate) mod golden;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;

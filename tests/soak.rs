@@ -1,5 +1,7 @@
 //! Long runs, whose figures are kept as evidence.
 
+#[path = "soak/links.rs"]
+mod links;
 #[path = "soak/main_job.rs"]
 mod main_job;
 #[path = "simulation/run.rs"]
@@ -8,6 +10,7 @@ mod run;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use main_job::Report;
 use run::{Batch, run, seeds};
@@ -15,6 +18,11 @@ use run::{Batch, run, seeds};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Fewer seeds are no evidence.
 const SEEDS_MIN: u64 = 200;
+/// Variables that change what a long run does: they belong to its command.
+const VARIABLES: [&str; 4] = ["SIM_SEEDS", "LINKS_SECS", "LINKS_RATE", "LINKS_SEED"];
+/// A shorter run of links, or one of fewer messages, is no evidence.
+const LINKS_LENGTH_MIN: Duration = Duration::from_mins(10);
+const LINKS_MESSAGES_MIN: u64 = 100_000_000;
 
 fn git(arguments: &[&str]) -> String {
     let output = Command::new("git").args(arguments).current_dir(ROOT).output().expect("git runs");
@@ -35,9 +43,9 @@ fn tree() -> String {
 
 /// The evidence of a long run: command, commit and what it found. `begun` is the tree it began in.
 fn evidence(name: &str, begun: &str, found: &str) -> String {
-    let seeds = std::env::var("SIM_SEEDS").map(|seeds| format!("SIM_SEEDS={seeds} "));
-    let seeds = seeds.unwrap_or_default();
-    let command = format!("{seeds}cargo test --release --test soak -- --ignored {name}");
+    let set = |name: &str| std::env::var(name).map(|value| format!("{name}={value} "));
+    let set: String = VARIABLES.iter().filter_map(|name| set(name).ok()).collect();
+    let command = format!("{set}cargo test --release --test soak -- --ignored {name}");
     let ended = tree();
     let became = if ended == begun { String::new() } else { format!("when it ended,\n{ended}\n") };
     format!("command: {command}\n{begun}\n{became}{found}")
@@ -94,4 +102,47 @@ fn turmoil_seeds() {
     }
     assert!(broken.is_empty(), "broken seeds: {broken:?}; repeat one with SIM_SEEDS=a..b");
     batch.judge().unwrap_or_else(|why| panic!("{why}"));
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    let number = |text: String| text.parse().expect("LINKS_* is a number");
+    std::env::var(variable).map_or(default, number)
+}
+
+/// Goal: two processes exchange 100 million messages over TLS in ten minutes, whatever is cut
+/// between them: nothing twice, nothing out of order in its lane, every loss reported to its
+/// sender, and no more memory at the end than after two minutes. Method: proxies that cut at random
+/// moments, and the accounts of both sides compared. With `LINKS_SECS` below 600 or fewer messages
+/// it keeps nothing.
+#[test]
+#[ignore = "takes ten minutes: cargo test --release --test soak -- --ignored links"]
+fn links() {
+    if links::was_node() {
+        return;
+    }
+    let begun = tree();
+    let links::Report { text, length, messages, broken, .. } = links::run(links::Plan {
+        length: Duration::from_secs(number("LINKS_SECS", LINKS_LENGTH_MIN.as_secs())),
+        per_second: number("LINKS_RATE", 240_000),
+        seed: number("LINKS_SEED", 1),
+    });
+    let text = evidence("links", &begun, &text);
+    println!("{text}");
+    let is_enough = length >= LINKS_LENGTH_MIN && messages >= LINKS_MESSAGES_MIN;
+    if is_enough {
+        keep("links", &text);
+    }
+    assert!(broken.is_empty(), "{} rules did not hold, see above", broken.len());
+    let is_short = std::env::var("LINKS_SECS").is_ok();
+    assert!(is_enough || is_short, "{messages} messages in {length:?} are no evidence");
+}
+
+/// Goal and method are those of [`links`], for a few seconds.
+#[test]
+fn links_briefly() {
+    let length = Duration::from_secs(5);
+    let plan = links::Plan { length, per_second: 20_000, seed: 1 };
+    let links::Report { text, messages, cuts, broken, .. } = links::run(plan);
+    assert!(broken.is_empty(), "{text}");
+    assert!(messages > 0 && cuts > 0, "nothing happened:\n{text}");
 }

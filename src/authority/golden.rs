@@ -76,7 +76,7 @@ fn golden_bytes_of_the_lease_office() {
         golden.add(("lease", name), &letter, &encode(&letter), decode::<Letter>);
     }
     let leader = Some(node("n2"));
-    let grant = Grant { nonce: 7, lease: Duration::from_millis(1_000), version: Version(41) };
+    let grant = Grant { nonce: 7, lease: Duration::from_secs(1), version: Version(41) };
     let denied = |why| Answer::Renew(Err(why));
     let turned_away = |why| Answer::Claim(Err(why));
     let answers = [

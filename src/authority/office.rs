@@ -154,7 +154,7 @@ pub(crate) fn fuzz_lease(bytes: &[u8]) -> bool {
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn fuzz<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> bool {
-    crate::fuzzing::stable(bytes, decode::<T>, |value| Some(encode(value).into()))
+    crate::wire::fuzz::stable(bytes, decode::<T>, |value| Some(encode(value).into()))
 }
 
 /// What `ask` is on the wire.

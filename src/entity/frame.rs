@@ -1,7 +1,7 @@
 //! What a message, an answer and a refusal look like between nodes.
 //!
-//! A message: two bytes length of its head, the head, the message in the [`Codec`] that the `schema`
-//! of the frame's header names. An answer: one byte, 0 before an answer in named-field
+//! A message: two bytes length of its head, the head, the message in the [`Codec`] that the
+//! `schema` of the frame's header names. An answer: one byte, 0 before an answer in named-field
 //! `MessagePack`, 2 before one in postcard (it has the schema of its ask), 1 before an [`Unknown`].
 //! Heads, refusals and [`Unknown`] are named-field `MessagePack`, whatever the codec.
 
@@ -159,7 +159,7 @@ pub(super) fn decode_refusal(body: &[u8]) -> Option<Refusal> {
 /// For the fuzz target `entity`.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz_entity(bytes: &[u8]) -> bool {
-    use crate::fuzzing::{Tree, stable};
+    use crate::wire::fuzz::{Tree, stable};
     let message = stable::<(Address, Vec<u8>)>(
         bytes,
         |bytes| open(Bytes::copy_from_slice(bytes)).ok().map(|(head, msg)| (head, msg.into())),

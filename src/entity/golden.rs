@@ -10,8 +10,8 @@ use super::frame::{
 };
 use super::{AskError, NotExecuted, Unknown};
 use crate::base::{ShardId, Version};
-use crate::fuzzing::Tree;
 use crate::wire::Codec;
+use crate::wire::fuzz::Tree;
 use crate::wire::golden::Golden;
 
 const CODECS: [(&str, Codec); 2] = [("named", Codec::Named), ("postcard", Codec::between(1, 1))];

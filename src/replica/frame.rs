@@ -134,7 +134,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz_replica(bytes: &[u8]) -> bool {
     fn fuzz<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> bool {
-        crate::fuzzing::stable(bytes, decode::<T>, |value| Some(encode(value).into()))
+        crate::wire::fuzz::stable(bytes, decode::<T>, |value| Some(encode(value).into()))
     }
     fuzz::<Frame>(bytes) | fuzz::<Vec<Verdict>>(bytes)
 }

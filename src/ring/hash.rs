@@ -33,8 +33,8 @@ pub fn point(parts: &[&[u8]]) -> u64 {
 
 /// SHA-1 of the parts as big-endian words.
 ///
-/// What is hashed on every look-up is short. What fits in one block is put there directly, which
-/// saves half the time: the hasher's own buffer takes the parts one by one.
+/// What is hashed on every look-up is short. What fits in one block is put there directly, without
+/// the hasher's own buffer: 44 ns instead of 49.
 fn words(parts: &[&[u8]]) -> [u32; 5] {
     let mut block = [0; BLOCK];
     let mut end = 0;

@@ -1,5 +1,5 @@
-//! Kept bytes of what lies on the disk of a store, and of the facts of a node. Raft's own file has its
-//! golden bytes beside its code.
+//! Kept bytes of what lies on the disk of a store, and of the facts of a node. Raft's own file has
+//! its golden bytes beside its code.
 
 use bytes::Bytes;
 

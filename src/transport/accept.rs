@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::api::Peer;
 use super::conn::{Conn, Role};
 use super::handshake;
 use super::links::Shared;
@@ -119,7 +120,8 @@ impl Shared {
     ) {
         let (me, security) = (self.me(), self.security.load_full());
         let deadline = self.now() + self.timing.handshake;
-        let shake = handshake::accept(&me, &security, stream);
+        let admit = |peer: &Peer| self.table.lock().admits(&me, peer, self.limits.accepted_max);
+        let shake = handshake::accept(&me, &security, stream, admit);
         let met = tokio::select! {
             biased;
             () = self.stopping.cancelled() => return,

@@ -212,8 +212,8 @@ impl Security {
     }
 }
 
-/// Least [`Limits::lane_bytes_max`]: the other side says what it took in every quarter of it.
-pub const LANE_BYTES_MIN: usize = 1 << 20;
+/// Least [`Limits::lane_bytes_max`]: the largest message fits while another is under way.
+pub const LANE_BYTES_MIN: usize = 4 << 20;
 
 /// Bounds of every link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -332,7 +332,7 @@ pub enum LinksError {
         /// From [`Timing`].
         dead_after: Duration,
     },
-    /// A lane would be full before the other side says that it took anything in.
+    /// The largest message would wait for an empty lane.
     #[error("lane_bytes_max ({0}) must be at least {LANE_BYTES_MIN}")]
     LaneBytes(usize),
     /// The address cannot be listened on.

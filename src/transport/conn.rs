@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::api::{AskError, Class, Peer};
 use super::lanes::{LaneLoss, Totals};
@@ -37,6 +38,12 @@ pub(super) struct Conn {
     pub(super) peer: OnceLock<Peer>,
     /// One side was in no cluster when the link was made.
     pub(super) formation_only: AtomicBool,
+    /// It is the other side's one link of its class, and not for one call.
+    pub(super) is_lane: AtomicBool,
+    /// Cancelled when its task hands nothing on any more.
+    pub(super) stopped: CancellationToken,
+    /// When it came to stand, in nanoseconds of the node's clock; never, so far, if at the end.
+    pub(super) stands_since: AtomicU64,
     /// When it was seen in use, in nanoseconds of the node's clock.
     pub(super) used: AtomicU64,
     bounds: Bounds,
@@ -88,6 +95,9 @@ impl Conn {
             label,
             peer: OnceLock::new(),
             formation_only: AtomicBool::new(false),
+            is_lane: AtomicBool::new(false),
+            stopped: CancellationToken::new(),
+            stands_since: AtomicU64::new(u64::MAX),
             used: AtomicU64::new(0),
             bounds,
             tally,
@@ -424,6 +434,8 @@ impl Drop for Waiting<'_> {
             let mut out = self.conn.out.lock();
             let pending = out.output.calls.remove(self.call);
             pending.inspect(|pending| _ = out.output.take_back(pending));
+            drop(out);
+            self.conn.ring_room();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Making connections to others: one task per dial, and a back-off after one that failed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::api::{Class, Security};
 use super::conn::{Conn, Role};
@@ -33,14 +34,11 @@ impl Shared {
                 let stands = {
                     let mut table = self.table.lock();
                     let same = table.me.generation == me.generation && !table.stopped;
-                    table.lane_of(conn, to).is_some_and(|lane| {
-                        lane.failures = 0;
-                        same
-                    })
+                    table.lane_of(conn, to).is_some() && same
                 };
                 if stands {
                     count(&self.tally.dialled);
-                    self.run(conn, met);
+                    self.run(conn, met, Vec::new());
                     return;
                 }
                 conn.end("this node closed it while it was dialled", false);
@@ -57,11 +55,17 @@ impl Shared {
         self.report_losses(conn, to);
     }
 
-    /// The lane of `conn` is empty, and is not dialled again before the back-off has passed.
+    /// The lane of `conn` is empty, and is not dialled again before the back-off has passed. Only a
+    /// link that stood for as long as the longest back-off ends a row of failures: else a peer that
+    /// lets others in and breaks would be dialled for ever at the shortest.
     pub(super) fn back_off(&self, conn: &Arc<Conn>, node: &NodeId, why: &str) {
         let mut table = self.table.lock();
         let Some(lane) = table.lane_of(conn, node) else { return };
         let longest = self.timing.backoff_max;
+        let stood_since = Instant::from_nanos(conn.stands_since.load(Ordering::Relaxed));
+        if self.now().since(stood_since) >= longest {
+            lane.failures = 0;
+        }
         let most = self.timing.backoff_min.saturating_mul(1 << lane.failures.min(16)).min(longest);
         lane.not_before = self.now() + most / 2 + self.seams.rng.up_to(most / 2);
         lane.failures = lane.failures.saturating_add(1);

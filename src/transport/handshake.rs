@@ -30,6 +30,8 @@ pub(super) struct Met {
     /// The kinds the other side knows.
     pub(super) schemas: Schemas,
     pub(super) formation_only: bool,
+    /// The dialler knew whom it would reach: this is its one link of the class.
+    pub(super) is_lane: bool,
     pub(super) stream: Stream,
     /// Already received behind the handshake.
     pub(super) rest: BytesMut,
@@ -90,12 +92,17 @@ pub(super) async fn dial(
     }
     let formation_only = judge_cluster(me, welcome.cluster)?;
     let peer = Peer { node: welcome.node, boot: welcome.boot };
-    let (cluster, schemas) = (welcome.cluster, welcome.schemas);
-    Ok(Met { peer, class, cluster, schemas, formation_only, stream, rest, resumed })
+    let (cluster, schemas, is_lane) = (welcome.cluster, welcome.schemas, to.is_some());
+    Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }
 
-/// The accepting side.
-pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Result<Met, String> {
+/// The accepting side. `admit` says whether there is a place for whoever has proved its name.
+pub(super) async fn accept(
+    me: &Me,
+    security: &Security,
+    stream: Stream,
+    admit: impl FnOnce(&Peer) -> Result<(), &'static str>,
+) -> Result<Met, String> {
     let Secured { mut stream, proof, resumed } = match security {
         Security::Tls(tls) => tls.accept(stream).await?,
         Security::Insecure => Secured { stream, proof: None, resumed: false },
@@ -106,7 +113,10 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
         Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
         Greeting::Welcome(_) => return Err("the other side began with a welcome".into()),
     };
-    let (class, protocol, formation_only) = match judge_hello(me, &hello, proof.as_ref()) {
+    let peer = Peer { node: hello.node.clone(), boot: hello.boot };
+    let judged = judge_hello(me, &hello, proof.as_ref());
+    let judged = judged.and_then(|judged| admit(&peer).map(|()| judged).map_err(Into::into));
+    let (class, protocol, formation_only) = match judged {
         Ok(judged) => judged,
         Err(reason) => {
             let why = format!("{} was refused: {reason}", hello.node);
@@ -123,9 +133,8 @@ pub(super) async fn accept(me: &Me, security: &Security, stream: Stream) -> Resu
         schemas: me.schemas.clone(),
     };
     send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
-    let peer = Peer { node: hello.node, boot: hello.boot };
-    let (cluster, schemas) = (hello.cluster, hello.schemas);
-    Ok(Met { peer, class, cluster, schemas, formation_only, stream, rest, resumed })
+    let (cluster, schemas, is_lane) = (hello.cluster, hello.schemas, hello.to.is_some());
+    Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }
 
 fn judge_hello(

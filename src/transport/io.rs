@@ -34,25 +34,42 @@ const TURNS_MAX: u32 = 256;
 /// Asks and answers in one read after which those they are for come first.
 const EXCHANGED_MANY: u32 = 4;
 
-/// Ends the connection when its task ends, however it ends.
-struct Closer(Arc<Conn>);
+/// Ends the connection when its task does, however that ends.
+struct Closer {
+    shared: Arc<Shared>,
+    conn: Arc<Conn>,
+}
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        self.0.end("the task that served it ended", true);
+        self.conn.end("the task that served it ended", true);
+        self.conn.stopped.cancel();
+        self.shared.gone(&self.conn);
     }
 }
 
 /// Serves a connection that stands, until it ends. `input` came behind the handshake.
+///
+/// Nothing is read before the connections that it takes the place of, `before`, have handed on
+/// their last: order holds over them.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     conn: Arc<Conn>,
-    stream: Stream,
-    mut input: BytesMut,
+    before: Vec<Arc<Conn>>,
+    (stream, mut input): (Stream, BytesMut),
 ) {
-    let _closer = Closer(conn.clone());
+    let closer = Closer { shared: shared.clone(), conn: conn.clone() };
     let Some(peer) = conn.peer.get().cloned() else { return };
     let clock = &*shared.seams.clock;
+    for older in before {
+        let deadline = clock.now() + shared.timing.dead_after;
+        if within(clock, deadline, older.stopped.cancelled()).await.is_err() {
+            conn.end("the connection that it takes the place of does not end", true);
+        }
+    }
+    if conn.is_over() {
+        return;
+    }
     let mut reader = Reader::new(&shared, &conn, peer);
     reader.arrived(clock);
     if let Err(why) = reader.take_frames(&mut input) {
@@ -71,6 +88,7 @@ pub(super) async fn serve(
         output: BytesMut::new(),
         unflushed: false,
         lets_others_speak: false,
+        was_deaf: false,
         heard: clock.now(),
         has_heard: true,
         stalled: None,
@@ -79,7 +97,7 @@ pub(super) async fn serve(
     };
     poll_fn(|cx| line.poll(cx)).await;
     // Before the farewell, which may take a second: nobody is to dial again without a back-off.
-    shared.gone(&conn);
+    drop(closer);
     line.leave().await;
 }
 
@@ -95,6 +113,8 @@ struct Line<'a> {
     output: BytesMut,
     unflushed: bool,
     lets_others_speak: bool,
+    /// It did not read when it last could.
+    was_deaf: bool,
     /// When the last tick came before which bytes had arrived.
     heard: Instant,
     /// Bytes have arrived since the last tick.
@@ -124,12 +144,13 @@ impl Line<'_> {
             let read = if may_read { self.poll_read(cx) } else { Poll::Pending };
             let written = self.poll_write(cx);
             // Once is enough to wait for the other side; whoever was deaf may hear again.
-            may_read = read.is_ready() || written.is_ready() && self.conn.role == Role::Accepted;
+            may_read = read.is_ready() || self.was_deaf && !self.is_deaf();
             match (read, written) {
                 (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
                     self.conn.end(&error, true);
                     return Poll::Ready(());
                 }
+                (Poll::Pending, Poll::Pending) if may_read => {}
                 (Poll::Pending, Poll::Pending) => match self.poll_wait(cx) {
                     Poll::Ready(()) => {}
                     Poll::Pending => return Poll::Pending,
@@ -159,12 +180,15 @@ impl Line<'_> {
             self.blocks.forget();
         }
         let silence = now.since(self.heard);
-        if silence >= dead_after && !self.is_deaf() {
+        if silence >= dead_after {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
         } else if self.stalled.is_some_and(|since| now.since(since) >= dead_after) {
             self.conn.end("the other side takes no bytes", true);
-        } else if self.conn.role == Role::Dialled {
-            self.conn.ping();
+        }
+        match self.conn.role {
+            Role::Dialled => self.conn.ping(),
+            // It may have much to say and no room for a ping: this shows that it is heard.
+            Role::Accepted => self.reader.say_unsaid(),
         }
         if self.conn.was_used() {
             self.conn.used.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);
@@ -179,7 +203,10 @@ impl Line<'_> {
 
     /// One read. Ready if something arrived.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
-        if self.is_deaf() {
+        self.was_deaf = self.is_deaf();
+        if self.was_deaf {
+            // Whoever is not listened to is not silent.
+            self.has_heard = true;
             return Poll::Pending;
         }
         self.blocks.make_room(&mut self.input);

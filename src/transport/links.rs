@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{Crowd, Refusals};
 use super::api::{
-    Class, Inbound, Limits, LinksConfig, LinksError, Lost, Security, SendError, Service, Timing,
+    Class, Inbound, LANE_BYTES_MIN, Limits, LinksConfig, LinksError, Lost, Security, SendError,
+    Service, Timing,
 };
 use super::conn::{Conn, Role};
 use super::handshake::{Me, Met};
@@ -101,7 +102,12 @@ impl Shared {
         let lanes = class.lanes();
         let bounds = Bounds {
             lanes,
-            lane_bytes_max: if lanes == 1 { output_bytes_max } else { lane_bytes_max },
+            // A window below what a credit is said for would stop at every pong.
+            lane_bytes_max: if lanes == 1 {
+                output_bytes_max.max(LANE_BYTES_MIN)
+            } else {
+                lane_bytes_max
+            },
             output_bytes_max,
             calls_max,
             frame_body_bytes_max: class.frame_body_bytes_max(),
@@ -232,27 +238,35 @@ impl Shared {
         met: Met,
     ) -> Result<(), &'static str> {
         let mut table = self.table.lock();
-        if table.stopped || table.me.generation != me.generation {
-            return Err("this node stopped, or changed its cluster or boot");
-        }
-        if conn.role == Role::Accepted && table.loose.len() >= self.limits.accepted_max {
-            return Err("too many connections are open to this node");
-        }
-        table.loose.insert(conn.id, conn.clone());
-        // A later life of the same node: what the earlier one left behind is dead.
-        let earlier = |conn: &Conn| {
-            conn.peer
-                .get()
-                .is_some_and(|peer| peer.node == met.peer.node && peer.boot < met.peer.boot)
+        // A connection of this node's own takes no place of others.
+        let accepted = conn.role == Role::Accepted;
+        let places = if accepted { self.limits.accepted_max } else { usize::MAX };
+        table.admits(me, &met.peer, places)?;
+        // A later life of the same node: what the earlier one left behind is dead. A link of the
+        // same life and class: the dialler has given the one before up, and what is still on its
+        // way must not come after what the new one brings.
+        let (class, is_lane) = (conn.class, met.is_lane);
+        let replaced = |other: &Conn| {
+            other.peer.get().filter(|peer| peer.node == met.peer.node).is_some_and(|peer| {
+                let same = (other.class, other.role) == (class, Role::Accepted);
+                let one_lane = is_lane && other.is_lane.load(Ordering::Acquire);
+                peer.boot < met.peer.boot || accepted && same && one_lane
+            })
         };
-        table.end_some(earlier, "the other side has started again");
+        let before = table.conns().filter(|other| replaced(other) && other.class == class);
+        let before = before.cloned().collect();
+        table.end_some(replaced, "a newer link of the other side takes its place");
+        // Known at once, to whoever comes next.
+        conn.is_lane.store(met.is_lane, Ordering::Release);
+        let _ = conn.peer.set(met.peer.clone());
+        table.loose.insert(conn.id, conn.clone());
         drop(table);
-        self.run(conn, met);
+        self.run(conn, met, before);
         Ok(())
     }
 
     /// Starts the tasks of a connection that stands.
-    pub(super) fn run(self: &Arc<Self>, conn: &Arc<Conn>, met: Met) {
+    pub(super) fn run(self: &Arc<Self>, conn: &Arc<Conn>, met: Met, before: Vec<Arc<Conn>>) {
         conn.formation_only.store(met.formation_only, Ordering::Release);
         if met.resumed {
             count(&self.tally.resumed);
@@ -260,11 +274,12 @@ impl Shared {
         let node = met.peer.node.clone();
         self.table.lock().ways.entry(node).or_default().schemas = met.schemas.clone();
         self.hooks.met(&met.peer.node, &met.schemas);
-        // Set once, here.
+        // Set before, if it was accepted.
         let _ = conn.peer.set(met.peer);
+        conn.stands_since.store(self.now().as_nanos(), Ordering::Relaxed);
         let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());
         self.spawner(conn.class).spawn(async move {
-            io::serve(shared, held, met.stream, met.rest).await;
+            io::serve(shared, held, before, (met.stream, met.rest)).await;
             drop(task);
         });
         let (shared, held, task) = (self.clone(), conn.clone(), self.tasks.guard());

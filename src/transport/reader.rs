@@ -67,6 +67,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Says what was taken in and not said yet.
+    pub(super) fn say_unsaid(&mut self) {
+        self.conn.say_credits(&self.lanes.unsaid());
+    }
+
     /// How many asks came, or were answered, since this was last asked.
     pub(super) fn take_exchanged(&mut self) -> u32 {
         std::mem::take(&mut self.exchanged)
@@ -103,7 +108,7 @@ impl<'a> Reader<'a> {
                 self.ask(&header, body);
             }
             (Role::Accepted, Kind::Ping) => {
-                self.conn.say_credits(&self.lanes.unsaid());
+                self.say_unsaid();
                 self.conn.answer(Kind::Pong, 0, Bytes::new());
             }
             (Role::Accepted, Kind::Bye) => drop(self.conn.end("the other side is done", false)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::api::{Class, SendError};
+use super::api::{Class, Peer, SendError};
 use super::conn::Conn;
 use super::handshake::Me;
 use crate::base::{Instant, NodeId};
@@ -47,9 +47,32 @@ impl Table {
         Self { me, stopped: false, ways, loose, kept: BTreeSet::new() }
     }
 
-    fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
+    pub(super) fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
         let dialled = self.ways.values().flat_map(|way| &way.lanes);
         dialled.filter_map(|lane| lane.conn.as_ref()).chain(self.loose.values())
+    }
+
+    /// Whether a connection may stand that began when this node was `me`, with `peer` beyond it.
+    ///
+    /// # Errors
+    /// Why not, in words for the other side.
+    pub(super) fn admits(
+        &self,
+        me: &Me,
+        peer: &Peer,
+        places_max: usize,
+    ) -> Result<(), &'static str> {
+        if self.stopped || self.me.generation != me.generation {
+            return Err("this node stopped, or changed its cluster or boot");
+        }
+        if self.loose.len() >= places_max {
+            return Err("too many connections are open to this node");
+        }
+        let is_later = |other: &Peer| other.node == peer.node && other.boot > peer.boot;
+        if self.conns().any(|conn| conn.peer.get().is_some_and(is_later)) {
+            return Err("a later life of the same node is connected already");
+        }
+        Ok(())
     }
 
     pub(super) fn lane_of(&mut self, conn: &Arc<Conn>, node: &NodeId) -> Option<&mut Lane> {

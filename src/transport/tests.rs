@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod breaking;
+mod lives;
 mod credits;
 mod crowd;
 mod deadlines;

@@ -2,10 +2,10 @@
 //!
 //! One number says it all: the `schema` field of the frame's header.
 //!
-//! | schema | the body is                                                     | read by            |
-//! |--------|-----------------------------------------------------------------|--------------------|
-//! | 0      | `MessagePack` with named fields ([`to_named`])                   | every version      |
-//! | other  | postcard ([`to_data`]) of the kind's message type of that number | the same schema    |
+//! | schema | the body is                                             | read by         |
+//! |--------|---------------------------------------------------------|-----------------|
+//! | 0      | `MessagePack` with named fields ([`to_named`])          | every version   |
+//! | other  | postcard ([`to_data`]) of that schema of the kind       | the same schema |
 //!
 //! A receiver compares the number with its own for the kind. Any other than 0 and its own is
 //! refused before the body is looked at: [`WireError::OtherSchema`]. An answer is written in the

@@ -46,8 +46,11 @@ impl Golden {
         assert_eq!(format!("{again:?}"), shown, "{name} is read otherwise");
         let _ = writeln!(self.text, "\n{name}\n  {shown}");
         for line in bytes.chunks(32) {
-            let hex: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
-            let _ = writeln!(self.text, "  {hex}");
+            self.text.push_str("  ");
+            for byte in line {
+                let _ = write!(self.text, "{byte:02x}");
+            }
+            self.text.push('\n');
         }
         if !seeds.is_empty() {
             let name = format!("golden-{}", name.replace(' ', "-"));

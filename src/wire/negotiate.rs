@@ -44,6 +44,9 @@ impl Protocols {
 
 impl fmt::Display for Protocols {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.min == self.max {
+            return write!(f, "{}", self.min);
+        }
         write!(f, "{} to {}", self.min, self.max)
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn decode(bytes: &[u8]) -> io::Result<View> {
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz_view(bytes: &[u8]) -> bool {
     let to = |view: &View| encode(view).ok().map(Into::into);
-    crate::fuzzing::stable(bytes, |bytes| decode(bytes).ok(), to)
+    crate::wire::fuzz::stable(bytes, |bytes| decode(bytes).ok(), to)
 }
 
 struct State {

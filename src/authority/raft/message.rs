@@ -101,5 +101,5 @@ pub(crate) fn fuzz_propose(bytes: &[u8]) -> bool {
 #[cfg(any(test, feature = "fuzzing"))]
 fn fuzz<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> bool {
     let to = |value: &T| to_frame(value).ok().map(Into::into);
-    crate::fuzzing::stable(bytes, |bytes| from_frame(bytes).ok(), to)
+    crate::wire::fuzz::stable(bytes, |bytes| from_frame(bytes).ok(), to)
 }

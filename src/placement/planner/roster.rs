@@ -1,13 +1,11 @@
-//! The nodes a plan may use, and what each has to do already.
+//! The nodes a plan may use, and what each owns already.
 
-use std::cell::OnceCell;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::ORDERS;
+use super::memo::{Memo, Tokens};
+use super::sets::{Sets, Stand};
 use crate::base::{Boot, NodeId, ShardId, StoreId};
-use crate::placement::{Assign, Claim, Constants, Owner, Shard, View};
-use crate::ring::{Ring, other_zones_first, sha1, shard_point};
+use crate::placement::{Claim, Constants, Member, Owner, Status, View};
 
 /// Most shards of `shards` that a node of `weight` among nodes of `total` weight is planned for:
 /// `ceil(1.25 x shards x weight / total)`.
@@ -16,255 +14,279 @@ pub fn cap(shards: u16, weight: u16, total: u64) -> u64 {
     (5 * u64::from(shards) * u64::from(weight)).div_ceil(4 * total.max(1))
 }
 
-/// A node that may own or hold shards.
+/// Part of `shards` that falls to a node of `weight` among nodes of `total` weight, rounded down:
+/// what a joiner takes.
+#[must_use]
+pub fn share(shards: u16, weight: u16, total: u64) -> u64 {
+    u64::from(shards) * u64::from(weight) / total.max(1)
+}
+
+/// How full a node may be: whoever is below its share goes before all others, and whoever is not
+/// above it after rounding up before those that are within the cap.
+pub(super) const LEVELS: usize = 3;
+
+/// The level of the [`cap`].
+pub(super) const CAP: usize = LEVELS - 1;
+
+/// A node.
 #[derive(Debug)]
-struct Seat {
+pub(super) struct Seat {
+    pub(super) name: NodeId,
+    pub(super) boot: Boot,
+    pub(super) store: StoreId,
+    pub(super) weight: u16,
+    /// Number of its zone; one of its own if it has none.
+    zone: usize,
+    /// It has a weight, stays, and is not dead: it counts in shares, and stands on the circles.
+    pub(super) usable: bool,
+    /// It does not answer at present: nothing is planned for it.
+    pub(super) silent: bool,
+    pub(super) owned: u64,
+    /// What it may own at each level.
+    room: [u64; LEVELS],
+}
+
+/// What is known of a node before all of them are.
+pub(super) struct Guest<'a> {
+    name: &'a NodeId,
     boot: Boot,
     store: StoreId,
+    zone: &'a str,
     weight: u16,
-    zone: String,
-    /// It may be made an owner.
-    alive: bool,
-    owned: u64,
+    leaving: bool,
+    silent: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Roster {
-    shards: u16,
-    copies: usize,
-    write_min: usize,
-    seats: BTreeMap<NodeId, Seat>,
-    /// Of the nodes that are alive and have a weight, as all below. Made when it is asked: it
-    /// costs 128 hashes per node.
-    ring: OnceCell<Ring>,
-    total: u64,
-    orders: Vec<Vec<NodeId>>,
-    /// A store that is gone for good.
-    pub(super) destroyed: Option<StoreId>,
-    /// A node that keeps its shards without records.
-    pub(super) sticky: Option<NodeId>,
+pub(super) struct Roster<'m> {
+    pub(super) memo: &'m mut Memo,
+    pub(super) copies: usize,
+    pub(super) write_min: usize,
+    /// By name.
+    pub(super) seats: Vec<Seat>,
+    by_store: BTreeMap<StoreId, usize>,
+    /// How many seats have room at each level.
+    open: [usize; LEVELS],
+    /// Tokens with their seats, in the order of the ring; made when it is asked.
+    ring: Option<Vec<(u64, usize)>>,
 }
 
-impl Roster {
-    /// The nodes that form a cluster.
-    pub(super) fn of_claims(constants: &Constants, claims: &[Claim]) -> Self {
-        let seats = claims.iter().map(|claim| (claim.node.clone(), Seat::of_claim(claim)));
-        Self::new(constants, seats.collect())
-    }
-
-    /// The members that `stays` picks; of them those that `alive` picks may become owners.
-    pub(super) fn of_view(
-        view: &View,
-        stays: impl Fn(&NodeId) -> bool,
-        alive: impl Fn(&NodeId) -> bool,
-    ) -> Self {
-        let seats = view.members.iter().filter(|(name, _)| stays(name)).map(|(name, member)| {
-            let seat = Seat {
-                boot: member.boot,
-                store: member.store,
-                weight: member.weight,
-                zone: member.zone.clone(),
-                alive: alive(name),
-                owned: 0,
-            };
-            (name.clone(), seat)
-        });
-        let seats = seats.collect();
-        match &view.constants {
-            Some(constants) => Self::new(constants, seats),
-            None => Self::with(0, (0, 0), seats),
-        }
-    }
-
-    /// Counts what each node owns already.
-    pub(super) fn counted(mut self, view: &View) -> Self {
-        for owner in view.shards.iter().filter_map(|shard| shard.owner.as_ref()) {
-            if let Some(seat) = self.seats.get_mut(&owner.node) {
-                seat.owned += 1;
-            }
-        }
-        self
-    }
-
-    /// Adds a node that is about to be a member, with the shards it keeps.
-    pub(super) fn seat(&mut self, view: &View, claim: &Claim) {
-        let mut seat = Seat::of_claim(claim);
-        let keeps = view.members.get(&claim.node).is_some_and(|member| member.store == claim.store);
-        if keeps {
-            let owners = view.shards.iter().filter_map(|shard| shard.owner.as_ref());
-            seat.owned = owners.map(|owner| u64::from(owner.node == claim.node)).sum();
-        }
-        let mut seats = std::mem::take(&mut self.seats);
-        seats.insert(claim.node.clone(), seat);
-        *self = Self::with(self.shards, (self.copies, self.write_min), seats);
-    }
-
-    fn new(constants: &Constants, seats: BTreeMap<NodeId, Seat>) -> Self {
-        let limits = (usize::from(constants.copies), usize::from(constants.write_min));
-        Self::with(constants.shards, limits, seats)
-    }
-
-    fn with(
-        shards: u16,
-        (copies, write_min): (usize, usize),
-        seats: BTreeMap<NodeId, Seat>,
-    ) -> Self {
-        let used = || seats.iter().filter(|(_, seat)| seat.alive && seat.weight > 0);
-        // Each circle is walked both ways: going back, other nodes follow, but the sets are the
-        // same.
-        let orders = (0..ORDERS).map(|order| {
-            let circle = [b'0' + u8::from(order >= 2)];
-            let place = |name: &NodeId| sha1(&[name.as_str().as_bytes(), b"/", &circle]);
-            let mut names: Vec<NodeId> = used().map(|(name, _)| name.clone()).collect();
-            names.sort_by_cached_key(place);
-            if order % 2 == 1 {
-                names.reverse();
-            }
-            names
-        });
-        let orders = orders.collect();
-        let total = used().map(|(_, seat)| u64::from(seat.weight)).sum();
+impl<'a> Guest<'a> {
+    pub(super) fn of_claim(claim: &'a Claim, view: Option<&View>) -> Self {
+        let before = view.and_then(|view| view.members.get(&claim.node));
         Self {
-            shards,
-            copies,
-            write_min,
-            ring: OnceCell::new(),
-            total,
-            orders,
-            seats,
-            destroyed: None,
-            sticky: None,
+            name: &claim.node,
+            boot: claim.boot,
+            store: claim.store,
+            zone: &claim.zone,
+            weight: claim.weight,
+            leaving: before.is_some_and(|member| member.status == Status::Leaving),
+            silent: false,
         }
     }
 
-    /// Owner and fresh holders of a shard that holds nothing yet; `None` if no node is there.
-    pub(super) fn place_without_records(
-        &mut self,
-        number: ShardId,
-        shard: &Shard,
-    ) -> Option<Assign> {
-        let before = shard.owner.as_ref().map(|owner| &owner.node);
-        let keeps = before.filter(|node| self.sticky.as_ref() == Some(*node));
-        let below_cap = |name: &&NodeId| {
-            let seat = self.seats.get(*name);
-            seat.is_some_and(|seat| seat.owned < cap(self.shards, seat.weight, self.total))
-        };
-        let point = shard_point(number);
-        let node = keeps
-            .filter(below_cap)
-            .or_else(|| self.ring().clockwise(point).find(below_cap))
-            .or_else(|| self.ring().owner(point))?
-            .clone();
-        let mut in_sync = self.stores_in_order(&node, number.0 % ORDERS, self.copies);
-        in_sync.sort_unstable();
-        Some(self.assign(number, shard, &node, in_sync))
-    }
-
-    /// An owner among those that hold the shard's records; lost, if the last of them is destroyed;
-    /// `None` if it must wait for one of them to come back.
-    pub(super) fn place_with_records(&mut self, number: ShardId, shard: &Shard) -> Option<Assign> {
-        let holders: Vec<StoreId> =
-            shard.in_sync.iter().copied().filter(|&store| Some(store) != self.destroyed).collect();
-        if holders.is_empty() {
-            return Some(Assign {
-                shard: number,
-                expected_epoch: shard.epoch,
-                expected_generation: shard.in_sync_generation,
-                owner: None,
-                in_sync: Vec::new(),
-                lost: true,
-            });
+    pub(super) fn of_member(name: &'a NodeId, member: &'a Member, silent: bool) -> Self {
+        Self {
+            name,
+            boot: member.boot,
+            store: member.store,
+            zone: &member.zone,
+            weight: member.weight,
+            leaving: member.status == Status::Leaving,
+            silent,
         }
-        let seats = || self.seats.iter().filter(|(_, seat)| holders.contains(&seat.store));
-        let (node, _) = seats()
-            .filter(|(_, seat)| seat.alive)
-            .min_by(|(_, left), (_, right)| left.burden(right))?;
-        let node = node.clone();
-        let live: BTreeSet<StoreId> = seats().map(|(_, seat)| seat.store).collect();
-        // Who is gone leaves only where write_min members' stores stay, as `View::apply` demands.
-        let in_sync =
-            if live.len() >= self.write_min { live.into_iter().collect() } else { holders };
-        Some(self.assign(number, shard, &node, in_sync))
+    }
+}
+
+impl<'m> Roster<'m> {
+    /// A roster for shards that need an owner at once: whoever is silent counts for nothing, and if
+    /// only those are left that hand their shards over, they are used.
+    pub(super) fn urgent(memo: &'m mut Memo, limits: &Constants, guests: Vec<Guest<'_>>) -> Self {
+        let stays = |guest: &Guest<'_>| guest.weight > 0 && !guest.silent && !guest.leaving;
+        let anybody = guests.iter().any(stays);
+        let usable =
+            |guest: &Guest<'_>| guest.weight > 0 && !guest.silent && !(guest.leaving && anybody);
+        Self::new(memo, (limits, limits.shards), guests, usable)
     }
 
-    /// Stores that may join those of a shard owned by `node`, the most wanted first: of the sets
-    /// that this owner may have, the one that is nearest to complete goes first.
-    pub(super) fn candidates(
-        &self,
-        node: &NodeId,
-        number: ShardId,
-        in_sync: &[StoreId],
-    ) -> Vec<StoreId> {
-        let mut sets: Vec<Vec<StoreId>> = (0..ORDERS)
-            .map(|turn| self.stores_in_order(node, (number.0 + turn) % ORDERS, self.copies))
-            .collect();
-        let missing = |set: &Vec<StoreId>| set.iter().filter(|&x| !in_sync.contains(x)).count();
-        // Stable: among equals the shard's own order goes first.
-        sets.sort_by_key(missing);
-        // Past those sets anybody is better than too few.
-        sets.push(self.stores_in_order(node, number.0 % ORDERS, usize::MAX));
-        let mut met = BTreeSet::new();
-        let all = sets.into_iter().flatten();
-        all.filter(|store| !in_sync.contains(store) && met.insert(*store)).collect()
+    /// A roster for planned steps: whoever is silent keeps its place, because it will be back or
+    /// evicted in a moment. Shares are parts of the `owned` shards: what is lost falls to nobody.
+    pub(super) fn planned(
+        memo: &'m mut Memo,
+        limits: &Constants,
+        guests: Vec<Guest<'_>>,
+        owned: u16,
+    ) -> Self {
+        Self::new(memo, (limits, owned), guests, |guest| guest.weight > 0 && !guest.leaving)
     }
 
-    /// `count` stores from one of the orders: that of `node` and the next ones, other zones first.
-    fn stores_in_order(&self, node: &NodeId, order: u16, count: usize) -> Vec<StoreId> {
-        let Some(names) = self.orders.get(usize::from(order)) else { return Vec::new() };
-        let start = names.iter().position(|name| name == node).unwrap_or(0);
-        let (before, after) = names.split_at(start);
-        let seats = after.iter().chain(before).filter_map(|name| self.seats.get(name));
-        let set = other_zones_first(seats, |seat| seat.zone.as_str(), count);
-        set.into_iter().map(|seat| seat.store).collect()
-    }
-
-    fn ring(&self) -> &Ring {
-        self.ring.get_or_init(|| {
-            let used = self.seats.iter().filter(|(_, seat)| seat.alive && seat.weight > 0);
-            let placed = used.map(|(name, seat)| (name.clone(), seat.weight, seat.zone.clone()));
-            Ring::build(placed).expect("the names of a map are distinct")
-        })
-    }
-
-    /// Counts the shard as the node's.
-    fn assign(
-        &mut self,
-        number: ShardId,
-        shard: &Shard,
-        node: &NodeId,
-        in_sync: Vec<StoreId>,
-    ) -> Assign {
-        let owner = self.seats.get_mut(node).map(|seat| {
-            seat.owned += 1;
-            Owner { node: node.clone(), boot: seat.boot }
+    fn new(
+        memo: &'m mut Memo,
+        (limits, shared): (&Constants, u16),
+        mut guests: Vec<Guest<'_>>,
+        usable: impl Fn(&Guest<'_>) -> bool,
+    ) -> Self {
+        guests.sort_by(|left, right| left.name.cmp(right.name));
+        memo.keep(guests.iter().map(|guest| guest.name));
+        let used = guests.iter().filter(|guest| usable(guest));
+        let total = used.map(|guest| u64::from(guest.weight)).sum();
+        let mut zones = BTreeMap::new();
+        let seats = guests.iter().enumerate().map(|(at, guest)| {
+            let met = zones.len();
+            // The numbers of zones and of nodes without one do not meet.
+            let named = 2 * *zones.entry(guest.zone).or_insert(met);
+            let usable = usable(guest);
+            let weight = if usable { guest.weight } else { 0 };
+            let floor = share(shared, weight, total);
+            let whole = u64::from(shared) * u64::from(weight);
+            Seat {
+                name: guest.name.clone(),
+                boot: guest.boot,
+                store: guest.store,
+                weight: guest.weight,
+                zone: if guest.zone.is_empty() { 2 * at + 1 } else { named },
+                usable,
+                silent: guest.silent,
+                owned: 0,
+                room: [floor, whole.div_ceil(total.max(1)), cap(limits.shards, weight, total)],
+            }
         });
-        Assign {
-            shard: number,
-            expected_epoch: shard.epoch,
-            expected_generation: shard.in_sync_generation,
-            owner,
-            in_sync,
-            lost: false,
+        let seats: Vec<Seat> = seats.collect();
+        let open = [0, 1, 2].map(|level| seats.iter().filter(|seat| seat.has_room(level)).count());
+        Self {
+            memo,
+            copies: usize::from(limits.copies),
+            write_min: usize::from(limits.write_min).max(1),
+            by_store: seats.iter().enumerate().map(|(at, seat)| (seat.store, at)).collect(),
+            seats,
+            open,
+            ring: None,
         }
+    }
+
+    /// The number of the node named `name`.
+    pub(super) fn seat(&self, name: &NodeId) -> Option<usize> {
+        self.seats.binary_search_by(|seat| seat.name.cmp(name)).ok()
+    }
+
+    /// The number of the node that runs on `store`.
+    pub(super) fn seat_of_store(&self, store: StoreId) -> Option<usize> {
+        self.by_store.get(&store).copied()
+    }
+
+    /// The node owns one shard more.
+    pub(super) fn take(&mut self, seat: usize) {
+        self.change(seat, |seat| seat.owned += 1);
+    }
+
+    /// The node owns one shard fewer.
+    pub(super) fn give(&mut self, seat: usize) {
+        self.change(seat, |seat| seat.owned -= 1);
+    }
+
+    fn change(&mut self, seat: usize, change: impl Fn(&mut Seat)) {
+        let seat = &mut self.seats[seat];
+        let before = [0, 1, 2].map(|level| usize::from(seat.has_room(level)));
+        change(seat);
+        for (level, before) in before.into_iter().enumerate() {
+            self.open[level] += usize::from(seat.has_room(level));
+            self.open[level] -= before;
+        }
+    }
+
+    /// Its owner, as the view names it.
+    pub(super) fn owner(&self, seat: usize) -> Owner {
+        let seat = &self.seats[seat];
+        Owner { node: seat.name.clone(), boot: seat.boot }
+    }
+
+    /// The tokens of a node.
+    pub(super) fn tokens(&mut self, seat: usize) -> Tokens {
+        let seat = &self.seats[seat];
+        self.memo.tokens(&seat.name, seat.weight)
+    }
+
+    /// The first node on the shard's walk that is below its share; if there is none, below the
+    /// share rounded up, then below the cap. Past that the first that answers: too many shards are
+    /// better than no owner.
+    pub(super) fn first_on_ring(&mut self, shard: ShardId) -> Option<usize> {
+        self.first_with_room(shard).or_else(|| self.walk(shard, |seat| !seat.silent))
+    }
+
+    /// The same, within the cap.
+    pub(super) fn first_with_room(&mut self, shard: ShardId) -> Option<usize> {
+        // Counted: a walk that finds nobody passes every token.
+        let level = (0..LEVELS).find(|&level| self.open[level] > 0)?;
+        self.walk(shard, |seat| seat.has_room(level))
+    }
+
+    fn walk(&mut self, shard: ShardId, test: impl Fn(&Seat) -> bool) -> Option<usize> {
+        let point = self.memo.point(shard);
+        let Self { ring, memo, seats, .. } = self;
+        let ring = ring.get_or_insert_with(|| {
+            let used = seats.iter().enumerate().filter(|(_, seat)| seat.usable);
+            let mut ring: Vec<(u64, usize)> = Vec::new();
+            for (at, seat) in used {
+                ring.extend(memo.tokens(&seat.name, seat.weight).iter().map(|&token| (token, at)));
+            }
+            // Equal points: by name, which is the order of the seats.
+            ring.sort_unstable();
+            ring
+        });
+        let start = ring.partition_point(|(token, _)| *token < point);
+        let (before, after) = ring.split_at(start);
+        after.iter().chain(before).map(|&(_, seat)| seat).find(|&seat| test(&seats[seat]))
+    }
+
+    /// The sets of stores, made anew: whoever needs them keeps them.
+    pub(super) fn sets(&mut self) -> Sets {
+        let Self { memo, seats, copies, .. } = self;
+        let used = seats.iter().enumerate().filter(|(_, seat)| seat.usable);
+        let stands: Vec<Stand> = used
+            .map(|(at, seat)| Stand { seat: at, zone: seat.zone, places: memo.places(&seat.name) })
+            .collect();
+        Sets::new(&stands, seats.len(), *copies)
+    }
+
+    /// The stores of `seats`, sorted.
+    pub(super) fn stores(&self, seats: &[usize]) -> Vec<StoreId> {
+        let mut stores: Vec<StoreId> = seats.iter().map(|&seat| self.seats[seat].store).collect();
+        stores.sort_unstable();
+        stores
+    }
+
+    /// Of `among` the node that would have least to do, for its weight, with one shard more.
+    pub(super) fn idlest(&self, among: impl Iterator<Item = usize>) -> Option<usize> {
+        among.min_by(|&left, &right| {
+            let (one, other) = (&self.seats[left], &self.seats[right]);
+            let mine = (one.owned + 1) * u64::from(other.weight);
+            let its = (other.owned + 1) * u64::from(one.weight);
+            // Who hands its shards over, or has no weight, comes last.
+            (!one.usable, mine, left).cmp(&(!other.usable, its, right))
+        })
     }
 }
 
 impl Seat {
-    fn of_claim(claim: &Claim) -> Self {
-        Self {
-            boot: claim.boot,
-            store: claim.store,
-            weight: claim.weight,
-            zone: claim.zone.clone(),
-            alive: true,
-            owned: 0,
-        }
+    /// Whether it may be given a shard at `level`.
+    pub(super) fn has_room(&self, level: usize) -> bool {
+        self.usable && !self.silent && self.owned < self.room[level]
     }
 
-    /// Which of two would have more to do, for its weight, with one shard more.
-    fn burden(&self, other: &Self) -> Ordering {
-        let mine = (self.owned + 1) * u64::from(other.weight);
-        mine.cmp(&((other.owned + 1) * u64::from(self.weight)))
+    /// What falls to it, rounded down.
+    pub(super) fn share(&self) -> u64 {
+        self.room[0]
+    }
+
+    /// Most it may own.
+    pub(super) fn cap(&self) -> u64 {
+        self.room[CAP]
+    }
+
+    /// Below this it is filled up to its share, and nobody takes from it for a joiner:
+    /// three quarters of the share.
+    pub(super) fn low(&self) -> u64 {
+        (3 * self.share()).div_ceil(4)
     }
 }

@@ -1,9 +1,14 @@
+//! Plans one by one; steps in `steps`; the property over random changes in `random`.
+
+mod random;
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::Boot;
+use crate::base::{Boot, StoreId};
 use crate::placement::tests::{Cluster, claim, constants, id};
 use crate::placement::{Change, Outcome, Owner};
 
@@ -27,14 +32,38 @@ fn sets(plan: &[Assign]) -> BTreeSet<Vec<StoreId>> {
     plan.iter().map(|assign| assign.in_sync.clone()).collect()
 }
 
+/// The suite's cases, and every partition has an owner although there are fewer than nodes.
 #[test]
 fn r14_the_cap_is_a_quarter_above_the_mean_rounded_up() {
     for (shards, nodes, want) in [(3, 8, 1), (5, 10, 1), (9, 10, 2), (23, 8, 4), (4096, 3, 1707)] {
         assert_eq!(cap(shards, 1, nodes), want, "{shards} shards on {nodes} nodes");
+        let nodes = u16::try_from(nodes).expect("few");
+        let plan = plan_formation(&big(shards, 3), &claims(nodes));
+        let planned: Vec<u16> = plan.iter().map(|assign| assign.shard.0).collect();
+        assert_eq!(planned, (0..shards).collect::<Vec<_>>(), "every partition is planned");
+        assert!(plan.iter().all(|assign| assign.owner.is_some()), "and has an owner");
+        assert!(owned(&plan).values().all(|&count| count <= want), "{:?}", owned(&plan));
     }
     assert_eq!(cap(100, 3, 4), 94, "by weight");
     assert_eq!(cap(100, 0, 4), 0);
     assert_eq!(cap(1, 1, 0), 2, "no panic without nodes");
+}
+
+/// The walk of the planner is that of the ring: a shard's first choice owns it while all have room.
+#[test]
+fn the_first_choice_is_the_owner_on_the_ring() {
+    let claims = claims(9);
+    let placed = claims.iter().map(|claim| (claim.node.clone(), 1, String::new()));
+    let ring = crate::ring::Ring::build(placed).expect("distinct names");
+    let plan = plan_formation(&big(1024, 3), &claims);
+    let first = |assign: &&Assign| {
+        let point = crate::ring::shard_point(assign.shard);
+        assign.owner.as_ref().map(|owner| &owner.node) == ring.owner(point)
+    };
+    // Nobody has its share yet after a few shards.
+    assert!(plan.iter().take(100).all(|assign| first(&assign)), "the ring ranks");
+    let all = plan.iter().filter(first).count();
+    assert!(all * 10 >= 9 * plan.len(), "{all} of {} are where the ring wants them", plan.len());
 }
 
 #[test]

@@ -449,3 +449,26 @@ fn a_plan_cannot_drop_a_dead_holder_that_must_stay() {
     assert_eq!(cluster.shard(shard).owner, None, "the plan was refused");
     assert_eq!(cluster.shard(shard).in_sync, [StoreId(1), StoreId(2)]);
 }
+
+#[test]
+fn nodes_share_shards_with_those_that_hold_copies_of_the_same() {
+    let cluster = Cluster::formed(9, &constants(2, 1));
+    let view = &cluster.view;
+    let mut pairs = 0;
+    for node in (1..=9).map(id) {
+        let sharing = view.sharing_with(&node);
+        assert!(!sharing.contains(&node));
+        for other in (1..=9).map(id).filter(|other| *other != node) {
+            let both = [view.members[&node].store, view.members[&other].store];
+            let share = view
+                .shards
+                .iter()
+                .any(|shard| both.iter().all(|store| shard.in_sync.contains(store)));
+            assert_eq!(sharing.contains(&other), share, "{node} and {other}");
+            assert_eq!(view.sharing_with(&other).contains(&node), share);
+            pairs += usize::from(share);
+        }
+    }
+    assert!(pairs > 0 && pairs < 72, "some share and some do not: {pairs}");
+    assert!(view.sharing_with(&id(99)).is_empty());
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Driver;
 use crate::base::{Instant, ShardId, StoreId};
-use crate::placement::{View, copy_candidates};
+use crate::placement::{Copies, View};
 use crate::replica::primary::Input;
 
 /// Shards that catch a store up at the same time.
@@ -150,6 +150,8 @@ impl Driver {
             .filter_map(|(&shard, active)| Some((shard, active.machine.wants_copy()?)))
             .collect();
         let view = self.view.clone();
+        // Made once: for one shard it costs as much as for all.
+        let copies = if lacking.is_empty() { None } else { Copies::of(&view) };
         let mut offered = Vec::new();
         // Shards that cannot acknowledge anything come first.
         for urgent in [true, false] {
@@ -157,8 +159,8 @@ impl Driver {
                 if self.offers.copying.len() >= COPIES_MAX {
                     break;
                 }
-                let candidates = copy_candidates(&view, shard);
-                let mut candidates = candidates.into_iter();
+                let candidates = copies.as_ref().map(|copies| copies.candidates(shard));
+                let mut candidates = candidates.into_iter().flatten();
                 if let Some(store) = candidates.find(|&s| self.offers.may_offer(now, s, urgent)) {
                     self.offers.copying.insert(shard);
                     offered.push((shard, store));

@@ -27,12 +27,12 @@ fn any_parts_of_any_length_have_the_hash_of_the_whole() {
     for length in 0..200 {
         let whole = &bytes[..length];
         let want: [u8; 20] = <sha1::Sha1 as sha1::Digest>::digest(whole).into();
-        let [a, b, c, d, e, f, g, h, ..] = want;
+        let leading = want[..8].try_into().map(u64::from_be_bytes).ok();
         for cut in [0, 1, length / 3, length.saturating_sub(1), length] {
             let (before, after) = whole.split_at(cut.min(length));
             for parts in [&[before, after][..], &[before, &[], after], &[whole]] {
                 assert_eq!(sha1(parts), want, "{length} bytes, cut at {cut}");
-                assert_eq!(point(parts), u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+                assert_eq!(Some(point(parts)), leading);
             }
         }
     }

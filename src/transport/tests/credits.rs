@@ -24,7 +24,7 @@ async fn stalled(limits: Limits, class: Class) -> (Links, Links, Proxy) {
 #[tokio::test]
 async fn a_full_lane_is_overloaded_and_the_others_take_until_the_output_is_full() {
     let limits =
-        Limits { lane_bytes_max: LANE_BYTES_MIN, output_bytes_max: 4 << 20, ..Limits::default() };
+        Limits { lane_bytes_max: LANE_BYTES_MIN, output_bytes_max: 16 << 20, ..Limits::default() };
     let (a, b, proxy) = stalled(limits, Class::Message).await;
     let mut heard = obey(&b, Service::Entity);
     let link = a.link(&node("b"), Class::Message, Service::Entity);
@@ -40,7 +40,7 @@ async fn a_full_lane_is_overloaded_and_the_others_take_until_the_output_is_full(
         assert_eq!(error, SendError::Overloaded("b".into()));
     }
     // Four lanes are full by their own bound, the rest by that of all.
-    assert_eq!(taken[..6], [63, 63, 63, 63, 3, 0]);
+    assert_eq!(taken[..6], [255, 255, 255, 255, 1, 0]);
     assert_eq!(a.counts().overloaded, 16);
 
     // From here on the output empties into the connection, and the lanes stay full.

@@ -187,7 +187,7 @@ fn greetings() -> Vec<Case> {
         told(
             "a protocol to come",
             hello_bytes(|hello| (hello.protocol_min, hello.protocol_max) = (2, 3)),
-            "it speaks protocols 2 to 3, and a speaks 1 to 1: update the older one",
+            "it speaks protocols 2 to 3, and a speaks 1",
         ),
         told("an unknown class", hello_bytes(|hello| hello.class = 9), "9 is no class"),
         told(
