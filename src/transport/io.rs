@@ -89,8 +89,7 @@ pub(super) async fn serve(
         unflushed: false,
         lets_others_speak: false,
         was_deaf: false,
-        heard: clock.now(),
-        has_heard: true,
+        silent_since: None,
         stalled: None,
         write_bytes_max: if is_bulk { WRITE_BYTES } else { usize::MAX },
         pace: is_bulk.then(|| (Pace::new(shared.limits.bulk_bytes_per_s), None)),
@@ -115,10 +114,8 @@ struct Line<'a> {
     lets_others_speak: bool,
     /// It did not read when it last could.
     was_deaf: bool,
-    /// When the last tick came before which bytes had arrived.
-    heard: Instant,
-    /// Bytes have arrived since the last tick.
-    has_heard: bool,
+    /// The first tick since bytes arrived.
+    silent_since: Option<Instant>,
     /// Since when the other side takes no bytes.
     stalled: Option<Instant>,
     write_bytes_max: usize,
@@ -174,12 +171,14 @@ impl Line<'_> {
 
     fn ticked(&mut self, now: Instant) {
         let dead_after = self.shared.timing.dead_after;
-        if std::mem::take(&mut self.has_heard) {
-            self.heard = now;
-        } else {
-            self.blocks.forget();
-        }
-        let silence = now.since(self.heard);
+        let silence = match self.silent_since {
+            Some(since) => {
+                self.blocks.forget();
+                now.since(since)
+            }
+            None => Duration::ZERO,
+        };
+        self.silent_since.get_or_insert(now);
         if silence >= dead_after {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
         } else if self.stalled.is_some_and(|since| now.since(since) >= dead_after) {
@@ -206,7 +205,7 @@ impl Line<'_> {
         self.was_deaf = self.is_deaf();
         if self.was_deaf {
             // Whoever is not listened to is not silent.
-            self.has_heard = true;
+            self.silent_since = None;
             return Poll::Pending;
         }
         self.blocks.make_room(&mut self.input);
@@ -215,7 +214,7 @@ impl Line<'_> {
             let whole = if self.input.is_empty() { "" } else { " in the middle of a frame" };
             return Poll::Ready(Err(format!("the other side closed it{whole}")));
         }
-        self.has_heard = true;
+        self.silent_since = None;
         self.reader.arrived(self.clock);
         let taken = self.reader.take_frames(&mut self.input);
         self.lets_others_speak = self.reader.take_exchanged() >= EXCHANGED_MANY;
