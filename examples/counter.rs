@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             seeds: seeds.clone(),
             expect: NAMES.len(),
             data: data.join(name),
-            ..NodeConfig::new(name.parse().expect("a node name"))
+            ..NodeConfig::insecure(name.parse().expect("a node name"))
         };
         Node::build(config).host(Kind::<Counter>::new(()).durable(Durable::Snapshots)).start()
     });

@@ -16,7 +16,7 @@
 //! #     }
 //! # }
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = NodeConfig::new("n1".parse()?);
+//! let config = NodeConfig::insecure("n1".parse()?);
 //! let carts = Kind::<Cart>::new(()).durable(Durable::Snapshots);
 //! let node = Node::build(config).host(carts).start().await?;
 //! let count = node.entities::<Cart>().get("alice").ask(CartMsg::Count).await?;

@@ -59,8 +59,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         seeds: args.seeds.clone(),
         expect,
         data: args.data.clone(),
-        security,
-        ..NodeConfig::new(args.name.parse()?)
+        ..NodeConfig::new(args.name.parse()?, security)
     };
     let node = Node::build(config)
         .host(Kind::<Chunk>::new(()).durable(Durable::Snapshots).passivate_after(IDLE))

@@ -11,6 +11,7 @@ use crate::authority::Tenure;
 use crate::base::Instant;
 use crate::replica::{ReplicaError, Replicas, SaveError, Write};
 use crate::storage::Record;
+use crate::wire::from_named;
 
 /// Loads and saves records under a tenure: the replication, or a table in a test.
 pub trait Records: fmt::Debug + Send + Sync + 'static {
@@ -63,7 +64,7 @@ pub(super) fn state<E: Entity>(value: &[u8]) -> Result<E, Failure> {
     };
     let version = u16::from_be_bytes(*version);
     match version.cmp(&E::VERSION) {
-        std::cmp::Ordering::Equal => Ok(rmp_serde::from_slice(saved)?),
+        std::cmp::Ordering::Equal => Ok(from_named(saved)?),
         std::cmp::Ordering::Less => E::upgrade(version, saved),
         std::cmp::Ordering::Greater => Err(Failure::new(format!(
             "it was saved by version {version}, this program knows {} at most",

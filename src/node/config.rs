@@ -33,7 +33,7 @@ impl std::fmt::Debug for Security {
     }
 }
 
-/// Configuration of a node. Start from [`NodeConfig::new`].
+/// Configuration of a node. Start from [`NodeConfig::new`], or [`NodeConfig::insecure`].
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// Unique in the cluster.
@@ -82,10 +82,16 @@ pub struct ConfigError {
 }
 
 impl NodeConfig {
-    /// A node of its own on a free loopback port, profile `dev`, without TLS, data in
-    /// `target/<name>`.
+    /// As [`NodeConfig::new`], and its links are plain TCP, on loopback only: anyone on this machine
+    /// may claim to be anyone. For tests and development.
     #[must_use]
-    pub fn new(name: NodeId) -> Self {
+    pub fn insecure(name: NodeId) -> Self {
+        Self::new(name, Security::Insecure)
+    }
+
+    /// A node of its own on a free loopback port, profile `dev`, data in `target/<name>`.
+    #[must_use]
+    pub fn new(name: NodeId, security: Security) -> Self {
         Self {
             data: PathBuf::from("target").join(name.as_str()),
             name,
@@ -95,7 +101,7 @@ impl NodeConfig {
             seeds: Vec::new(),
             expect: 1,
             profile: Profile::dev(),
-            security: Security::Insecure,
+            security,
             shards: 4096,
             zone: String::new(),
             weight: 1,
@@ -134,7 +140,7 @@ mod tests {
     use super::*;
 
     fn config() -> NodeConfig {
-        NodeConfig::new("n1".parse().expect("a name"))
+        NodeConfig::insecure("n1".parse().expect("a name"))
     }
 
     #[test]

@@ -15,9 +15,8 @@ async fn start(data: &Path, security: Security) -> Node {
     let config = NodeConfig {
         cluster: "test".into(),
         data: data.into(),
-        security,
         shards: 16,
-        ..NodeConfig::new("n1".parse().expect("a plain name"))
+        ..NodeConfig::new("n1".parse().expect("a plain name"), security)
     };
     Node::build(config).start().await.expect("it forms a cluster of one")
 }

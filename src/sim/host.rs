@@ -140,9 +140,8 @@ impl Host {
             seeds: plan.names.iter().map(address).collect(),
             expect: plan.names.len(),
             profile: plan.profile.clone(),
-            security: self.security.clone(),
             shards: plan.shards,
-            ..NodeConfig::new(self.name.clone())
+            ..NodeConfig::new(self.name.clone(), self.security.clone())
         };
         let disk = Arc::new(self.disk.mount());
         let builder = Node::build(config).seams(seams).disk(disk).start_within(START_WITHIN);

@@ -151,6 +151,13 @@ impl Shared {
         self.hooks.refused(from, &why);
     }
 
+    /// A handshake with somebody this node dialled failed: one of the two refused the other.
+    pub(super) fn decline(&self, addr: &str, why: &str) {
+        if let Some(unsaid) = self.refusals.admit(self.now()) {
+            tracing::warn!(to = addr, why, unsaid, "no link with whom it dialled");
+        }
+    }
+
     /// A node that was let in does not keep to the protocol: its connection ends for that.
     pub(super) fn accuse(&self, conn: &Conn, why: &str) {
         if let Some(unsaid) = self.refusals.admit(self.now()) {

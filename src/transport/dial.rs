@@ -86,7 +86,8 @@ impl Shared {
             let stream = self.connect(&security, target.addr).await?;
             let nonce = self.seams.rng.next_u64();
             let whom = (target.node, target.class);
-            handshake::dial(me, &security, stream, whom, nonce).await
+            let met = handshake::dial(me, &security, stream, whom, nonce).await;
+            met.inspect_err(|why| self.decline(target.addr, why))
         });
         tokio::select! {
             biased;

@@ -178,6 +178,7 @@ impl Line<'_> {
             }
             None => Duration::ZERO,
         };
+        let has_heard = self.silent_since.is_none();
         self.silent_since.get_or_insert(now);
         if silence >= dead_after {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
@@ -186,8 +187,10 @@ impl Line<'_> {
         }
         match self.conn.role {
             Role::Dialled => self.conn.ping(),
-            // It may have much to say and no room for a ping: this shows that it is heard.
-            Role::Accepted => self.reader.say_unsaid(),
+            // It may have much to say and no room for a ping, or one frame that takes long: this
+            // shows that it is heard.
+            Role::Accepted if has_heard => self.reader.show_heard(),
+            Role::Accepted => {}
         }
         if self.conn.was_used() {
             self.conn.used.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);

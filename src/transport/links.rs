@@ -18,7 +18,7 @@ use super::conn::{Conn, Role};
 use super::handshake::{Me, Met};
 use super::hooks::Hooks;
 use super::io;
-use super::output::Bounds;
+use super::output::{Bounds, Ending};
 use super::reader::Services;
 use super::table::{Lane, Table};
 use super::tally::{Tally, count};
@@ -186,11 +186,18 @@ impl Shared {
             return Err(SendError::Unreachable(format!("no address is known for {to}")));
         };
         let lane = &way.lanes[class as usize];
-        if let Some(conn) = lane.conn.as_ref().filter(|conn| !conn.is_over()) {
-            if conn.is_formation_only() && !formation {
-                return Err(SendError::Unreachable(format!("{to} is in no cluster yet")));
+        if let Some(conn) = &lane.conn {
+            match conn.ended() {
+                None if conn.is_formation_only() && !formation => {
+                    return Err(SendError::Unreachable(format!("{to} is in no cluster yet")));
+                }
+                None => return Ok(conn.clone()),
+                // Its task is about to say when the next dial may be.
+                Some(Ending { why, broken: true }) => {
+                    return Err(SendError::Unreachable(format!("{to}: the link broke: {why}")));
+                }
+                Some(Ending { broken: false, .. }) => {}
             }
-            return Ok(conn.clone());
         }
         let addr = self.may_dial(to, lane, way.addr.as_deref())?.to_owned();
         if class != Class::Control || !table.kept.contains(to) {

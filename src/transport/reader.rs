@@ -67,9 +67,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Says what was taken in and not said yet.
-    pub(super) fn say_unsaid(&mut self) {
+    /// Says that the other side is heard, and what was taken in and not said yet.
+    pub(super) fn show_heard(&mut self) {
         self.conn.say_credits(&self.lanes.unsaid());
+        self.conn.answer(Kind::Pong, 0, Bytes::new());
     }
 
     /// How many asks came, or were answered, since this was last asked.
@@ -108,8 +109,7 @@ impl<'a> Reader<'a> {
                 self.ask(&header, body);
             }
             (Role::Accepted, Kind::Ping) => {
-                self.say_unsaid();
-                self.conn.answer(Kind::Pong, 0, Bytes::new());
+                self.show_heard();
             }
             (Role::Accepted, Kind::Bye) => drop(self.conn.end("the other side is done", false)),
             (Role::Dialled, Kind::Reply) => {

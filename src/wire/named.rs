@@ -24,8 +24,9 @@ pub(super) fn write_named<T: Serialize + ?Sized>(
     rmp_serde::encode::write_named(&mut out.writer(), value).map_err(|error| garbage(&error))
 }
 
-/// Decodes one whole value: at most 64 values inside each other, at most 64 KiB of room made for
-/// what has not arrived, no length that the bytes cannot hold.
+/// Decodes one whole value: at most 64 values inside each other, no length that the bytes cannot
+/// hold, and room for at most 16 entries of a list before they are read: 64 KiB, if an entry itself
+/// takes no more than 4 KiB.
 ///
 /// # Errors
 /// [`WireError::Garbage`] if the bytes are not such a value, or some are left over.
