@@ -47,7 +47,7 @@ pub use self::api::{
 use self::conn::Conn;
 pub use self::lanes::LANES;
 pub use self::link::Link;
-use self::link::{Ended, ask_on, header};
+use self::link::{Ended, ask_on, check_size, header};
 use self::links::Shared;
 pub use self::tls::{TlsConfig, TlsError, TlsFiles};
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, within};
@@ -176,8 +176,9 @@ impl Links {
         let hook = Arc::new(hook);
         *self.0.hooks.met.write() = Some(hook.clone());
         let table = self.0.table.lock();
-        let met: Vec<_> =
-            table.ways.iter().map(|(node, way)| (node.clone(), way.schemas.clone())).collect();
+        let met =
+            table.ways.iter().filter_map(|(node, way)| Some((node.clone(), way.schemas.clone()?)));
+        let met: Vec<_> = met.collect();
         drop(table);
         for (node, schemas) in &met {
             hook(node, schemas);
@@ -239,6 +240,7 @@ impl Links {
         body: Bytes,
         deadline: Instant,
     ) -> Result<(Peer, ClusterId, Bytes), AskError> {
+        check_size(Class::Control, &body)?;
         let not_executed = |why: &str| AskError::NotExecuted(format!("{addr}: {why}"));
         let (conn, cluster) =
             self.0.dial_loose(addr, deadline).await.map_err(|why| not_executed(&why))?;

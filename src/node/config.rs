@@ -82,8 +82,8 @@ pub struct ConfigError {
 }
 
 impl NodeConfig {
-    /// As [`NodeConfig::new`], and its links are plain TCP, on loopback only: anyone on this machine
-    /// may claim to be anyone. For tests and development.
+    /// As [`NodeConfig::new`], and its links are plain TCP, on loopback only: anyone on this
+    /// machine may claim to be anyone. For tests and development.
     #[must_use]
     pub fn insecure(name: NodeId) -> Self {
         Self::new(name, Security::Insecure)

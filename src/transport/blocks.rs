@@ -15,9 +15,16 @@ const ROOM_BYTES_MIN: usize = 16 << 10;
 /// Full blocks that are kept for later: a megabyte.
 const BLOCKS_MAX: usize = 16;
 
-/// Full blocks of one connection, oldest first.
+/// Full blocks of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Blocks(VecDeque<BytesMut>);
+pub(super) struct Blocks {
+    /// Oldest first.
+    full: VecDeque<BytesMut>,
+    /// What is read into now has grown for a large message.
+    is_large: bool,
+    /// A block was filled since the last rest.
+    is_used: bool,
+}
 
 impl Blocks {
     /// Makes room in `input` for the next read; what is in it stays.
@@ -28,28 +35,40 @@ impl Blocks {
         if input.len() >= ROOM_BYTES_MIN {
             // Much of a large message is here: it needs one piece of memory.
             input.reserve(BLOCK_BYTES);
+            self.is_large = true;
             return;
         }
         let mut block = self.next();
         block.extend_from_slice(input);
         let mut full = std::mem::replace(input, block);
         full.clear();
-        if self.0.len() == BLOCKS_MAX {
-            self.0.pop_front();
+        self.is_used = true;
+        if std::mem::take(&mut self.is_large) {
+            return;
         }
-        self.0.push_back(full);
+        if self.full.len() == BLOCKS_MAX {
+            self.full.pop_front();
+        }
+        self.full.push_back(full);
     }
 
     /// An empty block: one of before if nobody holds a message in it, else a new one.
     fn next(&mut self) -> BytesMut {
-        let is_free = self.0.front_mut().is_some_and(|block| block.try_reclaim(BLOCK_BYTES));
-        let free = if is_free { self.0.pop_front() } else { None };
+        let is_free = self.full.front_mut().is_some_and(|block| block.try_reclaim(BLOCK_BYTES));
+        let free = if is_free { self.full.pop_front() } else { None };
         free.unwrap_or_else(|| BytesMut::with_capacity(BLOCK_BYTES))
     }
 
-    /// Gives all memory back that is not in use.
-    pub(super) fn forget(&mut self) {
-        self.0.clear();
+    /// Called now and then: gives all memory back if no block was filled since the last time.
+    pub(super) fn rest(&mut self, input: &mut BytesMut) {
+        if std::mem::take(&mut self.is_used) {
+            return;
+        }
+        self.full.clear();
+        if self.is_large && input.is_empty() {
+            *input = BytesMut::new();
+            self.is_large = false;
+        }
     }
 }
 
@@ -74,7 +93,7 @@ mod tests {
     fn blocks_come_back_once_their_messages_are_gone() {
         let (mut input, mut blocks) = (BytesMut::new(), Blocks::default());
         let mut held: Vec<_> = (0..4).map(|_| fill(&mut input, &mut blocks)).collect();
-        assert_eq!(blocks.0.len(), 4, "with the one without memory of the start");
+        assert_eq!(blocks.full.len(), 4, "with the one without memory of the start");
         let memory = |message: &bytes::Bytes| message.as_ptr() as usize & !(BLOCK_BYTES - 1);
         let first = memory(&held.remove(0));
         // The one of the start has no memory to come back with, and goes first.
@@ -90,14 +109,23 @@ mod tests {
             blocks.make_room(&mut input);
             input.put_bytes(1, ROOM_BYTES_MIN);
         }
-        assert!(input.len() >= 100 * ROOM_BYTES_MIN && blocks.0.len() <= 1);
+        assert!(input.len() >= 100 * ROOM_BYTES_MIN && blocks.full.len() <= 1);
         let mut held = Vec::new();
         for _ in 0..100 {
             input.clear();
             held.push(fill(&mut input, &mut blocks));
         }
-        assert!(blocks.0.len() <= BLOCKS_MAX);
-        blocks.forget();
-        assert!(blocks.0.is_empty());
+        assert!(blocks.full.len() <= BLOCKS_MAX);
+        blocks.rest(&mut input);
+        assert!(!blocks.full.is_empty(), "they were used");
+        blocks.rest(&mut input);
+        assert!(blocks.full.is_empty());
+
+        let mut large = BytesMut::zeroed(ROOM_BYTES_MIN);
+        blocks.make_room(&mut large);
+        assert!(blocks.is_large);
+        large.clear();
+        blocks.rest(&mut large);
+        assert_eq!(large.capacity(), 0, "what a large message took is given back");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -247,7 +247,10 @@ impl Conn {
 
     /// Ends the connection and all calls on it. Only the first end counts; whether it was this.
     pub(super) fn end(&self, why: &str, broken: bool) -> bool {
-        let mut out = self.out.lock();
+        self.end_locked(self.out.lock(), why, broken)
+    }
+
+    fn end_locked(&self, mut out: MutexGuard<'_, Shared>, why: &str, broken: bool) -> bool {
         if out.output.ended.is_some() {
             return false;
         }
@@ -298,6 +301,12 @@ impl Conn {
     /// Whether nothing waits on it, in either direction.
     pub(super) fn is_idle(&self) -> bool {
         self.peer.get().is_some() && self.out.lock().output.is_idle()
+    }
+
+    /// Ends it unless something waits on it; whether it did.
+    pub(super) fn end_if_idle(&self, why: &str) -> bool {
+        let out = self.out.lock();
+        self.peer.get().is_some() && out.output.is_idle() && self.end_locked(out, why, false)
     }
 
     /// Whether anything was said on it since this was last asked.

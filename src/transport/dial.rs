@@ -83,7 +83,7 @@ impl Shared {
     ) -> Result<Met, String> {
         let security = self.security.load_full();
         let dial = within(&*self.seams.clock, deadline, async {
-            let stream = self.connect(&security, target.addr).await?;
+            let stream = self.connect(&security, target.addr, deadline).await?;
             let nonce = self.seams.rng.next_u64();
             let whom = (target.node, target.class);
             let met = handshake::dial(me, &security, stream, whom, nonce).await;
@@ -99,21 +99,32 @@ impl Shared {
         }
     }
 
-    async fn connect(&self, security: &Security, addr: &str) -> Result<Stream, String> {
+    /// Each address of a host has its share of the time: one that swallows what is sent to it does
+    /// not keep this node from the next.
+    async fn connect(
+        &self,
+        security: &Security,
+        addr: &str,
+        deadline: Instant,
+    ) -> Result<Stream, String> {
         let net = &self.seams.net;
         let addrs = net
             .resolve(addr)
             .await
             .map_err(|error| format!("{addr:?} is no known address: {error}"))?;
         let mut why = format!("{addr:?} has no address");
-        for addr in addrs {
+        let count = u32::try_from(addrs.len()).unwrap_or(u32::MAX);
+        for (addr, left) in addrs.into_iter().zip((1..=count).rev()) {
             if matches!(security, Security::Insecure) && !addr.ip().is_loopback() {
                 why = format!("{addr} is not a loopback address: insecure links need one");
                 continue;
             }
-            match net.connect(addr).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => why = error.to_string(),
+            let share = deadline.since(self.now()) / left;
+            let connected = within(&*self.seams.clock, self.now() + share, net.connect(addr));
+            match connected.await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => why = error.to_string(),
+                Err(_) => why = format!("{addr} does not answer"),
             }
         }
         Err(why)

@@ -86,6 +86,7 @@ pub(super) async fn serve(
         input,
         blocks: Blocks::default(),
         output: BytesMut::new(),
+        output_bytes: 0,
         unflushed: false,
         lets_others_speak: false,
         was_deaf: false,
@@ -110,6 +111,8 @@ struct Line<'a> {
     input: BytesMut,
     blocks: Blocks,
     output: BytesMut,
+    /// How many were in `output` at first.
+    output_bytes: usize,
     unflushed: bool,
     lets_others_speak: bool,
     /// It did not read when it last could.
@@ -172,12 +175,10 @@ impl Line<'_> {
     fn ticked(&mut self, now: Instant) {
         let dead_after = self.shared.timing.dead_after;
         let silence = match self.silent_since {
-            Some(since) => {
-                self.blocks.forget();
-                now.since(since)
-            }
+            Some(since) => now.since(since),
             None => Duration::ZERO,
         };
+        self.blocks.rest(&mut self.input);
         let has_heard = self.silent_since.is_none();
         self.silent_since.get_or_insert(now);
         if silence >= dead_after {
@@ -187,10 +188,10 @@ impl Line<'_> {
         }
         match self.conn.role {
             Role::Dialled => self.conn.ping(),
-            // It may have much to say and no room for a ping, or one frame that takes long: this
-            // shows that it is heard.
-            Role::Accepted if has_heard => self.reader.show_heard(),
-            Role::Accepted => {}
+            // It has no room for a ping behind a frame that takes long: this shows that it is
+            // heard.
+            Role::Accepted if has_heard && !self.input.is_empty() => self.reader.show_heard(),
+            Role::Accepted => self.reader.say_unsaid(),
         }
         if self.conn.was_used() {
             self.conn.used.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);
@@ -218,6 +219,10 @@ impl Line<'_> {
             return Poll::Ready(Err(format!("the other side closed it{whole}")));
         }
         self.silent_since = None;
+        if self.conn.role == Role::Dialled {
+            // Whoever answers is alive, and takes bytes again once its answers are written.
+            self.stalled = None;
+        }
         self.reader.arrived(self.clock);
         let taken = self.reader.take_frames(&mut self.input);
         self.lets_others_speak = self.reader.take_exchanged() >= EXCHANGED_MANY;
@@ -227,10 +232,18 @@ impl Line<'_> {
     /// Writes once what has gathered, and flushes when that is all. Ready if something was written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         if self.output.is_empty() {
-            if self.output.capacity() > KEPT_BYTES_MAX {
+            // Under TLS a stream takes more than the socket does: what follows waits where it can
+            // be taken back, and shows that the other side takes nothing.
+            if self.unflushed {
+                let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+                ready!(self.judge(flushed))?;
+                self.unflushed = false;
+            }
+            if self.output_bytes > KEPT_BYTES_MAX {
                 self.output = BytesMut::new();
             }
             self.conn.take(&mut self.output);
+            self.output_bytes = self.output.len();
         }
         let had_output = !self.output.is_empty();
         if had_output {

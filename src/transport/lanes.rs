@@ -61,7 +61,8 @@ impl Sending {
     /// Whether a frame of `bytes` may follow now. An empty lane takes any one frame.
     pub(super) fn admits(&self, lane: u8, bytes: u64) -> bool {
         self.lanes.get(usize::from(lane)).is_some_and(|lane| {
-            let under_way = lane.pushed.bytes - lane.taken.bytes;
+            // A credit of a faulty side may name what was taken back since.
+            let under_way = lane.pushed.bytes.saturating_sub(lane.taken.bytes);
             under_way == 0 || under_way + bytes <= self.window
         })
     }
@@ -117,7 +118,7 @@ impl Sending {
         let loss = |(at, lane): (usize, &Outgoing)| LaneLoss {
             lane: u8::try_from(at).unwrap_or(u8::MAX),
             unsent: lane.waiting,
-            unknown: lane.pushed.tells - lane.taken.tells - lane.waiting,
+            unknown: lane.pushed.tells.saturating_sub(lane.taken.tells + lane.waiting),
         };
         let any = |loss: &LaneLoss| loss.unsent + loss.unknown > 0;
         self.lanes.iter().enumerate().map(loss).filter(any).collect()

@@ -213,7 +213,7 @@ fn waiting_max(shared: &Shared, class: Class, service: Service) -> usize {
     }
 }
 
-fn check_size(class: Class, body: &Bytes) -> Result<(), SendError> {
+pub(super) fn check_size(class: Class, body: &Bytes) -> Result<(), SendError> {
     let (bytes, bytes_max) = (body.len(), class.body_bytes_max());
     if bytes > bytes_max { Err(SendError::TooBig { bytes, bytes_max }) } else { Ok(()) }
 }

@@ -80,10 +80,13 @@ impl Shared {
 
     pub(super) fn serve(&self, service: Service, inbound: Arc<dyn Inbound>) {
         // One at a time.
-        let _table = self.table.lock();
+        let table = self.table.lock();
         let mut services = Services::clone(&self.services.load());
         services[service as usize] = Some(inbound);
-        self.services.store(Arc::new(services));
+        let before = self.services.swap(Arc::new(services));
+        drop(table);
+        // What it drops may call these links.
+        drop(before);
     }
 
     /// From now on handshakes use this.
@@ -142,7 +145,9 @@ impl Shared {
         }
         way.addr = Some(addr.into());
         // A new address deserves a try at once.
-        way.lanes.iter_mut().for_each(|lane| lane.not_before = Instant::ZERO);
+        for lane in &mut way.lanes {
+            (lane.not_before, lane.failures) = (Instant::ZERO, 0);
+        }
     }
 
     pub(super) fn recall(&self, node: &NodeId, addr: &str) {
@@ -279,7 +284,7 @@ impl Shared {
             count(&self.tally.resumed);
         }
         let node = met.peer.node.clone();
-        self.table.lock().ways.entry(node).or_default().schemas = met.schemas.clone();
+        self.table.lock().ways.entry(node).or_default().schemas = Some(met.schemas.clone());
         self.hooks.met(&met.peer.node, &met.schemas);
         // Set before, if it was accepted.
         let _ = conn.peer.set(met.peer);

@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
             conn,
             peer,
             splitter: Splitter::new(conn.class.frame_body_bytes_max()),
-            assembler: Assembler::default(),
+            assembler: Assembler::new(conn.class.body_bytes_max()),
             lanes: Receiving::new(conn.class.lanes()),
             exchanged: 0,
             services: Cache::new(&shared.services),
@@ -69,8 +69,16 @@ impl<'a> Reader<'a> {
 
     /// Says that the other side is heard, and what was taken in and not said yet.
     pub(super) fn show_heard(&mut self) {
-        self.conn.say_credits(&self.lanes.unsaid());
+        self.say_unsaid();
         self.conn.answer(Kind::Pong, 0, Bytes::new());
+    }
+
+    /// Says what was taken in and not said yet.
+    pub(super) fn say_unsaid(&mut self) {
+        let unsaid = self.lanes.unsaid();
+        if !unsaid.is_empty() {
+            self.conn.say_credits(&unsaid);
+        }
     }
 
     /// How many asks came, or were answered, since this was last asked.

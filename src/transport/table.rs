@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::api::{Class, Peer, SendError};
-use super::conn::Conn;
+use super::conn::{Conn, Role};
 use super::handshake::Me;
 use crate::base::{Instant, NodeId};
 use crate::wire::negotiate::Schemas;
@@ -25,8 +25,8 @@ pub(super) struct Table {
 #[derive(Default)]
 pub(super) struct Way {
     pub(super) addr: Option<String>,
-    /// The kinds it knew when it was last met.
-    pub(super) schemas: Schemas,
+    /// The kinds it knew when it was last met, if it was.
+    pub(super) schemas: Option<Schemas>,
     pub(super) lanes: [Lane; 3],
 }
 
@@ -65,11 +65,13 @@ impl Table {
         if self.stopped || self.me.generation != me.generation {
             return Err("this node stopped, or changed its cluster or boot");
         }
-        if self.loose.len() >= places_max {
+        let holds_place = |conn: &&Arc<Conn>| conn.role == Role::Accepted && !conn.is_over();
+        if self.loose.values().filter(holds_place).count() >= places_max {
             return Err("too many connections are open to this node");
         }
         let is_later = |other: &Peer| other.node == peer.node && other.boot > peer.boot;
-        if self.conns().any(|conn| conn.peer.get().is_some_and(is_later)) {
+        let stands = |conn: &&Arc<Conn>| !conn.is_over();
+        if self.conns().filter(stands).any(|conn| conn.peer.get().is_some_and(is_later)) {
             return Err("a later life of the same node is connected already");
         }
         Ok(())
@@ -82,15 +84,17 @@ impl Table {
 
     /// Ends connections by this node's own will; they may be dialled again at once.
     pub(super) fn end_some(&mut self, which: impl Fn(&Conn) -> bool, why: &str) {
-        for conn in self.conns().filter(|conn| which(conn)) {
+        let ended: Vec<_> = self.conns().filter(|conn| which(conn)).cloned().collect();
+        for conn in &ended {
             conn.end(why, false);
         }
         for lane in self.ways.values_mut().flat_map(|way| &mut way.lanes) {
-            if lane.conn.as_ref().is_some_and(|conn| which(conn)) {
+            let is_ended = |conn: &Arc<Conn>| ended.iter().any(|one| Arc::ptr_eq(one, conn));
+            if lane.conn.as_ref().is_some_and(is_ended) {
                 *lane = Lane::default();
             }
         }
-        self.loose.retain(|_, conn| !which(conn));
+        // Accepted ones stay until their tasks are over: who comes next waits for that.
     }
 
     /// Makes room for one more connection, where there is none: closes the idle one that was not
@@ -111,14 +115,16 @@ impl Table {
         if on_demand.len() < on_demand_max {
             return Ok(false);
         }
-        let idle = on_demand.into_iter().filter(|(_, conn)| conn.is_idle());
-        let oldest = idle.min_by_key(|(_, conn)| (conn.used.load(Ordering::Relaxed), conn.id));
-        let Some((lane, conn)) = oldest else {
+        let mut idle: Vec<_> = on_demand.into_iter().filter(|(_, conn)| conn.is_idle()).collect();
+        idle.sort_by_key(|(_, conn)| (conn.used.load(Ordering::Relaxed), conn.id));
+        // Somebody may use one meanwhile: then it is the next one's turn.
+        let why = "it was idle, and made room for another";
+        let closed = idle.into_iter().find(|(_, conn)| conn.end_if_idle(why));
+        let Some((lane, _)) = closed else {
             let why = format!("anybody new: all {on_demand_max} links to others are in use");
             return Err(SendError::Overloaded(why));
         };
         *lane = Lane::default();
-        conn.end("it was idle, and made room for another", false);
         Ok(true)
     }
 }

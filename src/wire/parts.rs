@@ -21,12 +21,25 @@ pub fn next_part(header: &Header, rest: &mut Bytes) -> (Header, Bytes) {
 }
 
 /// Puts parts together again. Holds at most one message, and no more than has arrived of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Assembler {
+    bytes_max: usize,
     begun: Option<(Header, BytesMut)>,
 }
 
+impl Default for Assembler {
+    fn default() -> Self {
+        Self::new(MESSAGE_BYTES_MAX)
+    }
+}
+
 impl Assembler {
+    /// For messages of at most so many bytes.
+    #[must_use]
+    pub const fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, begun: None }
+    }
+
     /// Takes a frame in: gives it back if it is whole, or the message it completes.
     ///
     /// # Errors
@@ -46,8 +59,9 @@ impl Assembler {
             return Err(WireError::Garbage("a part is empty".into()));
         }
         let bytes = gathered.len().saturating_add(body.len());
-        if bytes > MESSAGE_BYTES_MAX {
-            return Err(WireError::TooLong { bytes, bytes_max: MESSAGE_BYTES_MAX });
+        let bytes_max = self.bytes_max;
+        if bytes > bytes_max {
+            return Err(WireError::TooLong { bytes, bytes_max });
         }
         gathered.extend_from_slice(&body);
         if header.part == Part::More {
