@@ -132,3 +132,44 @@ async fn whoever_reads_no_answers_is_not_read_from() {
     let heard = *heard.lock();
     assert!((50..400).contains(&heard), "{heard} asks were taken");
 }
+
+/// Passes on what it reads, at most 16 KiB in 50 ms on the way there.
+async fn slow_relay(net: &PipeNet, to: SocketAddr) -> SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = net.listen(to).await.expect("a port is free");
+    let addr = listener.local_addr().expect("it listens");
+    let net = net.clone();
+    tokio::spawn(async move {
+        let (near, _) = listener.accept().await.expect("somebody connects");
+        let far = net.connect(to).await.expect("it listens");
+        let ((mut from, mut back), (mut answers, mut onwards)) =
+            (tokio::io::split(near), tokio::io::split(far));
+        tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+        let mut chunk = vec![0; 16 << 10];
+        while let Ok(got @ 1..) = from.read(&mut chunk).await {
+            // Virtual.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if onwards.write_all(&chunk[..got]).await.is_err() {
+                return;
+            }
+        }
+    });
+    addr
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_frame_may_take_longer_than_a_silence_may_last() {
+    let net = PipeNet::default();
+    let (a, b) = (virtual_start(&net, "a").await, virtual_start(&net, "b").await);
+    let relay = slow_relay(&net, b.local_addr()).await;
+    a.learn(&node("b"), &relay.to_string());
+    let _heard = obey(&b, Service::Entity);
+    let body = Bytes::from(vec![7; Class::Message.body_bytes_max()]);
+    let begun = tokio::time::Instant::now();
+    let deadline = a.0.seams.clock.now() + Duration::from_mins(1);
+    let (to, head) = (node("b"), Head::default());
+    let asked = a.ask(&to, Class::Message, Service::Entity, head, body.clone(), deadline).await;
+    assert!(asked == Ok(body), "{:?}", asked.map(|body| body.len()));
+    assert!(begun.elapsed() > Timing::default().dead_after * 2, "{:?}", begun.elapsed());
+    assert_eq!((a.counts().dialled, a.counts().broken, b.counts().broken), (1, 0, 0));
+}
