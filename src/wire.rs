@@ -73,11 +73,45 @@ const WORDS_MAX: usize = 200;
 
 /// Words of a decoder may quote the bytes: a bounded, printable part of them goes on.
 fn garbage(error: &impl std::fmt::Display) -> WireError {
-    let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    WireError::Garbage(error.to_string().chars().take(WORDS_MAX).map(printable).collect())
+    WireError::Garbage(printable(&error.to_string(), WORDS_MAX))
+}
+
+/// `text`, which may be anybody's, fit for a log or a terminal: at most `chars_max` characters, and
+/// what steers or hides (controls, marks of direction, letters without width) is escaped as in
+/// [`char::escape_debug`]. Quotes and backslashes stay.
+pub(crate) fn printable(text: &str, chars_max: usize) -> String {
+    let mut escaped = String::new();
+    for letter in text.chars().take(chars_max) {
+        match letter {
+            '"' | '\'' | '\\' => escaped.push(letter),
+            _ => escaped.extend(letter.escape_debug()),
+        }
+    }
+    escaped.chars().take(chars_max).collect()
 }
 
 #[cfg(test)]
 pub(crate) mod golden;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn words_of_others_neither_steer_nor_hide_and_have_an_end() {
+        let table = [
+            ("n1's \"cart\" at C:\\data", "n1's \"cart\" at C:\\data"),
+            ("caf\u{e9} \u{8336}", "caf\u{e9} \u{8336}"),
+            ("a\n\r\tb\0", r"a\n\r\tb\0"),
+            ("\u{1b}[2J\u{7f}\u{9b}", r"\u{1b}[2J\u{7f}\u{9b}"),
+            ("in\u{202e}gpj.exe\u{2066}", r"in\u{202e}gpj.exe\u{2066}"),
+            ("ro\u{200b}ot\u{feff}\u{2028}", r"ro\u{200b}ot\u{feff}\u{2028}"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(printable(text, 200), shown);
+        }
+        assert_eq!(printable(&"\u{202e}".repeat(9), 10), r"\u{202e}\u");
+        assert_eq!(printable(&"x".repeat(201), 200).len(), 200);
+    }
+}

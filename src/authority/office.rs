@@ -344,7 +344,7 @@ pub(super) struct Door(pub(super) Arc<Office>);
 
 impl Door {
     /// Whether `from` may send this: a node speaks for itself, a voter may pass on.
-    fn may_ask(&self, from: &Peer, letter: &Letter) -> bool {
+    pub(super) fn may_ask(&self, from: &Peer, letter: &Letter) -> bool {
         let view = self.0.core.view();
         if letter.relayed {
             return view.members.get(&from.node).is_some_and(|member| member.voter.is_some());

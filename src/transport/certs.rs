@@ -14,6 +14,8 @@ use rcgen::{
 
 /// First byte of every serial number: positive, and never a leading zero.
 const SERIAL_BASE: u64 = 0x4000_0000_0000_0000;
+/// Year from whose start certificates are valid: long before any clock that is set.
+const VALID_FROM: i32 = 1975;
 
 /// Makes certificates for the nodes of one cluster.
 pub struct Authority {
@@ -64,9 +66,19 @@ impl Authority {
 
     /// A certificate with these names, valid until the start of `year`.
     pub(super) fn issue(&self, uris: &[&str], year: i32) -> Result<(String, String), CertsError> {
+        self.issue_between(uris, [VALID_FROM, year])
+    }
+
+    /// A certificate with these names, valid from the start of one year to that of another.
+    pub(super) fn issue_between(
+        &self,
+        uris: &[&str],
+        [from, to]: [i32; 2],
+    ) -> Result<(String, String), CertsError> {
         let serial = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
         let mut params = params(serial, "evertree node");
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -10,6 +10,13 @@ use super::tls::{Proof, Role, Secured, explain};
 use crate::base::{ClusterId, NodeId, Stream};
 use crate::wire::hello::{Greeting, Hello, Refuse, Welcome};
 use crate::wire::negotiate::{Protocols, Schemas};
+use crate::wire::{WireError, printable};
+
+/// Longest reason of another side that is repeated, in characters: our own fit, two clusters' 64
+/// digits and two longest names of nodes included.
+const REASON_CHARS_MAX: usize = 500;
+/// Longest name of a cluster that is repeated, in characters.
+const NAME_CHARS_MAX: usize = 200;
 
 /// What this node is at the start of a handshake.
 #[derive(Debug, Clone)]
@@ -78,9 +85,10 @@ pub(super) async fn dial(
     // If it fails, what the other side had to say may still be there to read.
     let _ = send(&mut stream, &Greeting::Hello(hello)).await;
     let mut rest = BytesMut::new();
-    let welcome = match receive(&mut stream, &mut rest).await? {
+    let answer = receive(&mut stream, &mut rest).await?;
+    let welcome = match answer.map_err(|error| error.to_string())? {
         Greeting::Welcome(welcome) => welcome,
-        Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
+        Greeting::Refuse(refuse) => return Err(refused(&refuse)),
         Greeting::Hello(_) => return Err("the other side answered with a hello".into()),
     };
     if welcome.nonce != nonce || !Protocols::SPOKEN.has(welcome.protocol) {
@@ -108,10 +116,19 @@ pub(super) async fn accept(
         Security::Insecure => Secured { stream, proof: None, resumed: false },
     };
     let mut rest = BytesMut::new();
-    let hello = match receive(&mut stream, &mut rest).await? {
-        Greeting::Hello(hello) => hello,
-        Greeting::Refuse(refuse) => return Err(format!("refused: {}", printable(&refuse.reason))),
-        Greeting::Welcome(_) => return Err("the other side began with a welcome".into()),
+    let greeted: Result<Hello, String> = match receive(&mut stream, &mut rest).await? {
+        Ok(Greeting::Hello(hello)) => Ok(hello),
+        Ok(Greeting::Refuse(refuse)) => return Err(refused(&refuse)),
+        Ok(Greeting::Welcome(_)) => Err("it began with a welcome, not with a hello".into()),
+        Err(error) => Err(error.to_string()),
+    };
+    let hello = match greeted {
+        Ok(hello) => hello,
+        Err(why) => {
+            let reason = format!("your greeting is not understood: {why}");
+            let _ = send(&mut stream, &Greeting::Refuse(Refuse { reason })).await;
+            return Err(why);
+        }
     };
     let peer = Peer { node: hello.node.clone(), boot: hello.boot };
     let judged = judge_hello(me, &hello, proof.as_ref());
@@ -147,9 +164,11 @@ fn judge_hello(
     let own = &me.identity;
     if hello.cluster_name != own.cluster_name {
         return Err(format!(
-            "it belongs to cluster {:?}, and {} to cluster {:?}: correct its cluster name or its \
+            "it belongs to cluster {}, and {} to cluster {:?}: correct its cluster name or its \
              seeds",
-            hello.cluster_name, own.node, own.cluster_name
+            quoted(&hello.cluster_name),
+            own.node,
+            own.cluster_name
         ));
     }
     let (ours, theirs) = (Protocols::SPOKEN, hello.protocols());
@@ -219,9 +238,14 @@ fn judge_cluster(me: &Me, other: ClusterId) -> Result<bool, String> {
     Ok(unformed)
 }
 
-/// What the other side says, fit for a log: it may be anybody's.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+/// Why the other side refused, fit for a log: its words may be anybody's.
+fn refused(refuse: &Refuse) -> String {
+    format!("refused: {}", printable(&refuse.reason, REASON_CHARS_MAX))
+}
+
+/// A name that may be anybody's, in quotes, fit for a log.
+fn quoted(name: &str) -> String {
+    format!("{name:?}").chars().take(NAME_CHARS_MAX).collect()
 }
 
 async fn send(stream: &mut Stream, greeting: &Greeting) -> std::io::Result<()> {
@@ -229,10 +253,16 @@ async fn send(stream: &mut Stream, greeting: &Greeting) -> std::io::Result<()> {
     stream.flush().await
 }
 
-/// Reads one greeting. Bounded by the longest greeting and one read.
-async fn receive(stream: &mut Stream, rest: &mut BytesMut) -> Result<Greeting, String> {
+/// Reads one greeting, or what is none. Bounded by the longest greeting and one read.
+///
+/// # Errors
+/// Why nothing can be read: then nothing can be said either.
+async fn receive(
+    stream: &mut Stream,
+    rest: &mut BytesMut,
+) -> Result<Result<Greeting, WireError>, String> {
     loop {
-        if let Some(greeting) = Greeting::decode(rest).map_err(|error| error.to_string())? {
+        if let Some(greeting) = Greeting::decode(rest).transpose() {
             return Ok(greeting);
         }
         rest.reserve(1024);

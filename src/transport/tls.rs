@@ -459,7 +459,10 @@ fn explain_certificate(why: &CertificateError) -> String {
 fn explain_alert(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateExpired => {
-            "the other side says that this node's certificate has expired: renew it".into()
+            // The same alert stands for both.
+            "the other side says that this node's certificate has expired: renew it; or that it is \
+             not valid yet: correct the clock that is wrong"
+                .into()
         }
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
             "the other side does not trust the authority of this node's certificate: all nodes of \

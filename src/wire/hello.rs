@@ -126,6 +126,9 @@ impl Greeting {
         if bytes > HELLO_BYTES_MAX {
             return Err(WireError::TooLong { bytes, bytes_max: HELLO_BYTES_MAX });
         }
+        if !(1..=3).contains(&kind) {
+            return Err(WireError::Kind(kind));
+        }
         let Some(body) = rest.get(..bytes) else { return Ok(None) };
         let greeting = match kind {
             1 => Self::Hello(from_control(body)?),
@@ -246,7 +249,7 @@ mod tests {
             (b"\x16\x03\x01", WireError::NotOurs),
             (b"evtR", WireError::NotOurs),
             (b"evtr\x01\xff\xff", WireError::TooLong { bytes: 65_535, bytes_max: 20_480 }),
-            (b"evtr\x09\x00\x00", WireError::Kind(9)),
+            (b"evtr\x09\x00\x01", WireError::Kind(9)),
         ];
         for (bytes, error) in table {
             let mut input = BytesMut::from(bytes);

@@ -6,12 +6,12 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::super::formation::tests::trio;
-use super::super::office::{Answer, Ask, ClaimError, Core, Wire};
+use super::super::office::{Answer, Ask, ClaimError, Core, Door, Letter, Wire};
 use super::super::{Grant, NotLeader, ProposeError, Proposed, Renew, RenewError};
 use super::*;
 use crate::base::{Clock, Seams, SeededRng, Spawner, TokioNet, VoterId};
 use crate::placement::{Claim, Outcome, Profile};
-use crate::transport::AskError;
+use crate::transport::{AskError, Peer};
 
 /// A clock that a test moves.
 #[derive(Debug)]
@@ -367,4 +367,30 @@ async fn a_boot_that_gets_no_grant_is_refused_and_evicted_unless_it_leads() {
     }
     assert!(!world.has("n2", 1));
     assert!(world.has("n1", 1) && world.has("n3", 1));
+}
+
+/// A node renews and claims for itself alone; a voter may pass on what another asked.
+#[test]
+fn the_office_hears_nobody_who_speaks_for_another() {
+    let world = World::new(1);
+    let door = Door(world.office.clone());
+    let renew = |node: &str| {
+        let (node, boot) = (name(node), Boot(1));
+        let (unreachable, released) = (vec![], vec![]);
+        let (nonce, last_grant, load, leaving) = (7, None, 0, false);
+        Ask::Renew(Renew { nonce, node, boot, last_grant, load, unreachable, released, leaving })
+    };
+    let claim = |node: &str| Ask::Claim(Claim { node: name(node), ..restarted() });
+    let may = |from: &str, relayed: bool, ask: Ask| {
+        door.may_ask(&Peer { node: name(from), boot: Boot(1) }, &Letter { relayed, ask })
+    };
+    for of in [&renew as &dyn Fn(&str) -> Ask, &claim] {
+        assert!(may("n2", false, of("n2")), "it speaks for itself");
+        assert!(!may("n3", false, of("n2")), "a voter does not speak for another");
+        assert!(!may("n9", false, of("n2")), "nor does a stranger");
+        assert!(may("n9", false, of("n9")), "who is no member yet may ask to become one");
+        assert!(may("n3", true, of("n2")), "a voter passes on");
+        assert!(!may("n9", true, of("n2")), "nobody else passes on");
+        assert!(!may("n9", true, of("n9")), "not even for itself");
+    }
 }

@@ -187,6 +187,8 @@ fn golden_bytes_of_raft() {
     }
     let voted = VoteResponse::new(vote, Some(log_id(12)), true);
     let changed = TransferLeaderError::VoteChanged { expected: vote, actual: Vote::new(4, 7) };
+    let behind =
+        TransferLeaderError::LogNotFlushed { expected: Some(log_id(12)), actual: Some(log_id(9)) };
     let replies = [
         ("append success", RaftReply::Append(AppendEntriesResponse::Success)),
         (
@@ -202,6 +204,7 @@ fn golden_bytes_of_raft() {
         ("pre-voted", RaftReply::PreVote(voted)),
         ("transferred", RaftReply::Transfer(Ok(()))),
         ("not transferred", RaftReply::Transfer(Err(changed))),
+        ("not transferred as its log is behind", RaftReply::Transfer(Err(behind))),
         ("part", RaftReply::Part),
         ("snapshot judged", RaftReply::Snapshot(SnapshotResponse::new(vote))),
     ];

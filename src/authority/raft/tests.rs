@@ -4,6 +4,9 @@ mod world;
 
 use std::time::Duration;
 
+use openraft::raft::VoteRequest;
+
+use super::message::RaftRequest;
 use super::*;
 use crate::base::{Boot, SeededRng};
 use crate::placement::{Change, ChangeId};
@@ -270,4 +273,25 @@ async fn a_voter_whose_disk_fails_stops() {
     let stopped = world.core(follower).stopped();
     let why = within(&*world.clock, world.in_secs(5), stopped).await.unwrap();
     assert!(!why.is_empty());
+}
+
+/// Goal: nobody but a voter takes part in elections or writes a log.
+#[tokio::test(start_paused = true)]
+async fn raft_takes_messages_of_voters_only_once_there_are_voters() {
+    let stranger = name(7);
+    let vote = VoteRequest::new(types::Vote::new(u64::MAX, 1_007), None);
+    let body = message::to_frame(&RaftRequest::Vote(vote)).unwrap();
+    let new = World::new(5, 16).await;
+    assert!(new.core(0).may_speak_raft(&stranger), "nobody is a voter yet");
+    let world = World::formed(5).await;
+    for place in 0..3 {
+        let core = world.core(place);
+        assert!((0..3).all(|place| core.may_speak_raft(&name(place))));
+        assert!(!core.may_speak_raft(&stranger));
+        let server = Server::new(core, world::seams(world.clock.clone(), 1));
+        let answer = server.answer(&stranger, Service::Raft, &body).await;
+        assert_eq!(answer, Err("n7 is no voter".into()));
+    }
+    let (_, key) = world.leader(&[0, 1, 2]).await;
+    assert!(key.term < u64::MAX, "its term was not taken up");
 }

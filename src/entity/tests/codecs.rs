@@ -1,6 +1,7 @@
 //! Postcard between equal schemas, named fields between versions, and what a wrong belief costs.
 
 use super::*;
+use crate::transport::{Class, Head, Service};
 use crate::wire::Codec;
 use crate::wire::negotiate::Schemas;
 
@@ -109,4 +110,40 @@ async fn a_node_says_which_schemas_it_knows() {
     assert_eq!(kinds.schemas(), Schemas::of([("counter", 1)]));
     let newer = Kinds::new(vec![Kind::<Newer>::new(()).into()]).expect("good kinds");
     assert_eq!(newer.schemas(), Schemas::of([("counter", 2)]));
+}
+
+/// Goal: a message that carries its reply and a reference has the bytes it always had, and they
+/// are understood. Method: they are compared, and sent as they stand to a node that obeys them.
+#[tokio::test]
+async fn golden_bytes_of_a_message_with_a_reply_and_one_with_a_reference() {
+    let (n1, n2) = pair().await;
+    let reference = || n1.get("alice");
+    let table: [(Codec, &[u8], &[u8]); 2] = [
+        (Codec::Named, b"\x81\xa3Add\x92\x05\xc0", b"\x81\xa3Via\x92\xa5alice\xc0"),
+        (Codec::between(1, 1), b"\x00\x0a", b"\x0b\x05alice"),
+    ];
+    for (codec, add, via) in table {
+        let (reply, ..) = Reply::here(7);
+        let bytes = frame::encode_message(codec, Some(7), &CounterMsg::Add(5, reply));
+        assert_eq!(bytes.as_deref(), Ok(add), "{codec:?}");
+        let (reply, ..) = Reply::here(7);
+        let bytes = frame::encode_message(codec, Some(7), &CounterMsg::Via(reference(), reply));
+        assert_eq!(bytes.as_deref(), Ok(via), "{codec:?}");
+
+        let id = if codec == Codec::Named { "named" } else { "postcard" };
+        let sent = async |msg: &[u8]| {
+            let kind = "counter".to_owned();
+            let address = frame::Address { kind, id: id.into(), left: Some(GENEROUS) };
+            let body = frame::envelope(&address, &Bytes::copy_from_slice(msg)).expect("short");
+            let shard = crate::ring::shard_of("counter", id.as_bytes(), 4);
+            let (version, epoch, schema) = (Version(1), Epoch(1), codec.schema());
+            let head = Head { version, shard: Some(shard), epoch, lane: 0, schema };
+            let deadline = n1.hosts.now() + GENEROUS;
+            let (class, service) = (Class::Message, Service::Entity);
+            n1.links.ask(&node("n2"), class, service, head, body, deadline).await.expect("taken")
+        };
+        assert_eq!(frame::decode_answer(codec, &sent(add).await), Ok(5_i64), "{codec:?}");
+        assert_eq!(frame::decode_answer(codec, &sent(via).await), Ok(true), "{codec:?}");
+    }
+    assert_eq!(n2.hosts.counted().tells_lost, 0);
 }

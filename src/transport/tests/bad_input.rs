@@ -27,6 +27,8 @@ enum Attack {
     Cut(Vec<u8>),
     /// Is dialled by a, has a good certificate, and answers the hello like this.
     Answer(Answer),
+    /// Is dialled by a, and answers its first bytes, which are those of TLS, with these.
+    Greets(Vec<u8>),
     /// Stands between a good node and a, and says one TLS record twice.
     Repeat,
 }
@@ -124,6 +126,10 @@ impl Good {
                 self.dials(what, answer, [says, dials]).await;
                 return;
             }
+            Attack::Greets(bytes) => {
+                self.dials_bare(what, &bytes, dials).await;
+                return;
+            }
             Attack::Repeat => {
                 self.suffer_repeat().await;
                 String::new()
@@ -214,6 +220,29 @@ impl Good {
         }
     }
 
+    /// It dials somebody who answers its first bytes with `answer`.
+    async fn dials_bare(&mut self, what: &str, answer: &[u8], dials: &str) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("it listens").to_string();
+        self.links.learn(&node("e"), &addr);
+        let dialled = self.links.counts().dialled;
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.expect("it is dialled");
+            let mut hello = [0; 5];
+            stream.read_exact(&mut hello).await.expect("it begins");
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([hello[3], hello[4]]))];
+            stream.read_exact(&mut hello).await.expect("a whole record");
+            stream.write_all(answer).await.expect("it listens");
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let both = async { tokio::join!(ask_in(&self.links, "e", Class::Message), answering) };
+        let (asked, ()) = in_time(what, both).await;
+        let Err(AskError::NotExecuted(why)) = asked else { panic!("{what}: {asked:?}") };
+        assert!(why.contains(dials), "{what}, dialled: {why}");
+        assert_no_controls(&[why]);
+        assert_eq!(self.links.counts().dialled, dialled, "{what}");
+    }
+
     /// A record is repeated on a link that stands: it breaks, and nothing is heard twice.
     async fn suffer_repeat(&mut self) {
         let (addr, repeats) = repeater(self.links.local_addr()).await;
@@ -236,10 +265,12 @@ impl Good {
     }
 }
 
-/// Peers choose their words: none of them may steer a terminal or forge a line of a log.
+/// Peers choose their words: none of them may steer a terminal, turn a text around, forge a line
+/// of a log or fill it.
 fn assert_no_controls(texts: &[String]) {
     for text in texts {
-        assert!(!text.chars().any(char::is_control), "{text:?}");
+        assert!(!text.chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        assert!(text.chars().count() <= 600, "{text:?}");
     }
 }
 

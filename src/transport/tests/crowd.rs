@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::base::Net as _;
 
 const SILENT: usize = 100;
 const ROOM: usize = 4;
@@ -15,7 +17,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().write(bytes)
+        Write::write(&mut *self.0.lock(), bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -61,4 +63,31 @@ async fn a_node_gets_in_through_a_silent_crowd_and_refusals_are_said_at_a_bounde
         usize::try_from(BootClock.now().since(begun).as_secs()).expect("not for ever") + 1;
     assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s:\n{log}");
     assert!(log.contains(made_way) && log.contains("unsaid=0"), "{log}");
+}
+
+/// Goal: who stops in the middle of its handshake holds a place only so long. Method: virtual time;
+/// half a greeting, and half a record of TLS, on connections that stay open.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_stops_halfway_has_an_end() {
+    let authority = Authority::new("test").expect("a good name");
+    for (config, words) in [
+        (insecure("a"), &b"evtr\x01\x00\x87\x01\x8a"[..]),
+        (secure("a", &authority), b"\x16\x03\x01\x00\x80\x01\x00"),
+    ] {
+        let timing = Timing { handshake: Duration::from_millis(700), ..Timing::default() };
+        let net = PipeNet::default();
+        let a = virtual_node(&net, LinksConfig { timing, ..config }).await;
+        let (said, mut rung, say) = collector();
+        a.on_refused(move |_, why| say(why));
+        let begun = tokio::time::Instant::now();
+        let mut stream = net.connect(a.local_addr()).await.expect("it listens");
+        stream.write_all(words).await.expect("it takes bytes");
+        in_time("the refusal", rung.recv()).await;
+        assert_eq!(*said.lock(), ["its handshake took too long"]);
+        assert_eq!(begun.elapsed().as_millis() / 10, 70, "at its deadline");
+        assert_eq!((a.counts().refused, a.counts().accepted), (1, 0));
+        let end = in_time("the end", stream.read_to_end(&mut Vec::new())).await;
+        assert_eq!(end.expect("an end in order"), 0, "it is closed, too");
+        a.stop().await;
+    }
 }

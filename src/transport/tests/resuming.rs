@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 use super::*;
 
@@ -155,4 +158,68 @@ async fn a_resumed_session_proves_the_name_it_was_made_with_and_no_other() {
     let Err(AskError::NotExecuted(why)) = asked else { panic!("{asked:?}") };
     assert!(why.contains("it is for c, and the node meant is b"), "{why}");
     assert_eq!((c.counts().accepted, c.counts().resumed), (0, 0));
+}
+
+/// Reads one record of TLS.
+async fn record(from: &mut TcpStream) -> Vec<u8> {
+    let mut record = vec![0; 5];
+    from.read_exact(&mut record).await.expect("a record");
+    record.resize(5 + usize::from(u16::from_be_bytes([record[3], record[4]])), 0);
+    from.read_exact(&mut record[5..]).await.expect("a whole one");
+    record
+}
+
+/// Passes one connection on to `to`, and gives the first record of each side.
+async fn listened(to: SocketAddr) -> (SocketAddr, oneshot::Receiver<[Vec<u8>; 2]>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("it listens");
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.expect("somebody connects");
+        let mut far = TcpStream::connect(to).await.expect("it listens");
+        let hello = record(&mut near).await;
+        far.write_all(&hello).await.expect("it takes bytes");
+        let answer = record(&mut far).await;
+        near.write_all(&answer).await.expect("it takes bytes");
+        tell.send([hello, answer]).expect("somebody waits");
+        // Until either has gone.
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    (addr, told)
+}
+
+/// Whether this record is a server's hello that takes the session offered (RFC 8446, 4.1.3: the
+/// extension `pre_shared_key`).
+fn resumes(record: &[u8]) -> bool {
+    assert_eq!((record[0], record[5]), (22, 2), "a server's hello");
+    // Version, random, session, cipher suite, compression, length of the extensions.
+    let session = usize::from(record[9 + 34]);
+    let mut rest = &record[9 + 35 + session + 5..];
+    while let [kind_high, kind, high, low, more @ ..] = rest {
+        if (*kind_high, *kind) == (0, 41) {
+            return true;
+        }
+        rest = &more[usize::from(u16::from_be_bytes([*high, *low]))..];
+    }
+    false
+}
+
+/// Goal: whoever repeats what a node said to resume a session resumes nothing. Method: the first
+/// record of a connection that resumed one is kept and said again.
+#[tokio::test]
+async fn a_ticket_that_is_used_twice_resumes_once() {
+    let authority = Authority::new("test").expect("a good name");
+    let (a, b) = pair(&authority).await;
+    assert_eq!(ask_in(&a, "b", Class::Message).await, Ok("x".into()));
+    let (addr, told) = listened(b.local_addr()).await;
+    a.learn(&node("b"), &addr.to_string());
+    again(&a, &b).await;
+    assert_eq!(resumed(&a, &b), (1, 1));
+    let [hello, answer] = told.await.expect("it was made through there");
+    assert!(resumes(&answer));
+    let mut replay = TcpStream::connect(b.local_addr()).await.expect("it listens");
+    replay.write_all(&hello).await.expect("it takes bytes");
+    let answer = in_time("the answer", record(&mut replay)).await;
+    assert!(!resumes(&answer), "a whole handshake is wanted, with a certificate");
+    assert_eq!((b.counts().accepted, b.counts().resumed), (2, 1));
 }

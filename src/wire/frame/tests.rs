@@ -25,23 +25,57 @@ fn bytes_of(header: &Header, body: &[u8]) -> BytesMut {
     out
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
 /// Whoever changes these breaks running clusters: raise the protocol number instead.
 #[test]
 fn golden_bytes_of_frames() {
-    let show = |bytes: BytesMut| {
-        bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    let asked = Header {
+        service: 6,
+        lane: 5,
+        schema: 0x0102,
+        shard: Some(ShardId(0x0a0b)),
+        version: Version(7),
+        epoch: Epoch(0x0001_0000_0000_0002),
+        ..Header::of(Kind::Ask, 0x1122_3344_5566_7788)
     };
-    assert_eq!(
-        show(bytes_of(&Header::of(Kind::Ping, 0), b"")),
-        "00000020 06 00 00 00 0000 0000 0000000000000000 0000000000000000 0000000000000000"
-            .replace(' ', "")
-    );
-    assert_eq!(
-        show(bytes_of(&full(), b"hi")),
-        "0000003b 02 06 0f 05 0102 0a0b 1122334455667788 0000000000000007 0001000000000002 \
-         00000000000000000000000000000fed 0000000000000abc 01 6869"
-            .replace(' ', "")
-    );
+    // Its two totals: bytes in the place of the call, tells in that of the version.
+    let credit = Header { lane: 5, version: Version(3), ..Header::of(Kind::Credit, 0x0001_0203) };
+    let last = Header { part: Part::Last, ..full() };
+    let nothing = "0000 0000 0000000000000000 0000000000000000 0000000000000000";
+    let call_9 = "0000 0000 0000000000000009 0000000000000000 0000000000000000";
+    let set = "0102 0a0b 1122334455667788 0000000000000007 0001000000000002";
+    let trace = "00000000000000000000000000000fed 0000000000000abc 01";
+    let totals = "0000 0000 0000000000010203 0000000000000003 0000000000000000";
+    let table: [(Header, &[u8], String); 12] = [
+        (Header { kind: Kind::Tell, call: 0, ..asked }, b"hi", {
+            let set = set.replace("1122334455667788", "0000000000000000");
+            format!("00000022 01 06 01 05 {set} 6869")
+        }),
+        (asked, b"hi", format!("00000022 02 06 01 05 {set} 6869")),
+        (Header::of(Kind::Reply, 9), b"hi", format!("00000022 03 00 00 00 {call_9} 6869")),
+        (Header::of(Kind::Refusal, 9), b"no", format!("00000022 04 00 00 00 {call_9} 6e6f")),
+        (Header::of(Kind::Dropped, 9), b"", format!("00000020 05 00 00 00 {call_9}")),
+        (Header::of(Kind::Ping, 0), b"", format!("00000020 06 00 00 00 {nothing}")),
+        (Header::of(Kind::Pong, 0), b"", format!("00000020 07 00 00 00 {nothing}")),
+        (Header::of(Kind::Void, 0), b"hi", format!("00000022 08 00 00 00 {nothing} 6869")),
+        (credit, b"", format!("00000020 09 00 00 05 {totals}")),
+        (Header::of(Kind::Bye, 0), b"", format!("00000020 0a 00 00 00 {nothing}")),
+        (full(), b"hi", format!("0000003b 02 06 0f 05 {set} {trace} 6869")),
+        (last, b"hi", format!("0000003b 02 06 0b 05 {set} {trace} 6869")),
+    ];
+    for (header, body, golden) in &table {
+        let mut bytes = bytes_of(header, body);
+        assert_eq!(hex(&bytes), golden.replace(' ', ""), "{header:?}");
+        let read = Splitter::new(BODY_MAX).next(&mut bytes).expect("well formed");
+        let body = Bytes::copy_from_slice(body);
+        assert_eq!(read, Some(Frame { header: *header, body }));
+    }
+    let kinds: Vec<u8> = table[..10].iter().map(|(header, ..)| header.kind as u8).collect();
+    let known: Vec<u8> = (0..=u8::MAX).filter(|kind| Kind::from_wire(*kind).is_some()).collect();
+    assert_eq!(kinds, known, "one of each kind");
 }
 
 #[test]

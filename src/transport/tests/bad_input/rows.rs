@@ -20,6 +20,13 @@ pub(super) fn all(good: &Authority) -> Vec<Case> {
     all.extend(answers());
     all.extend(answers_behind_a_welcome());
     all.push(Case {
+        what: "is dialled, and speaks TLS 1.2",
+        attack: Attack::Greets(server_hello()),
+        says: "",
+        hears: "",
+        dials: "speaks another TLS than 1.3",
+    });
+    all.push(Case {
         what: "a record of TLS that is repeated",
         attack: Attack::Repeat,
         says: "cannot decrypt",
@@ -42,6 +49,7 @@ fn certificates(good: &Authority) -> Vec<Case> {
     let other = Authority::new("test").expect("a good name");
     let of_other = other.issue(&["spiffe://test/node/bad"], 4096).expect("a good name");
     let of_authority = good.issue_authority("spiffe://test/node/bad").expect("a good name");
+    let not_yet = good.issue_between(&["spiffe://test/node/bad"], [4000, 4096]).expect("names");
     let with = |uris: &[&str], year| unchecked(good, &good.issue(uris, year).expect("good names"));
     let same = |what, security, says| row(what, security, [says; 3]);
     vec![
@@ -76,6 +84,15 @@ fn certificates(good: &Authority) -> Vec<Case> {
                 "the other side's certificate has expired: renew it",
                 "this node's certificate has expired: renew it",
                 "the other side's certificate has expired: renew it",
+            ],
+        ),
+        row(
+            "not valid yet",
+            unchecked(good, &not_yet),
+            [
+                "the other side's certificate is not valid yet: correct this node's clock",
+                "or that it is not valid yet: correct the clock that is wrong",
+                "the other side's certificate is not valid yet: correct this node's clock",
             ],
         ),
         row(
@@ -125,8 +142,22 @@ fn client_hello(cipher_suite: [u8; 2]) -> Vec<u8> {
                        \x00\x0d\x00\x06\x00\x04\x08\x07\x04\x03";
     body.extend([0, u8::try_from(extensions.len()).expect("few")]);
     body.extend(extensions);
+    tls_record(1, &body)
+}
+
+/// What a server of TLS 1.2 answers: no extension tells of a newer version.
+fn server_hello() -> Vec<u8> {
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    // No session; ECDHE with ECDSA and AES-128-GCM; no compression.
+    body.extend([0, 0xc0, 0x2b, 0]);
+    tls_record(2, &body)
+}
+
+/// A message of the handshake, in a record.
+fn tls_record(message: u8, body: &[u8]) -> Vec<u8> {
     let length = u8::try_from(body.len()).expect("short");
-    let mut record = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
+    let mut record = vec![22, 3, 1, 0, length + 4, message, 0, 0, length];
     record.extend(body);
     record
 }
@@ -159,7 +190,6 @@ fn hello_bytes(change: impl FnOnce(&mut Hello)) -> Vec<u8> {
 /// Those who have a certificate, and greet badly.
 fn greetings() -> Vec<Case> {
     let whole = hello_bytes(|_| {});
-    let said = |what, words: &[u8], says| of(what, Attack::Speech(words.to_vec()), says, "");
     let told = |what, words, says| of(what, Attack::Speech(words), says, says);
     let worse: NodeId = node("worse");
     let welcome = Welcome {
@@ -170,20 +200,27 @@ fn greetings() -> Vec<Case> {
         nonce: 9,
         schemas: Schemas::default(),
     };
-    let refuse = Refuse { reason: "\u{1b}[2J\nroot logged in".into() };
+    let refuse = Refuse { reason: "\u{1b}[2J\nroot \u{202e}nigol".into() };
+    let refuse = Greeting::Refuse(refuse).encode().to_vec();
     let name = b"\xa4node\xa1e";
     let at = whole.windows(name.len()).position(|bytes| bytes == name).expect("its name");
     let mut steering = whole.clone();
     steering[at + name.len() - 1] = 0x1b;
     vec![
         of("half a greeting", Attack::Cut(whole[..20].to_vec()), IN_HANDSHAKE, ""),
-        said("an oversize greeting", b"evtr\x01\xff\xff", "a frame claims 65535 bytes, at most"),
-        said("no greeting", b"GET / HTTP/1.1\r\n\r\n", "does not speak this protocol"),
-        said("an unknown greeting", b"evtr\x09\x00\x00", "9 is not a kind of frame"),
-        said("a greeting of garbage", b"evtr\x01\x00\x04\x01\x81\xa1a", "bytes do not decode"),
-        said("a name that steers terminals", &steering, "bytes do not decode"),
-        said("a welcome", &Greeting::Welcome(welcome).encode(), "began with a welcome"),
-        said("a refusal", &Greeting::Refuse(refuse).encode(), "refused: \u{fffd}[2J\u{fffd}root"),
+        told("an oversize greeting", b"evtr\x01\xff\xff".into(), "claims 65535 bytes, at most"),
+        told("no greeting", b"GET / HTTP/1.1\r\n\r\n".into(), "does not speak this protocol"),
+        // Its body is not waited for.
+        told("an unknown greeting", b"evtr\x09\x00\x01".into(), "9 is not a kind of frame"),
+        told(
+            "a greeting of garbage",
+            b"evtr\x01\x00\x04\x01\x81\xa1a".into(),
+            "bytes do not decode",
+        ),
+        told("a name that steers terminals", steering, "bytes do not decode"),
+        told("a welcome", Greeting::Welcome(welcome).encode().into(), "began with a welcome"),
+        // It ends what it refuses: there is nothing to say to it.
+        of("a refusal", Attack::Speech(refuse), r"refused: \u{1b}[2J\nroot \u{202e}nigol", ""),
         told(
             "a protocol to come",
             hello_bytes(|hello| (hello.protocol_min, hello.protocol_max) = (2, 3)),
@@ -204,6 +241,11 @@ fn greetings() -> Vec<Case> {
             "another cluster's name",
             hello_bytes(|hello| hello.cluster_name = "prod\u{7}".into()),
             "it belongs to cluster \"prod\\u{7}\"",
+        ),
+        told(
+            "a cluster's name without an end",
+            hello_bytes(|hello| hello.cluster_name = "\u{202e}".repeat(5_000)),
+            r#"it belongs to cluster "\u{202e}\u{202e}"#,
         ),
         told(
             "another cluster's data",
@@ -302,7 +344,7 @@ fn answers() -> Vec<Case> {
         (
             "a refusal that steers terminals",
             |_| Greeting::Refuse(Refuse { reason: "no\r\n\u{1b}[31mred".into() }).encode().to_vec(),
-            "refused: no\u{fffd}\u{fffd}\u{fffd}[31mred",
+            r"refused: no\r\n\u{1b}[31mred",
         ),
     ];
     let refused = table.map(|(what, answer, dials)| {
