@@ -236,7 +236,7 @@ pub struct Limits {
     /// Connections this node has dialled at one time, beside those it was told to keep: for each
     /// further one the least recently used that is idle is closed.
     pub on_demand_max: usize,
-    /// Accepted connections open at one time; further ones are closed.
+    /// Accepted connections open at one time; further ones are refused in the handshake.
     pub accepted_max: usize,
 }
 

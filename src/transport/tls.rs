@@ -28,9 +28,12 @@ use webpki::KeyUsage;
 
 use crate::base::{Clock, NodeId, Stream};
 use crate::ring::sha1;
+use crate::wire::printable;
 
 /// Bytes read from a socket at a time.
 const READ_BYTES: usize = 64 << 10;
+/// Of the cluster's name in somebody's certificate, so much is repeated.
+const CLUSTER_NAME_CHARS_MAX: usize = 200;
 /// Sessions that can be resumed, in each direction.
 const SESSIONS_MAX: usize = 1_024;
 /// Sessions to resume that each connection gives: one for every other class of it.
@@ -285,7 +288,8 @@ impl fmt::Display for San {
             Role::Node => "node",
             Role::Client => "client",
         };
-        write!(f, "spiffe://{}/{role}/{}", self.cluster_name, self.name)
+        let cluster_name = printable(&self.cluster_name, CLUSTER_NAME_CHARS_MAX);
+        write!(f, "spiffe://{cluster_name}/{role}/{}", self.name)
     }
 }
 
