@@ -12,6 +12,13 @@ const EXAMPLES_MAX: usize = 5;
 const REFUSED_EVERY: u64 = 16;
 const DROPPED_EVERY: u64 = 64;
 
+/// Room for the numbers of ten minutes, made at once: what this test keeps for itself is not to
+/// look like growth of the links.
+const WORDS_MIN: usize = 4_096;
+/// Rows of passed over numbers that are remembered of a lane: those of the last minutes. What
+/// belongs to an older one counts as received twice, which is a fault all the same.
+const ROWS_MAX: usize = 64;
+
 /// A set of small numbers.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Bits(Vec<u64>);
@@ -22,7 +29,7 @@ impl Bits {
         let word = usize::try_from(number / 64).expect("a number of this run");
         let bit = 1 << (number % 64);
         if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+            self.0.resize((word + 1).max(WORDS_MIN), 0);
         }
         let is_new = self.0[word] & bit == 0;
         self.0[word] |= bit;
@@ -117,6 +124,9 @@ impl Got {
         if number > self.last {
             if number > self.last + 1 {
                 self.missing.insert(self.last + 1, number - 1);
+                if self.missing.len() > ROWS_MAX {
+                    self.missing.pop_first();
+                }
             }
             self.last = number;
             return;
