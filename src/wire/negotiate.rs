@@ -117,70 +117,6 @@ impl<'de> Deserialize<'de> for Schemas {
     }
 }
 
-/// How two nodes stand to each other about one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Terms {
-    /// The schema is the same on both sides: postcard may be spoken, unless the number is 0.
-    Equal(u16),
-    /// The schemas differ: `MessagePack` with named fields.
-    Differ {
-        /// Of this node.
-        ours: u16,
-        /// Of the other.
-        theirs: u16,
-    },
-    /// The other node does not know the kind, or did not say: `MessagePack` with named fields.
-    UnknownThere(u16),
-}
-
-impl Terms {
-    /// What to write in.
-    #[must_use]
-    pub fn codec(self) -> Codec {
-        match self {
-            Self::Equal(schema) => Codec::between(schema, schema),
-            Self::Differ { .. } | Self::UnknownThere(_) => Codec::Named,
-        }
-    }
-}
-
-/// The terms of every kind that this node knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Agreement(BTreeMap<String, Terms>);
-
-impl Agreement {
-    /// The terms about `kind`; `None` if this node does not know it.
-    #[must_use]
-    pub fn terms(&self, kind: &str) -> Option<Terms> {
-        self.0.get(kind).copied()
-    }
-
-    /// What to write messages to `kind` in.
-    #[must_use]
-    pub fn codec(&self, kind: &str) -> Codec {
-        self.terms(kind).map_or(Codec::Named, Terms::codec)
-    }
-
-    /// All kinds with their terms, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Terms)> {
-        self.0.iter().map(|(kind, terms)| (kind.as_str(), *terms))
-    }
-}
-
-/// What two nodes agree on that know these kinds.
-#[must_use]
-pub fn agree(ours: &Schemas, theirs: &Schemas) -> Agreement {
-    let terms = |(kind, ours): (&str, u16)| {
-        let terms = match theirs.get(kind) {
-            Some(theirs) if theirs == ours => Terms::Equal(ours),
-            Some(theirs) => Terms::Differ { ours, theirs },
-            None => Terms::UnknownThere(ours),
-        };
-        (kind.to_owned(), terms)
-    };
-    Agreement(ours.iter().map(terms).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,28 +144,18 @@ mod tests {
     }
 
     #[test]
-    fn terms_are_agreed_by_kind() {
-        let ours = Schemas::of([("cart", 2), ("old", 1), ("mine", 7), ("odd", 0)]);
-        let theirs = Schemas::of([("cart", 2), ("old", 3), ("theirs", 1), ("odd", 0)]);
-        let agreed = agree(&ours, &theirs);
-        let terms: Vec<_> = agreed.iter().collect();
-        let differ = Terms::Differ { ours: 1, theirs: 3 };
-        let want = [
-            ("cart", Terms::Equal(2)),
-            ("mine", Terms::UnknownThere(7)),
-            ("odd", Terms::Equal(0)),
-            ("old", differ),
+    fn postcard_is_spoken_where_both_know_the_kind_under_one_schema() {
+        let theirs = Schemas::of([("cart", 2), ("old", 3), ("odd", 0)]);
+        let table = [
+            ("cart", 2, 2),
+            ("cart", 1, 0),
+            ("old", 1, 0),
+            ("unknown there", 7, 0),
+            ("odd", 0, 0), // 0: never in postcard
         ];
-        assert_eq!(terms, want);
-        let schemas = ["cart", "mine", "odd", "old", "theirs"].map(|kind| agreed.codec(kind));
-        assert_eq!(schemas.map(Codec::schema), [2, 0, 0, 0, 0]);
-        for (kind, terms) in agreed.iter() {
-            let own = ours.get(kind).expect("ours");
-            assert_eq!(theirs.codec(kind, own), terms.codec(), "{kind}");
+        for (kind, own, schema) in table {
+            assert_eq!(theirs.codec(kind, own).schema(), schema, "{kind} of {own}");
         }
-        // One that hosts nothing itself knows the schema from its own code.
-        assert_eq!(theirs.codec("theirs", 1).schema(), 1);
-        assert_eq!(theirs.codec("theirs", 2).schema(), 0);
     }
 
     #[test]
