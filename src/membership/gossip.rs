@@ -217,7 +217,10 @@ impl Gossip {
                 | OwnedNotification::Active
                 | OwnedNotification::Idle
                 | OwnedNotification::Defunct
-                | OwnedNotification::Rejoin(_) => continue,
+                | OwnedNotification::Rejoin(_)
+                | OwnedNotification::DataReceived(_)
+                | OwnedNotification::DataSent(_)
+                | OwnedNotification::ProbeFailed(..) => continue,
             };
             out.push(Output::Observed { node: id.node, boot: id.boot, reachability });
         }
