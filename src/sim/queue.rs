@@ -16,9 +16,8 @@
 //!   their latest life; a change reaches a node within [`COMMIT_MAX`] once it is in touch with a
 //!   majority. Nobody is evicted, so that what the machines say of the dead can be judged.
 //!
-//! Not modelled: the pings of idle links (a link that stands breaks by a fault or by a packet that
-//! is late by `dead_after`, not by a lost ping), the processor time of a step, and the bytes of
-//! handshakes, TCP and IP.
+//! Not modelled: the processor time of a step, what other services send over the same links (it
+//! would only let nodes hear more of one another), and the bytes of handshakes, TCP and IP.
 //!
 //! After every step the [laws](Broken) are checked.
 
@@ -37,7 +36,7 @@ pub use laws::Broken;
 pub use lanes::WIRE_EXTRA_BYTES;
 pub use machine::{Reachability, Seen};
 pub use scenario::{Figures, Scenario};
-pub use swarm::{COMMIT_MAX, Change, Setup, Swarm};
+pub use swarm::{COMMIT_MAX, Change, PINGED_MAX, Setup, Swarm};
 
 #[cfg(test)]
 mod tests;

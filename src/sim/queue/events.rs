@@ -29,6 +29,10 @@ pub(super) enum Event {
     Arrive(Conn, u32),
     /// Nothing came for as long as a link may be silent, since this instant.
     Silent(Conn, Instant),
+    /// A link may have been idle for long enough to be pinged.
+    Ping(Conn),
+    /// The answer to a ping arrives.
+    Heard { at: usize, of: usize },
     /// The other end said that a connection is over.
     Reset { to: usize, of: usize },
     /// A starved node gets, or loses, the processor, in this period of starvation.

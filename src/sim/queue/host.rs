@@ -112,6 +112,10 @@ impl Host {
 
     /// What waits for its machine while it sleeps. Whether there was room.
     pub(super) fn put_by(&mut self, what: Happened) -> bool {
+        if matches!(what, Happened::Heard(_)) {
+            // Its transport is asleep too; it will be pinged again.
+            return false;
+        }
         let is_packet = matches!(what, Happened::Packet { .. });
         if is_packet && self.inbox.len() >= INBOX_MAX {
             self.tally.overrun += 1;

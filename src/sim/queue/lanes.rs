@@ -52,6 +52,7 @@ pub(super) struct Link {
     /// When the last of the queue arrives.
     due: Instant,
     used: Instant,
+    pinged: Instant,
     stands_since: Option<Instant>,
     /// The start of the other end that it is a link with.
     start: u64,
@@ -142,6 +143,7 @@ impl Swarm {
             launch: 0,
             due: now,
             used: now,
+            pinged: now,
             stands_since: None,
             start: 0,
             stalled: None,
@@ -237,6 +239,34 @@ impl Swarm {
         link.due = now;
         let count = link.queue.len();
         self.launch(conn, count, now);
+        if self.setup.pings {
+            self.events.push(now + self.timing.ping_interval, Event::Ping(conn));
+        }
+    }
+
+    /// A link that is idle for an interval carries a ping: an empty packet, that is answered.
+    pub(super) fn ping(&mut self, conn: Conn) {
+        let (now, interval) = (self.now, self.timing.ping_interval);
+        let Some(link) = self.link(conn) else { return };
+        let mut next = link.pinged.max(link.used) + interval;
+        if next <= now {
+            link.pinged = now;
+            next = now + interval;
+            link.queue.push_back(Bytes::new());
+            if link.phase == Phase::Standing {
+                self.launch(conn, 1, now);
+            }
+        }
+        self.events.push(next, Event::Ping(conn));
+    }
+
+    fn pong(&mut self, conn: Conn) -> Result<(), Broken> {
+        let Conn { from, to, .. } = conn;
+        if self.hosts[to].is_awake() && self.is_open(from, to) {
+            let at = self.now + self.latency() + self.loss();
+            self.events.push(at, Event::Heard { at: from, of: to });
+        }
+        self.hand(to, Happened::Heard(from))
     }
 
     /// A dial failed: what waited for it is lost, and there is a back-off.
@@ -282,6 +312,9 @@ impl Swarm {
         }
         let Some(bytes) = link.queue.pop_front() else { return Ok(()) };
         link.queue_bytes -= bytes.len();
+        if bytes.is_empty() {
+            return self.pong(conn);
+        }
         self.hand(conn.to, Happened::Packet { from: conn.from, bytes })
     }
 

@@ -26,6 +26,8 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub(super) enum Happened {
     Packet { from: usize, bytes: Bytes },
+    /// Something else of this node arrived.
+    Heard(usize),
     /// A link with this node broke.
     Broken(usize),
     Committed(Arc<[(usize, Boot)]>),
@@ -38,6 +40,7 @@ impl Happened {
         match self {
             Self::Packet { from, bytes } => 1 | (*from as u64) << 4 | (bytes.len() as u64) << 16,
             Self::Broken(of) => 2 | (*of as u64) << 4,
+            Self::Heard(of) => 5 | (*of as u64) << 4,
             Self::Committed(_) => 3,
             Self::TimePassed => 4,
         }
@@ -85,7 +88,7 @@ impl Machine {
                 let members = members.iter().map(|(node, boot)| (name(*node), *boot));
                 Input::Committed(members.collect())
             }
-            Happened::Broken(_) | Happened::TimePassed => Input::TimePassed,
+            Happened::Heard(_) | Happened::Broken(_) | Happened::TimePassed => Input::TimePassed,
         };
         self.gossip.step(now, input, &mut self.out);
         for output in self.out.drain(..) {

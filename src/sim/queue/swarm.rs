@@ -17,6 +17,8 @@ use crate::transport::{Limits, Timing};
 
 /// Within this a change of the committed members reaches a node that is in touch with a majority.
 pub const COMMIT_MAX: Duration = Duration::from_millis(200);
+/// Swarms up to this size have pings on their links unless they are told otherwise.
+pub const PINGED_MAX: usize = 50;
 /// From the start of a process to its wish to be a member.
 const START: Duration = Duration::from_millis(300);
 /// A starved node has the processor for this long,
@@ -43,14 +45,25 @@ pub struct Setup {
     /// Whether a change of the committed members reaches all nodes; otherwise only the node that
     /// joins learns of its own, and the rest is the gossip's affair.
     pub commits_reach_all: bool,
+    /// Whether idle links are pinged, and both ends hear it; else they are kept for nothing.
+    pub pings: bool,
 }
 
 impl Setup {
-    /// Nodes in one data centre: 1 to 5 ms a packet, nothing lost.
+    /// Nodes in one data centre: 1 to 5 ms a packet, nothing lost. Pings are left out above
+    /// [`PINGED_MAX`] nodes, where they would be nearly all that happens.
     #[must_use]
     pub fn new(seed: u64, nodes: usize, profile: Profile) -> Self {
         let latency = [Duration::from_millis(1), Duration::from_millis(5)];
-        Self { seed, nodes, profile, latency, loss_permille: 0, commits_reach_all: true }
+        Self {
+            seed,
+            nodes,
+            profile,
+            latency,
+            loss_permille: 0,
+            commits_reach_all: true,
+            pings: nodes <= PINGED_MAX,
+        }
     }
 }
 
@@ -170,6 +183,16 @@ impl Swarm {
         self.hosts[by].seen.get(of)?.as_ref()
     }
 
+    /// Whether `by` knows `of` in its latest life, and finds it reachable.
+    #[must_use]
+    pub fn knows(&self, by: usize, of: usize) -> bool {
+        let boot = self.hosts[of].boot;
+        let seen = self.seen(by, of);
+        seen.is_some_and(|seen| {
+            (seen.boot, seen.reachability) == (boot, Reachability::Reachable)
+        })
+    }
+
     /// Takes what changed since the last call. That a node is seen for the first time, and is
     /// reachable, is no change.
     pub fn take_changes(&mut self) -> Vec<Change> {
@@ -280,6 +303,8 @@ impl Swarm {
             Event::Refused(conn) => self.refused(conn),
             Event::Arrive(conn, launch) => return self.arrive(conn, launch),
             Event::Silent(conn, since) => return self.silent(conn, since),
+            Event::Ping(conn) => self.ping(conn),
+            Event::Heard { at, of } => return self.hand(at, Happened::Heard(of)),
             Event::Reset { to, of } => return self.hand(to, Happened::Broken(of)),
             Event::Slice(node, period) => return self.slice(node, period),
             Event::Join(node, start) => return self.admit(node, start),
