@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::gossip::{
-    Gossip, GossipConfig, GossipId, Input, Output, PACKET_BYTES_MAX, Reachability,
-};
+use super::packet::PACKET_BYTES_MAX;
+use super::{Gossip, GossipConfig, GossipId, Input, Output, Reachability};
 use crate::base::{Boot, Instant, NodeId, Publisher, Seams, Watch, Watched};
 use crate::placement::{Profile, View};
 use crate::transport::{Class, Head, Inbound, Links, Peer, ReplyTo, Service};
@@ -46,13 +45,16 @@ pub struct Membership {
 }
 
 struct Receiver {
-    packets: mpsc::Sender<Bytes>,
+    packets: mpsc::Sender<Input>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Inbound for Receiver {
-    fn tell(&self, _from: &Peer, _head: Head, body: Bytes) {
-        if body.len() > PACKET_BYTES_MAX || self.packets.try_send(body).is_err() {
+    fn tell(&self, from: &Peer, _head: Head, bytes: Bytes) {
+        let (from, boot) = (from.node.clone(), from.boot);
+        let fits = bytes.len() <= PACKET_BYTES_MAX;
+        let packet = Input::Packet { from, boot, bytes };
+        if !fits || self.packets.try_send(packet).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
@@ -122,7 +124,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut arrived: mpsc::Receiver<Bytes>) {
+    async fn run(mut self, mut arrived: mpsc::Receiver<Input>) {
         let view = self.views.get();
         self.step(committed(&view));
         loop {
@@ -130,7 +132,7 @@ impl Driver {
             let input = tokio::select! {
                 biased;
                 packet = arrived.recv() => match packet {
-                    Some(packet) => Input::Packet(packet),
+                    Some(packet) => packet,
                     None => return,
                 },
                 view = self.views.changed() => match view {
@@ -156,12 +158,13 @@ impl Driver {
                         self.dropped.fetch_add(1, Relaxed);
                     }
                 }
-                Output::Observed { node, boot, reachability } => {
-                    tracing::info!(%node, %boot, ?reachability, "observed");
+                Output::Observed { node, boot, reachability, observers } => {
+                    tracing::info!(%node, %boot, ?reachability, ?observers, "observed");
                     observed
                         .get_or_insert_with(|| (*self.observed.get()).clone())
                         .insert(node, (boot, reachability));
                 }
+                Output::Said { .. } => {}
             }
         }
         if let Some(observed) = observed {

@@ -3,7 +3,8 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use foca::{Codec as _, Header, Member, Message, PostcardCodec, State};
 
-use super::gossip::{Gossip, GossipConfig, GossipId, Input};
+use super::packet::Kind;
+use super::{Gossip, GossipConfig, GossipId, Input};
 use crate::base::{Boot, Instant};
 use crate::placement::Profile;
 use crate::wire::golden::Golden;
@@ -66,8 +67,12 @@ fn golden_bytes_of_gossip() {
         golden.add(("gossip", name), &packet, &bytes, read);
         // Foca itself takes what is framed here for it.
         let mut gossip = Gossip::new(id("n1", 0), &config, 1);
-        gossip.step(Instant::ZERO, Input::Packet(bytes), &mut Vec::new());
-        assert_eq!(gossip.refused_packets(), 0, "{name}");
+        let n2 = (id("n2", 0).node, Boot(300));
+        gossip.step(Instant::ZERO, Input::Committed(vec![n2]), &mut Vec::new());
+        let (from, boot, bytes) = (id("n2", 0).node, Boot(300), Kind::Swim.framed(&bytes));
+        gossip.step(Instant::ZERO, Input::Packet { from, boot, bytes }, &mut Vec::new());
+        let refused = u64::from(name == "turn undead");
+        assert_eq!(gossip.counts().refused, refused, "{name}");
     }
     golden.compare();
 }
