@@ -145,6 +145,11 @@ impl RandomFaults {
         }
     }
 
+    /// Any node.
+    pub(super) fn draw_node(&self) -> usize {
+        below(&self.rng, self.nodes)
+    }
+
     fn draw(&self, [least, most]: [Duration; 2]) -> Duration {
         least + self.rng.up_to(most.saturating_sub(least))
     }

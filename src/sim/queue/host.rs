@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::machine::{Happened, Machine, Seen};
+use super::machine::{Happened, Machine};
 use crate::base::{Boot, Instant};
 use crate::sim::SimClock;
 
@@ -61,8 +61,8 @@ pub(super) struct Host {
     pub(super) spins: u32,
     /// The version of the committed members it has.
     pub(super) committed: u64,
-    /// By number of the other node.
-    pub(super) seen: Vec<Option<Seen>>,
+    /// What it says of itself, for the so-many-th time.
+    pub(super) own: u64,
     pub(super) tally: Tally,
 }
 
@@ -81,7 +81,7 @@ impl Host {
             stepped: Instant::ZERO,
             spins: 0,
             committed: 0,
-            seen: Vec::new(),
+            own: 0,
             tally: Tally::default(),
         }
     }
@@ -107,7 +107,7 @@ impl Host {
         self.inbox.clear();
         self.wake = None;
         self.committed = 0;
-        self.seen.clear();
+        self.own = 0;
     }
 
     /// What waits for its machine while it sleeps. Whether there was room.

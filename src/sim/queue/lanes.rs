@@ -315,7 +315,8 @@ impl Swarm {
         if bytes.is_empty() {
             return self.pong(conn);
         }
-        self.hand(conn.to, Happened::Packet { from: conn.from, bytes })
+        let boot = self.hosts[conn.from].boot;
+        self.hand(conn.to, Happened::Packet { from: conn.from, boot, bytes })
     }
 
     /// Nothing came over a link for too long: both its ends close it.

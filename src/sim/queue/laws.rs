@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::host::{Host, INBOX_MAX};
 use super::machine::{Reachability, Seen};
 use crate::base::Instant;
+use crate::membership::OBSERVERS;
 
 /// A law does not hold, or a judgement went against the machines.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,24 +20,20 @@ pub struct Broken {
 /// Who is named must be enough: two distinct members other than the subject, or as many as are
 /// left, and none of them twice. `by` is the node that sees.
 pub(super) fn named(host: &Host, (by, of): (usize, usize), seen: &Seen) -> Result<(), String> {
-    if by == of && seen.reachability != Reachability::Reachable {
-        return Err(format!("node {by} finds itself {:?}", seen.reachability));
+    let Seen { reachability, observers, .. } = seen;
+    if by == of {
+        return Err(format!("node {by} observes itself: {reachability:?}"));
     }
-    let (Reachability::Unreachable, Some(observers)) = (seen.reachability, &seen.observers) else {
+    if *reachability != Reachability::Unreachable {
         return Ok(());
-    };
+    }
     let distinct: BTreeSet<usize> = observers.iter().copied().collect();
     if distinct.len() != observers.len() || distinct.contains(&of) {
         return Err(format!("node {by} finds {of} unreachable on the word of {observers:?}"));
     }
-    let is_left = |other: &usize| {
-        let seen = host.seen.get(*other).and_then(Option::as_ref);
-        let is_lost = |seen: &Seen| seen.reachability == Reachability::Unreachable;
-        *other != by && *other != of && seen.is_some_and(|seen| !is_lost(seen))
-    };
     // Itself, and those it can still reach.
-    let left = 1 + (0..host.seen.len()).filter(is_left).count();
-    if distinct.len() < left.min(2) {
+    let left = 1 + host.machine.as_ref().map_or(0, |machine| machine.others_left(of));
+    if distinct.len() < left.min(OBSERVERS) {
         return Err(format!(
             "node {by} finds {of} unreachable on the word of {observers:?} alone, of {left} left"
         ));
@@ -44,13 +41,12 @@ pub(super) fn named(host: &Host, (by, of): (usize, usize), seen: &Seen) -> Resul
     Ok(())
 }
 
-/// The bounds of what waits, and the machine's own invariants.
-pub(super) fn host(node: usize, host: &Host) -> Result<(), String> {
-    let packets = host.inbox.len();
-    // Beside packets, what the driver is told of links: at most one word per node.
-    if packets > INBOX_MAX + host.seen.len() {
-        return Err(format!("{packets} inputs wait for node {node}"));
+/// The bounds of what waits for a node of a swarm of so many.
+pub(super) fn bounds(host: &Host, nodes: usize) -> Result<(), String> {
+    let inputs = host.inbox.len();
+    // Beside packets, what the driver is told of links and of the agreed view.
+    if inputs > INBOX_MAX + 4 * nodes {
+        return Err(format!("{inputs} inputs wait"));
     }
-    let checked = host.machine.as_ref().map_or(Ok(()), super::machine::Machine::check);
-    checked.map_err(|what| format!("node {node}: {what}"))
+    Ok(())
 }

@@ -17,6 +17,11 @@ const FORMED_WITHIN: Duration = Duration::from_secs(5);
 const FAULTS_FOR: Duration = Duration::from_secs(20);
 /// Within this after the last fault all views agree.
 const AGREE_WITHIN: Duration = Duration::from_secs(10);
+/// Within this after agreement all have the cards of all: what was missed while a link was down is
+/// learnt when two compare.
+const CARDS_WITHIN: Duration = Duration::from_secs(60);
+/// How often some node has something else to say of itself.
+const SAYS_EVERY: Duration = Duration::from_millis(700);
 /// How often it is looked whether they do.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Up to this loss no false alarm is let pass.
@@ -32,6 +37,7 @@ const STRICT_PERMILLE_MAX: u16 = 10;
 ///   victims say. Held at a loss of up to 10 permille; alarms at more loss are counted.
 /// - *Agreement.* Within 10 s after the last fault every running node finds every running member
 ///   reachable, in its latest life, and every one that is gone for good unreachable.
+/// - *Cards.* Within a further minute every running node has the latest card of every other.
 /// - The [laws](Broken), after every step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
@@ -62,6 +68,8 @@ pub struct Figures {
     pub gone: usize,
     /// From the last fault's end to agreement.
     pub agreed_within: Duration,
+    /// From there until all had all cards.
+    pub cards_within: Duration,
 }
 
 impl fmt::Display for Figures {
@@ -69,7 +77,7 @@ impl fmt::Display for Figures {
         write!(
             f,
             "{} nodes at {} permille, {} faults, {} steps, {} alarms, {} false; {} gone in the \
-             end, agreed within {} ms, trace {:016x}",
+             end, agreed within {} ms, cards {} ms later, trace {:016x}",
             self.nodes,
             self.loss_permille,
             self.faults,
@@ -78,6 +86,7 @@ impl fmt::Display for Figures {
             self.false_alarms,
             self.gone,
             self.agreed_within.as_millis(),
+            self.cards_within.as_millis(),
             self.trace.hash(),
         )
     }
@@ -114,16 +123,21 @@ impl Scenario {
             ..Setup::new(self.seed, self.nodes, self.profile())
         };
         let mut run = Run::new(self, setup);
-        run.until_agreed(FORMED_WITHIN)?;
-        run.swarm.take_changes();
+        run.until(FORMED_WITHIN, disagreement)?;
         let end = run.swarm.now() + FAULTS_FOR;
+        let mut says = run.swarm.now() + SAYS_EVERY;
         while run.swarm.now() < end {
             let next = run.faults.apply(&mut run.swarm)?;
-            run.pass(next.min(end))?;
+            if run.swarm.now() >= says {
+                says = run.swarm.now() + SAYS_EVERY;
+                run.say()?;
+            }
+            run.pass(next.min(says).min(end))?;
         }
         run.faults.heal(&mut run.swarm)?;
-        let agreed_within = run.until_agreed(AGREE_WITHIN)?;
-        Ok(run.figures(agreed_within))
+        let agreed_within = run.until(AGREE_WITHIN, disagreement)?;
+        let cards_within = run.until(CARDS_WITHIN, missing_card)?;
+        Ok(run.figures(agreed_within, cards_within))
     }
 }
 
@@ -170,21 +184,32 @@ impl Run {
         Err(Broken { at: *at, what })
     }
 
-    fn until_agreed(&mut self, within: Duration) -> Result<Duration, Broken> {
+    /// Some node has something else to say of itself.
+    fn say(&mut self) -> Result<(), Broken> {
+        let node = self.faults.draw_node();
+        self.swarm.say(node)
+    }
+
+    /// Passes time until there is no fault to be found.
+    fn until(
+        &mut self,
+        within: Duration,
+        fault: fn(&Swarm) -> Option<String>,
+    ) -> Result<Duration, Broken> {
         let began = self.swarm.now();
         loop {
-            let Some(what) = disagreement(&self.swarm) else {
+            let Some(what) = fault(&self.swarm) else {
                 return Ok(self.swarm.now().since(began));
             };
             if self.swarm.now().since(began) >= within {
-                let what = format!("no agreement within {within:?}: {what}");
+                let what = format!("not within {within:?}: {what}");
                 return Err(Broken { at: self.swarm.now(), what });
             }
             self.pass(self.swarm.now() + LOOK_EVERY)?;
         }
     }
 
-    fn figures(self, agreed_within: Duration) -> Figures {
+    fn figures(self, agreed_within: Duration, cards_within: Duration) -> Figures {
         let Self { scenario, mut swarm, faults, loss_permille, alarms, false_alarms } = self;
         let nodes = scenario.nodes;
         Figures {
@@ -196,6 +221,7 @@ impl Run {
             false_alarms,
             gone: (0..nodes).filter(|node| !swarm.is_running(*node)).count(),
             agreed_within,
+            cards_within,
             trace: swarm.trace().clone(),
         }
     }
@@ -218,10 +244,18 @@ pub(super) fn disagreement(swarm: &Swarm) -> Option<String> {
                 Reachability::Unreachable
             };
             let seen = swarm.seen(by, of);
-            if seen.is_none_or(|seen| (seen.boot, seen.reachability) != (boot, want)) {
+            if seen.as_ref().is_none_or(|seen| (seen.boot, seen.reachability) != (boot, want)) {
                 return Some(format!("{of} is {want:?} in {boot}, and {by} finds {seen:?}"));
             }
         }
     }
     None
+}
+
+/// The first running node that lacks the card of another.
+fn missing_card(swarm: &Swarm) -> Option<String> {
+    let running = || (0..swarm.nodes()).filter(|node| swarm.is_running(*node));
+    let mut pairs = running().flat_map(|by| running().map(move |of| (by, of)));
+    let (by, of) = pairs.find(|(by, of)| by != of && !swarm.has_card(*by, *of))?;
+    Some(format!("{by} lacks the latest card of {of}"))
 }

@@ -9,7 +9,7 @@ use super::faults::Fault;
 use super::host::{Host, Tally};
 use super::lanes::Lane;
 use super::laws::{self, Broken};
-use super::machine::{Happened, Machine, Reachability, Seen, Wanted};
+use super::machine::{Happened, Machine, Seen, Wanted};
 use crate::base::{Boot, Instant, Rng as _, SeededRng};
 use crate::placement::Profile;
 use crate::sim::{Trace, mix};
@@ -27,6 +27,8 @@ const SLICE: Duration = Duration::from_millis(20);
 const STARVED: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 /// So many steps at one instant are a machine that asks for the same deadline for ever.
 const SPINS_MAX: u32 = 10_000;
+/// Up to this size the machine's invariants are checked after each of its steps.
+const CHECKED_MAX: usize = 10;
 const MILLION: u64 = 1_000_000;
 
 /// What a swarm consists of.
@@ -100,6 +102,7 @@ pub struct Swarm {
     committed: BTreeMap<usize, Boot>,
     changes: Vec<Change>,
     wanted: Vec<Wanted>,
+    steps: u64,
     trace: Trace,
 }
 
@@ -122,6 +125,7 @@ impl Swarm {
             committed: BTreeMap::new(),
             changes: Vec::new(),
             wanted: Vec::new(),
+            steps: 0,
             trace: Trace::default(),
             setup,
         };
@@ -179,22 +183,31 @@ impl Swarm {
 
     /// What `by` observes of `of`; none: it knows nothing of it, or does not run.
     #[must_use]
-    pub fn seen(&self, by: usize, of: usize) -> Option<&Seen> {
-        self.hosts[by].seen.get(of)?.as_ref()
+    pub fn seen(&self, by: usize, of: usize) -> Option<Seen> {
+        let host = &self.hosts[by];
+        host.machine.as_ref()?.seen(host.local(self.now), of)
     }
 
-    /// Whether `by` knows `of` in its latest life, and finds it reachable.
+    /// Whether `by` has the card that `of` gave out last, of its present life.
     #[must_use]
-    pub fn knows(&self, by: usize, of: usize) -> bool {
-        let boot = self.hosts[of].boot;
-        let seen = self.seen(by, of);
-        seen.is_some_and(|seen| {
-            (seen.boot, seen.reachability) == (boot, Reachability::Reachable)
-        })
+    pub fn has_card(&self, by: usize, of: usize) -> bool {
+        let host = &self.hosts[by];
+        let machines = (host.machine.as_ref(), self.hosts[of].machine.as_ref());
+        let (Some(machine), Some(other)) = machines else { return false };
+        machine.card_of(host.local(self.now), of).is_some_and(|card| card == *other.card())
     }
 
-    /// Takes what changed since the last call. That a node is seen for the first time, and is
-    /// reachable, is no change.
+    /// A node has something else to say of itself.
+    ///
+    /// # Errors
+    /// [`Broken`]: a law does not hold in what its machine does.
+    pub fn say(&mut self, node: usize) -> Result<(), Broken> {
+        self.hosts[node].own += 1;
+        let number = self.hosts[node].own;
+        self.hand(node, Happened::Own(number))
+    }
+
+    /// Takes what changed since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
@@ -429,7 +442,7 @@ impl Swarm {
         self.trace.note(what.code());
         machine.step(local, what, &mut wanted);
         host.tally.steps += 1;
-        laws::host(node, host).map_err(|what| self.broken(what))?;
+        self.check(node)?;
         for one in wanted.drain(..) {
             match one {
                 Wanted::Send { to, bytes } => {
@@ -448,18 +461,23 @@ impl Swarm {
     }
 
     fn saw(&mut self, by: usize, of: usize, seen: Seen) -> Result<(), Broken> {
-        let host = &mut self.hosts[by];
-        laws::named(host, (by, of), &seen).map_err(|what| self.broken(what))?;
+        let named = laws::named(&self.hosts[by], (by, of), &seen);
+        named.map_err(|what| self.broken(what))?;
         self.trace.note(of as u64 | (seen.reachability as u64) << 32 | seen.boot.0 << 40);
-        let host = &mut self.hosts[by];
-        if host.seen.len() <= of {
-            host.seen.resize(of + 1, None);
-        }
-        let before = host.seen[of].replace(seen.clone());
-        if before.is_some() || seen.reachability != Reachability::Reachable {
-            self.changes.push(Change { at: self.now, by, of, seen });
-        }
+        self.changes.push(Change { at: self.now, by, of, seen });
         Ok(())
+    }
+
+    /// Bounds after every step; the machine's own invariants too, where they are few: in a large
+    /// swarm they take longer than the step, and every so-many-th is enough.
+    fn check(&mut self, node: usize) -> Result<(), Broken> {
+        self.steps += 1;
+        let (nodes, host) = (self.hosts.len(), &self.hosts[node]);
+        let is_due = nodes <= CHECKED_MAX || self.steps % nodes as u64 == 0;
+        let machine = host.machine.as_ref().filter(|_| is_due);
+        let checked = laws::bounds(host, nodes)
+            .and_then(|()| machine.map_or(Ok(()), Machine::check));
+        checked.map_err(|what| self.broken(format!("node {node}: {what}")))
     }
 
     fn spin(&mut self, node: usize) -> Result<(), Broken> {
