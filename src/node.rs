@@ -42,7 +42,9 @@ pub use config::{ConfigError, NodeConfig, Security};
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
 use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
-use crate::membership::{Membership, Observations};
+use crate::membership::{
+    Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
+};
 use crate::placement::View;
 use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
@@ -63,6 +65,10 @@ struct Parts {
     hosts: Hosts,
     /// Of the present life.
     membership: Mutex<Option<Membership>>,
+    /// What this node says of itself.
+    own: Publisher<Own>,
+    hub: MemberHub,
+    hints: Hints,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
 }
@@ -136,6 +142,21 @@ impl Node {
         *self.0.parts.authority.standing().get()
     }
 
+    /// All members of the cluster as this node sees them, itself included, by name. Empty until it
+    /// is one.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberState> {
+        let membership = self.0.parts.membership.lock();
+        membership.as_ref().map(Membership::members).unwrap_or_default()
+    }
+
+    /// Follows what changes about the members from now on. At most `events_max` events wait to be
+    /// received, at least one; further ones are dropped and counted.
+    #[must_use]
+    pub fn member_events(&self, events_max: usize) -> MemberEvents {
+        self.0.parts.hub.subscribe(events_max)
+    }
+
     /// What this node observes of the others by gossip.
     #[must_use]
     pub fn observed(&self) -> Arc<Observations> {
@@ -200,6 +221,7 @@ impl Parts {
     /// See [`Node::stop`]; `tree` stops the node's own tasks, which see to the lease until then.
     async fn stop(&self, tree: impl Future<Output = ()>) {
         let deadline = self.seams.clock.now() + STOP_TURNS;
+        self.own.publish(Arc::new(Own { leaving: true, ..Own::clone(&self.own.get()) }));
         self.hosts.stop(deadline).await;
         self.replicas.stop().await;
         self.authority.leave(self.seams.clock.now() + STOP_TURNS).await;

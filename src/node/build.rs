@@ -15,6 +15,7 @@ use crate::base::{
     Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
 };
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
+use crate::membership::{Hints, MemberHub, Own};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
@@ -222,38 +223,45 @@ pub(super) fn security(
     Ok(transport::Security::Tls(Arc::new(tls)))
 }
 
-async fn start(
+/// Finds or forms the cluster, and becomes a member.
+async fn authority(
     config: &NodeConfig,
-    opened: Opened,
-    kinds: Kinds,
+    opened: &Opened,
     deadline: Instant,
-) -> Result<Node, StartError> {
-    let Opened { seams, control, disk, facts, boot, store, links } = opened;
+) -> Result<QuorumAuthority, StartError> {
+    let Opened { seams, disk, facts, boot, store, links, .. } = opened;
     let formation = if config.expect <= 1 && config.seeds.is_empty() {
         Formation::Bootstrap
     } else {
         Formation::Expect { expect: config.expect, seeds: config.seeds.clone() }
     };
     let addr = config.advertise.clone().unwrap_or_else(|| links.local_addr().to_string());
-    let authority = QuorumAuthority::start(
-        QuorumParts {
-            seams: seams.clone(),
-            links: links.clone(),
-            disk,
-            facts: facts.clone(),
-            me: config.name.clone(),
-            boot,
-            store: store.id(),
-            addr,
-            zone: config.zone.clone(),
-            weight: config.weight,
-            shards: config.shards,
-            profile: config.profile.clone(),
-            formation,
-        },
-        deadline,
-    )
-    .await?;
+    let parts = QuorumParts {
+        seams: seams.clone(),
+        links: links.clone(),
+        disk: disk.clone(),
+        facts: facts.clone(),
+        me: config.name.clone(),
+        boot: *boot,
+        store: store.id(),
+        addr,
+        zone: config.zone.clone(),
+        weight: config.weight,
+        shards: config.shards,
+        profile: config.profile.clone(),
+        formation,
+    };
+    Ok(QuorumAuthority::start(parts, deadline).await?)
+}
+
+async fn start(
+    config: &NodeConfig,
+    opened: Opened,
+    kinds: Kinds,
+    deadline: Instant,
+) -> Result<Node, StartError> {
+    let authority = authority(config, &opened, deadline).await?;
+    let Opened { seams, control, facts, store, links, .. } = opened;
     let views: Arc<dyn ViewAuthority> = Arc::new(authority.clone());
     let lease = authority.lease();
     let name = config.name.clone();
@@ -265,6 +273,7 @@ async fn start(
         lease: lease.clone(),
         node: name.clone(),
     });
+    let hints = Hints::default();
     let records: Arc<dyn Records> = Arc::new(replicas.clone());
     let hosts = Hosts::start(HostParts {
         seams: seams.clone(),
@@ -274,8 +283,10 @@ async fn start(
         records: Some(records),
         me: name.clone(),
         kinds,
+        hints: hints.clone(),
     });
     let (membership, ended) = (Mutex::new(None), Publisher::new(None));
+    let own = Publisher::new(Own { zone: config.zone.clone(), ..Own::default() });
     let parts = Arc::new(Parts {
         name,
         seams,
@@ -285,6 +296,9 @@ async fn start(
         replicas,
         hosts,
         membership,
+        own,
+        hub: MemberHub::default(),
+        hints,
         ended,
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };

@@ -72,6 +72,9 @@ impl Life {
             boot,
             profile: self.profile.clone(),
             views: crate::authority::ViewAuthority::watched(&parts.authority),
+            own: parts.own.watched(),
+            hub: parts.hub.clone(),
+            hints: parts.hints.clone(),
         });
         *parts.membership.lock() = Some(membership.clone());
         let authority = parts.authority.clone();
