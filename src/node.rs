@@ -27,6 +27,7 @@
 
 mod build;
 mod config;
+mod health;
 mod life;
 
 use std::fmt;
@@ -38,6 +39,10 @@ use parking_lot::Mutex;
 
 pub use build::{NodeBuilder, StartError};
 pub use config::{ConfigError, NodeConfig, Security};
+pub use health::{
+    DiskConfig, HealthConfig, HealthError, HealthProbe, PROBE_NAME_BYTES_MAX, PROBES_MAX,
+    ProbeConfig,
+};
 
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
 use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
@@ -48,6 +53,8 @@ use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
 use crate::supervisor::{Snapshot, Tree};
 use crate::transport::{Counts, Links};
+
+use self::health::Health;
 
 /// How long turns in hand may take when the node stops.
 const STOP_TURNS: Duration = Duration::from_secs(5);
@@ -63,6 +70,7 @@ struct Parts {
     hosts: Hosts,
     /// Of the present life.
     membership: Mutex<Option<Membership>>,
+    health: Health,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
 }
@@ -199,6 +207,7 @@ impl Node {
 impl Parts {
     /// See [`Node::stop`]; `tree` stops the node's own tasks, which see to the lease until then.
     async fn stop(&self, tree: impl Future<Output = ()>) {
+        self.health.stop();
         let deadline = self.seams.clock.now() + STOP_TURNS;
         self.hosts.stop(deadline).await;
         self.replicas.stop().await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::health::{Health, WatchedDisk};
 use super::life::{self, Life};
 use super::{ConfigError, Inner, Node, NodeConfig, Parts, Security};
 use crate::authority::{
@@ -101,6 +102,7 @@ struct Opened {
     boot: Boot,
     store: Store,
     links: Links,
+    health: Health,
 }
 
 impl NodeBuilder {
@@ -147,9 +149,10 @@ impl NodeBuilder {
         let kinds = Kinds::new(std::mem::take(&mut self.kinds))?;
         let opened = self.open(kinds.schemas()).await?;
         let deadline = opened.seams.clock.now() + self.start_within;
-        let links = opened.links.clone();
+        let (links, health) = (opened.links.clone(), opened.health.clone());
         let started = start(&self.config, opened, kinds, deadline).await;
         if started.is_err() {
+            health.stop();
             links.stop().await;
         }
         started
@@ -163,10 +166,11 @@ impl NodeBuilder {
             let control = ControlRuntime::start(&format!("control-{}", config.name))?;
             (machine(&control), Some(control))
         };
-        let disk = match self.disk.take() {
+        let disk: Arc<dyn Disk> = match self.disk.take() {
             Some(disk) => disk,
             None => Arc::new(Directory::open(&config.data)?),
         };
+        let disk = Arc::new(WatchedDisk::new(disk, seams.clock.clone()));
         let facts = Facts::open(&*disk, &config.name, &*seams.rng)?;
         let mark = disk.mark();
         if facts.is_copy(&mark) {
@@ -188,7 +192,9 @@ impl NodeBuilder {
         let links_config =
             LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
         let links = Links::start(links_config, seams.clone()).await?;
-        Ok(Opened { seams, control, disk, facts, boot, store, links })
+        let name = config.name.clone();
+        let health = Health::start(name, &seams, &config.health, disk.clone(), &store);
+        Ok(Opened { seams, control, disk, facts, boot, store, links, health })
     }
 }
 
@@ -228,7 +234,7 @@ async fn start(
     kinds: Kinds,
     deadline: Instant,
 ) -> Result<Node, StartError> {
-    let Opened { seams, control, disk, facts, boot, store, links } = opened;
+    let Opened { seams, control, disk, facts, boot, store, links, health } = opened;
     let formation = if config.expect <= 1 && config.seeds.is_empty() {
         Formation::Bootstrap
     } else {
@@ -275,7 +281,6 @@ async fn start(
         me: name.clone(),
         kinds,
     });
-    let (membership, ended) = (Mutex::new(None), Publisher::new(None));
     let parts = Arc::new(Parts {
         name,
         seams,
@@ -284,8 +289,9 @@ async fn start(
         store,
         replicas,
         hosts,
-        membership,
-        ended,
+        membership: Mutex::new(None),
+        health,
+        ended: Publisher::new(None),
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
     let tree = match life::tree(life).await {
