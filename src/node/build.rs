@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::health::{Health, WatchedDisk};
 use super::life::{self, Life};
-use super::{ConfigError, Inner, Node, NodeConfig, Parts, Security};
+use super::{ConfigError, Inner, Node, NodeConfig, Parts, Said, Security};
 use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
@@ -15,7 +16,7 @@ use crate::base::{
     Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
 };
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
-use crate::membership::{Hints, MemberHub, Own};
+use crate::membership::{Hints, MemberHub};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
@@ -102,6 +103,7 @@ struct Opened {
     boot: Boot,
     store: Store,
     links: Links,
+    health: Health,
 }
 
 impl NodeBuilder {
@@ -148,9 +150,10 @@ impl NodeBuilder {
         let kinds = Kinds::new(std::mem::take(&mut self.kinds))?;
         let opened = self.open(kinds.schemas()).await?;
         let deadline = opened.seams.clock.now() + self.start_within;
-        let links = opened.links.clone();
+        let (links, health) = (opened.links.clone(), opened.health.clone());
         let started = start(&self.config, opened, kinds, deadline).await;
         if started.is_err() {
+            health.stop();
             links.stop().await;
         }
         started
@@ -164,10 +167,11 @@ impl NodeBuilder {
             let control = ControlRuntime::start(&format!("control-{}", config.name))?;
             (machine(&control), Some(control))
         };
-        let disk = match self.disk.take() {
+        let disk: Arc<dyn Disk> = match self.disk.take() {
             Some(disk) => disk,
             None => Arc::new(Directory::open(&config.data)?),
         };
+        let disk = Arc::new(WatchedDisk::new(disk, seams.clock.clone()));
         let facts = Facts::open(&*disk, &config.name, &*seams.rng)?;
         let mark = disk.mark();
         if facts.is_copy(&mark) {
@@ -189,7 +193,9 @@ impl NodeBuilder {
         let links_config =
             LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
         let links = Links::start(links_config, seams.clone()).await?;
-        Ok(Opened { seams, control, disk, facts, boot, store, links })
+        let name = config.name.clone();
+        let health = Health::start(name, &seams, &config.health, disk.clone(), &store);
+        Ok(Opened { seams, control, disk, facts, boot, store, links, health })
     }
 }
 
@@ -261,7 +267,7 @@ async fn start(
     deadline: Instant,
 ) -> Result<Node, StartError> {
     let authority = authority(config, &opened, deadline).await?;
-    let Opened { seams, control, facts, store, links, .. } = opened;
+    let Opened { seams, control, facts, store, links, health, .. } = opened;
     let views: Arc<dyn ViewAuthority> = Arc::new(authority.clone());
     let lease = authority.lease();
     let name = config.name.clone();
@@ -285,8 +291,6 @@ async fn start(
         kinds,
         hints: hints.clone(),
     });
-    let (membership, ended) = (Mutex::new(None), Publisher::new(None));
-    let own = Publisher::new(Own { zone: config.zone.clone(), ..Own::default() });
     let parts = Arc::new(Parts {
         name,
         seams,
@@ -295,11 +299,12 @@ async fn start(
         store,
         replicas,
         hosts,
-        membership,
-        own,
+        membership: Mutex::new(None),
+        said: Said::new(&config.zone),
         hub: MemberHub::default(),
         hints,
-        ended,
+        health,
+        ended: Publisher::new(None),
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
     let tree = match life::tree(life).await {
