@@ -5,21 +5,25 @@
 //! committed eviction ends a boot.
 
 mod driver;
+mod hints;
 mod id;
 mod machine;
 mod packet;
 mod record;
+mod state;
 mod timing;
 mod watchers;
 
 use serde::{Deserialize, Serialize};
 
 pub use driver::{Membership, MembershipParts, Observations};
+pub use hints::Hints;
 pub use id::GossipId;
 pub use machine::{
     Gossip, GossipConfig, GossipCounts, Input, OBSERVERS, Output, Own, Sight, WATCHERS,
 };
 pub use record::{Card, FAILING_MAX, PROBE_NAME_BYTES_MAX};
+pub use state::{MemberChange, MemberEvent, MemberEvents, MemberHub, MemberState};
 
 /// What this node observes of another; not agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

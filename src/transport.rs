@@ -49,7 +49,7 @@ pub use self::lanes::LANES;
 pub use self::link::Link;
 use self::link::{Ended, ask_on, check_size, header};
 use self::links::Shared;
-pub use self::tls::{TlsConfig, TlsError, TlsFiles};
+pub use self::tls::{TlsConfig, TlsError, TlsFiles, TlsTexts};
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, within};
 use crate::wire::Kind;
 use crate::wire::negotiate::Schemas;

@@ -28,6 +28,8 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use self::alarms::{Alarm, Alarms};
+#[cfg(test)]
+pub(super) use self::cards::Digest;
 use self::check::Check;
 use self::members::Seen;
 pub use self::members::Sight;
@@ -128,6 +130,14 @@ pub enum Output {
         reachability: Reachability,
         /// Who says so, sorted; empty if it is reachable.
         observers: Vec<NodeId>,
+    },
+    /// A member is more silent than its habits explain, or a link to it broke: route around it
+    /// until something of it arrives.
+    Late {
+        /// The node.
+        node: NodeId,
+        /// Whether it is so now.
+        is_late: bool,
     },
     /// What a member says of itself changed.
     Said {
@@ -247,7 +257,7 @@ impl Gossip {
         match input {
             Input::Packet { from, boot, bytes } => self.packet(now, (&from, boot), &bytes, out),
             Input::Heard(node) => self.heard(now, &node, out),
-            Input::Broken(node) => self.check(now, &node, out),
+            Input::Broken(node) => self.late(now, &node, out),
             Input::Committed(members) => self.committed(now, members, out),
             Input::Own(own) => self.own(now, own),
             Input::TimePassed => {}
@@ -347,13 +357,14 @@ pub(crate) fn fuzz_gossip(bytes: &[u8]) -> bool {
     use super::packet::PACKET_BYTES_MAX;
 
     let name = |name: &str| name.parse::<NodeId>().expect("a name");
-    let members = ["n1", "n2", "n3"].map(|node| (name(node), Boot(1)));
+    let boot = Boot(300);
+    let members = ["n1", "n2", "n3"].map(|node| (name(node), boot));
     let config = GossipConfig::from(&Profile::lan());
-    let mut gossip = Gossip::new(GossipId::new(name("n1"), Boot(1)), &config, 1);
+    let mut gossip = Gossip::new(GossipId::new(name("n1"), boot), &config, 1);
     let mut out = Vec::new();
     gossip.step(Instant::ZERO, Input::Committed(members.to_vec()), &mut out);
     let (from, bytes) = (name("n2"), Bytes::copy_from_slice(bytes));
-    gossip.step(Instant::ZERO, Input::Packet { from, boot: Boot(1), bytes }, &mut out);
+    gossip.step(Instant::ZERO, Input::Packet { from, boot, bytes }, &mut out);
     for _ in 0..20 {
         let Some(next) = gossip.next_deadline() else { break };
         gossip.step(next, Input::TimePassed, &mut out);

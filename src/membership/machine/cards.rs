@@ -24,10 +24,10 @@ const SYNC_PERIODS: u32 = 20;
 
 /// The sum of the hashes of all cards that one node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Digest {
-    sum: u64,
+pub(in crate::membership) struct Digest {
+    pub(in crate::membership) sum: u64,
     /// The other side is to send its cards, and its digest after them.
-    asks: bool,
+    pub(in crate::membership) asks: bool,
 }
 
 /// A number for what a card says and of whom.

@@ -15,6 +15,9 @@ use crate::membership::{GossipId, Reachability};
 
 /// Intervals between arrivals that are remembered of each member.
 const WINDOW: usize = 100;
+/// Intervals after which a member has habits: before, its silence means nothing. Most members are
+/// probed now and then only, and their silence is the rule.
+const HABIT: usize = 10;
 /// Least deviation of these intervals, in thousandths of a period: a retransmission of TCP must
 /// not look like a death.
 const DEVIATION_PERMILLE: u32 = 400;
@@ -32,6 +35,10 @@ pub(super) struct Seen {
     pub(super) heard: Option<Instant>,
     /// How regularly; from its first arrival on.
     pub(super) beats: Option<Box<Heartbeats>>,
+    /// An alarm for its silence is set.
+    listening: bool,
+    /// It is more silent than its habits explain, or a link to it broke, and nothing came since.
+    is_late: bool,
     /// How long its last probe took.
     pub(super) round_trip: Option<Duration>,
     /// When it was last told that it is in doubt.
@@ -47,6 +54,8 @@ impl Seen {
             card: None,
             heard: None,
             beats: None,
+            listening: false,
+            is_late: false,
             round_trip: None,
             told: None,
         }
@@ -84,7 +93,7 @@ pub struct Sight {
     pub round_trip: Option<Duration>,
     /// How long nothing of it arrived; `None` if nothing ever did.
     pub silent: Option<Duration>,
-    /// Its silence is longer than its habits explain.
+    /// It is more silent than its habits explain, or a link to it broke, and nothing came since.
     pub is_late: bool,
 }
 
@@ -102,13 +111,23 @@ impl Gossip {
             card: seen.card.clone(),
             round_trip: seen.round_trip,
             silent: seen.heard.map(|heard| now.since(heard)),
-            is_late: seen.beats.as_ref().is_some_and(|beats| !beats.is_available(now)),
+            is_late: seen.is_late,
         })
     }
 
     /// The members that this node observes, by name.
     pub fn observed(&self) -> impl Iterator<Item = (&NodeId, Boot, Reachability)> {
         self.members.iter().map(|(node, seen)| (node, seen.id.boot, seen.reachability))
+    }
+
+    /// The members to route around: see [`Hints`](crate::membership::Hints).
+    #[must_use]
+    pub fn gone(&self) -> BTreeSet<NodeId> {
+        let gone = self
+            .members
+            .iter()
+            .filter(|(_, seen)| seen.is_late || seen.reachability == Reachability::Unreachable);
+        gone.map(|(node, _)| node.clone()).collect()
     }
 
     /// What this node says of itself.
@@ -192,12 +211,14 @@ impl Gossip {
         let config = self.heartbeat_config();
         let Some(seen) = self.members.get_mut(node) else { return };
         seen.heard = Some(now);
-        let first = seen.beats.is_none();
         let beats = seen.beats.get_or_insert_with(|| Box::new(Heartbeats::new(config)));
         beats.heard(now);
-        if first {
-            let deadline = beats.deadline();
-            self.alarms.set(deadline, Alarm::Silent(node.clone()));
+        if !seen.listening && beats.intervals() >= HABIT {
+            seen.listening = true;
+            self.alarms.set(beats.deadline(), Alarm::Silent(node.clone()));
+        }
+        if std::mem::take(&mut seen.is_late) {
+            out.push(Output::Late { node: node.clone(), is_late: false });
         }
         if self.members.get(node).is_some_and(|seen| seen.doubt.is_some()) {
             self.judge(now, node, out);
@@ -216,15 +237,24 @@ impl Gossip {
 
     /// The silence of `node` may be longer than its habits explain: then it is asked.
     pub(super) fn silent(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
-        let Some(seen) = self.members.get_mut(node) else { return };
+        let Some(seen) = self.members.get_mut(node).filter(|seen| seen.listening) else { return };
         let Some(beats) = &seen.beats else { return };
         let deadline = beats.deadline();
         if now < deadline {
             self.alarms.set(deadline, Alarm::Silent(node.clone()));
             return;
         }
-        // Heard again, it begins anew.
-        seen.beats = None;
+        // It must show habits again: who spoke often, as a leader does, may have become quiet.
+        (seen.beats, seen.listening) = (None, false);
+        self.late(now, node, out);
+    }
+
+    /// There is reason to think that `node` is gone.
+    pub(super) fn late(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
+        let Some(seen) = self.members.get_mut(node) else { return };
+        if !std::mem::replace(&mut seen.is_late, true) {
+            out.push(Output::Late { node: node.clone(), is_late: true });
+        }
         self.check(now, node, out);
     }
 }

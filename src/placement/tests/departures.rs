@@ -61,6 +61,12 @@ struct Older {
     recent: VecDeque<(ChangeId, Outcome)>,
 }
 
+/// An eviction as it was written before departures were told apart.
+#[derive(Serialize)]
+enum Before {
+    Evict { node: NodeId, boot: Boot, cause: String, assign: Vec<Assign> },
+}
+
 #[test]
 fn a_view_and_an_entry_of_before_are_still_read() {
     let view = Cluster::formed(3, &constants(3, 2)).view;
@@ -76,11 +82,6 @@ fn a_view_and_an_entry_of_before_are_still_read() {
     };
     let bytes = rmp_serde::to_vec_named(&older).expect("it encodes");
     assert_eq!(from_named::<View>(&bytes).expect("it is read"), view);
-
-    #[derive(Serialize)]
-    enum Before {
-        Evict { node: NodeId, boot: Boot, cause: String, assign: Vec<Assign> },
-    }
     let (node, boot, cause) = (id(1), Boot(1), String::new());
     let entry = Before::Evict { node: node.clone(), boot, cause: cause.clone(), assign: vec![] };
     let read = from_control::<Change>(&to_control(&entry)).expect("it is read");

@@ -103,7 +103,7 @@ impl Net {
                 Output::Observed { node: of, reachability, observers, .. } => {
                     self.seen.push((self.now, node.clone(), of, reachability, observers));
                 }
-                Output::Said { .. } => {}
+                Output::Said { .. } | Output::Late { .. } => {}
             }
         }
     }
