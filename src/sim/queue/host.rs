@@ -22,6 +22,8 @@ pub struct Tally {
     pub dials: u64,
     /// Dialled connections it closed to make room.
     pub closed: u64,
+    /// Segments it sent that were lost, each as many times as it was.
+    pub lost: u64,
     /// Packets of its own that its links dropped: no way, too much under way, a broken link.
     pub dropped: u64,
     /// Packets to it that were dropped because too many waited for its machine.

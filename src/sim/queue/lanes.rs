@@ -89,14 +89,19 @@ impl Swarm {
         least + self.rng.up_to(most.saturating_sub(least))
     }
 
-    /// By how much the next segment is late.
-    fn loss(&self) -> Duration {
+    /// How many times the next segment is lost.
+    fn losses(&self) -> u32 {
         let permille = u64::from(self.setup.loss_permille);
         let mut lost = 0;
         while lost <= RETRANSMISSIONS_MAX && self.rng.next_u64() % 1000 < permille {
             lost += 1;
         }
-        delay(lost)
+        lost
+    }
+
+    /// By how much that makes it late.
+    fn loss(&self) -> Duration {
+        delay(self.losses())
     }
 
     pub(super) fn send(&mut self, from: usize, to: usize, bytes: Bytes) {
@@ -160,7 +165,7 @@ impl Swarm {
         let links = self.lanes[from].iter_mut();
         let links: Vec<_> =
             links.filter_map(|(to, lane)| Some((*to, lane.link.as_ref()?))).collect();
-        if links.len() < self.limits.on_demand_max {
+        if links.len() < self.setup.links_max {
             return true;
         }
         let idle = links.into_iter().filter(|(_, link)| link.is_idle());
@@ -175,8 +180,9 @@ impl Swarm {
     /// The last `count` packets of a link's queue are on their way, from `base` on.
     fn launch(&mut self, conn: Conn, count: usize, base: Instant) {
         for _ in 0..count {
-            let (late, latency) = (self.loss(), self.latency());
-            let now = self.now;
+            let (lost, latency) = (self.losses(), self.latency());
+            self.hosts[conn.from].tally.lost += u64::from(lost);
+            let (late, now) = (delay(lost), self.now);
             let Some(link) = self.link(conn) else { return };
             link.due = link.due.max(base + latency + late);
             let (due, launch) = (link.due, link.launch);

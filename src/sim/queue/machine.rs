@@ -62,6 +62,8 @@ pub(super) enum Wanted {
 
 pub(super) struct Machine {
     gossip: Gossip,
+    /// By number: made once, for a name is looked up at every step.
+    names: Vec<NodeId>,
     out: Vec<Output>,
 }
 
@@ -91,18 +93,25 @@ impl Machine {
     pub(super) fn new((node, boot): (usize, Boot), profile: &Profile, seed: u64) -> Self {
         let id = GossipId::new(name(node), boot);
         let gossip = Gossip::new(id, &GossipConfig::from(profile), seed);
-        Self { gossip, out: Vec::new() }
+        Self { gossip, names: Vec::new(), out: Vec::new() }
+    }
+
+    fn name(&mut self, index: usize) -> NodeId {
+        while self.names.len() <= index {
+            self.names.push(name(self.names.len()));
+        }
+        self.names[index].clone()
     }
 
     pub(super) fn step(&mut self, now: Instant, what: Happened, wanted: &mut Vec<Wanted>) {
         let input = match what {
             Happened::Packet { from, boot, bytes } => {
-                Input::Packet { from: name(from), boot, bytes }
+                Input::Packet { from: self.name(from), boot, bytes }
             }
-            Happened::Heard(node) => Input::Heard(name(node)),
-            Happened::Broken(node) => Input::Broken(name(node)),
+            Happened::Heard(node) => Input::Heard(self.name(node)),
+            Happened::Broken(node) => Input::Broken(self.name(node)),
             Happened::Committed(members) => {
-                let members = members.iter().map(|(node, boot)| (name(*node), *boot));
+                let members = members.iter().map(|(node, boot)| (self.name(*node), *boot));
                 Input::Committed(members.collect())
             }
             Happened::Own(number) => Input::Own(own(number)),
@@ -120,7 +129,7 @@ impl Machine {
                     let seen = Seen { boot, reachability, observers };
                     wanted.extend(index(&node).map(|of| Wanted::Saw { of, seen }));
                 }
-                Output::Said { .. } => {}
+                Output::Late { .. } | Output::Said { .. } => {}
             }
         }
     }
@@ -143,6 +152,11 @@ impl Machine {
             **node != but && *reachability != Reachability::Unreachable
         });
         left.count()
+    }
+
+    /// How much it doubts itself, 0 to 7.
+    pub(super) fn self_doubt(&self) -> u32 {
+        self.gossip.self_doubt()
     }
 
     /// What it says of itself.

@@ -245,7 +245,10 @@ pub(super) fn disagreement(swarm: &Swarm) -> Option<String> {
             };
             let seen = swarm.seen(by, of);
             if seen.as_ref().is_none_or(|seen| (seen.boot, seen.reachability) != (boot, want)) {
-                return Some(format!("{of} is {want:?} in {boot}, and {by} finds {seen:?}"));
+                let doubt = swarm.self_doubt(by);
+                return Some(format!(
+                    "{of} is {want:?} in {boot}, and {by}, in doubt {doubt} of itself, finds {seen:?}"
+                ));
             }
         }
     }
@@ -255,7 +258,6 @@ pub(super) fn disagreement(swarm: &Swarm) -> Option<String> {
 /// The first running node that lacks the card of another.
 fn missing_card(swarm: &Swarm) -> Option<String> {
     let running = || (0..swarm.nodes()).filter(|node| swarm.is_running(*node));
-    let mut pairs = running().flat_map(|by| running().map(move |of| (by, of)));
-    let (by, of) = pairs.find(|(by, of)| by != of && !swarm.has_card(*by, *of))?;
-    Some(format!("{by} lacks the latest card of {of}"))
+    let pairs = running().flat_map(|by| running().map(move |of| (by, of)));
+    pairs.filter(|(by, of)| by != of).find_map(|(by, of)| swarm.card_missing(by, of))
 }

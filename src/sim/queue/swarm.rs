@@ -47,6 +47,8 @@ pub struct Setup {
     /// Whether a change of the committed members reaches all nodes; otherwise only the node that
     /// joins learns of its own, and the rest is the gossip's affair.
     pub commits_reach_all: bool,
+    /// How many links a node dials at most.
+    pub links_max: usize,
     /// Whether idle links are pinged, and both ends hear it; else they are kept for nothing.
     pub pings: bool,
 }
@@ -64,6 +66,7 @@ impl Setup {
             latency,
             loss_permille: 0,
             commits_reach_all: true,
+            links_max: Limits::default().on_demand_max,
             pings: nodes <= PINGED_MAX,
         }
     }
@@ -188,13 +191,27 @@ impl Swarm {
         host.machine.as_ref()?.seen(host.local(self.now), of)
     }
 
+    /// How much a node doubts itself, 0 to 7.
+    #[must_use]
+    pub fn self_doubt(&self, node: usize) -> u32 {
+        self.hosts[node].machine.as_ref().map_or(0, Machine::self_doubt)
+    }
+
     /// Whether `by` has the card that `of` gave out last, of its present life.
     #[must_use]
     pub fn has_card(&self, by: usize, of: usize) -> bool {
+        self.card_missing(by, of).is_none()
+    }
+
+    /// What `by` has in the place of the card that `of` gave out last.
+    pub(super) fn card_missing(&self, by: usize, of: usize) -> Option<String> {
         let host = &self.hosts[by];
-        let machines = (host.machine.as_ref(), self.hosts[of].machine.as_ref());
-        let (Some(machine), Some(other)) = machines else { return false };
-        machine.card_of(host.local(self.now), of).is_some_and(|card| card == *other.card())
+        let latest = self.hosts[of].machine.as_ref().map(Machine::card);
+        let known = host.machine.as_ref().and_then(|machine| {
+            machine.card_of(host.local(self.now), of)
+        });
+        let has = latest.is_some() && known.as_ref() == latest;
+        (!has).then(|| format!("{by} has {known:?} of {of}, which says {latest:?}"))
     }
 
     /// A node has something else to say of itself.
