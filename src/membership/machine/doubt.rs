@@ -201,7 +201,7 @@ impl Gossip {
         let left = self.left_to_observe(node);
         let expected = u32::try_from(CONFIRMATIONS.min(left - 1)).unwrap_or(0);
         let min = self.suspicion_min();
-        let range = [self.health.scaled(min), self.health.scaled(min * UNCONFIRMED)];
+        let (me, health) = (self.me().node.clone(), self.health);
         let Some(seen) = self.members.get_mut(node) else { return };
         let mut observers = Vec::new();
         let mut reachability = Reachability::Reachable;
@@ -210,6 +210,12 @@ impl Gossip {
         {
             observers = doubt.names();
             let confirmations = u32::try_from(observers.len() - 1).unwrap_or(0);
+            // A node that doubts itself doubts its own word; that of enough others is as good as
+            // ever. Lifeguard stretches probes alone.
+            let others = observers.iter().filter(|observer| **observer != me).count();
+            let range = [min, min * UNCONFIRMED];
+            let range =
+                if others < OBSERVERS { range.map(|span| health.scaled(span)) } else { range };
             let end = doubt.since + suspicion(range, expected, confirmations);
             let enough = observers.len() >= OBSERVERS.min(left);
             reachability = match seen.reachability {
