@@ -138,7 +138,7 @@ impl Gossip {
 
     /// Compares all cards with one other member's.
     pub(super) fn sync(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let every = self.sync_every();
+        let every = if self.synced { self.sync_every() } else { self.config.period };
         self.alarms.set(now + every, Alarm::Sync);
         if self.members.is_empty() {
             return;
@@ -164,6 +164,7 @@ impl Gossip {
     ) -> Option<()> {
         let theirs: Digest = from_data(body).ok()?;
         if theirs.sum == self.digest {
+            self.synced = true;
             return Some(());
         }
         let known = self.members.values().filter_map(|seen| seen.card.as_ref());
@@ -200,8 +201,13 @@ impl Gossip {
         out: &mut Vec<Output>,
     ) -> Option<()> {
         let cards: Vec<Card> = from_data(body).ok()?;
+        self.synced = true;
         for card in cards {
-            self.merge(now, from, card, out);
+            let newer = self.merge(now, from, card, out);
+            // Who is new is known to those it compares with before it is to the others.
+            if let Some(card) = newer.filter(|card| card.node == *from) {
+                self.pass_on(&Record::Card(card).encode());
+            }
         }
         Some(())
     }

@@ -193,8 +193,7 @@ impl Gossip {
     fn begin(&mut self, now: Instant) {
         let watch = self.within(self.config.period);
         self.alarms.set(now + watch, Alarm::Watch);
-        let sync = self.sync_every();
-        let sync = self.within(sync);
+        let sync = self.within(self.config.period);
         self.alarms.set(now + sync, Alarm::Sync);
         self.changed(now);
     }
