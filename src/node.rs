@@ -68,7 +68,7 @@ struct Parts {
     replicas: Replicas,
     hosts: Hosts,
     /// Of the present life.
-    membership: Mutex<Option<Membership>>,
+    membership: Publisher<Option<Membership>>,
     /// What this node says of itself.
     said: Said,
     hub: MemberHub,
@@ -169,12 +169,11 @@ impl Node {
         *self.0.parts.authority.standing().get()
     }
 
-    /// All members of the cluster as this node sees them, itself included, by name. Empty until it
-    /// is one.
+    /// All members of the cluster as this node sees them, itself included, by name.
     #[must_use]
     pub fn members(&self) -> Vec<MemberState> {
-        let membership = self.0.parts.membership.lock();
-        membership.as_ref().map(Membership::members).unwrap_or_default()
+        let membership = self.0.parts.membership.get();
+        membership.as_ref().as_ref().map(Membership::members).unwrap_or_default()
     }
 
     /// Follows what changes about the members from now on. At most `events_max` events wait to be
@@ -187,8 +186,9 @@ impl Node {
     /// What this node observes of the others by gossip.
     #[must_use]
     pub fn observed(&self) -> Arc<Observations> {
-        let membership = self.0.parts.membership.lock();
-        membership.as_ref().map(|membership| membership.observed().get()).unwrap_or_default()
+        let membership = self.0.parts.membership.get();
+        let observed = membership.as_ref().as_ref().map(|membership| membership.observed().get());
+        observed.unwrap_or_default()
     }
 
     /// The copies of the shards with records that this node owns.
@@ -256,6 +256,13 @@ impl Parts {
         tree.await;
         self.authority.stop().await;
         self.links.stop().await;
+    }
+}
+
+impl Drop for Parts {
+    /// The last of the node's own tasks is gone: it was stopped, or its runtime ended under it.
+    fn drop(&mut self) {
+        self.links.abandon();
     }
 }
 

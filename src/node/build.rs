@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 
 use super::health::{Health, WatchedDisk};
@@ -11,10 +12,10 @@ use super::{ConfigError, Inner, Node, NodeConfig, Parts, Said, Security};
 use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
-use crate::base::TokioNet;
 use crate::base::{
     Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
 };
+use crate::base::{TokioNet, within};
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
 use crate::membership::{Hints, MemberHub};
 use crate::placement::ProfileError;
@@ -299,7 +300,7 @@ async fn start(
         store,
         replicas,
         hosts,
-        membership: Mutex::new(None),
+        membership: Publisher::new(None),
         said: Said::new(&config.zone),
         hub: MemberHub::default(),
         hints,
@@ -314,5 +315,11 @@ async fn start(
             return Err(error.into());
         }
     };
+    // It gossips at once: it is a member.
+    let mut membership = parts.membership.watched().follow();
+    let gossips = membership.until(Option::is_some).boxed();
+    if within(&*parts.seams.clock, deadline, gossips).await.is_err() {
+        tracing::warn!("the gossip has not begun yet");
+    }
     Ok(Node(Arc::new(Inner { parts, tree, control: Mutex::new(control) })))
 }
