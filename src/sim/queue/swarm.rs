@@ -478,7 +478,7 @@ impl Swarm {
     }
 
     fn saw(&mut self, by: usize, of: usize, seen: Seen) -> Result<(), Broken> {
-        let named = laws::named(&self.hosts[by], (by, of), &seen);
+        let named = laws::named(&self.hosts[by], self.now, (by, of), &seen);
         named.map_err(|what| self.broken(what))?;
         self.trace.note(of as u64 | (seen.reachability as u64) << 32 | seen.boot.0 << 40);
         self.changes.push(Change { at: self.now, by, of, seen });
