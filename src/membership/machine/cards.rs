@@ -149,7 +149,8 @@ impl Gossip {
 
     /// Compares all cards with one other member's.
     pub(super) fn sync(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let every = self.sync_every();
+        // Who has just begun knows no card, and does not wait for its turn.
+        let every = if self.synced { self.sync_every() } else { self.config.period };
         self.alarms.set(now + every, Alarm::Sync);
         if self.members.is_empty() {
             return;
@@ -175,6 +176,7 @@ impl Gossip {
     ) -> Option<()> {
         let theirs: Digest = from_data(body).ok()?;
         if theirs.sum == self.digest {
+            self.synced = true;
             return Some(());
         }
         let known = self.members.values().filter_map(|seen| seen.card.as_ref());
@@ -211,8 +213,15 @@ impl Gossip {
         out: &mut Vec<Output>,
     ) -> Option<()> {
         let cards: Vec<Card> = from_data(body).ok()?;
+        self.synced = true;
         for card in cards {
-            self.merge(now, from, card, out);
+            let is_own = card.node == *from;
+            // Who sends its own may be new: others will not have it.
+            if let Some(card) = self.merge(now, from, card, out)
+                && is_own
+            {
+                self.pass_on(&Record::Card(card).encode());
+            }
         }
         Some(())
     }
