@@ -38,6 +38,9 @@ pub mod replica;
 // layer 4
 #[cfg(feature = "cluster")]
 pub mod entity;
+// layer 5, above the node that starts them: see `observe`
+#[cfg(feature = "cluster")]
+pub mod observe;
 #[cfg(feature = "cluster")]
 pub mod node;
 // testing
