@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod answers;
 mod build;
 mod config;
 mod life;
@@ -39,10 +40,12 @@ use parking_lot::Mutex;
 pub use build::{NodeBuilder, StartError};
 pub use config::{ConfigError, NodeConfig, Security};
 
+use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
 use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{Membership, Observations};
+use crate::observe::{Desk, NodesReport, RingAsk, RingAskError, RingReport};
 use crate::placement::View;
 use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
@@ -62,7 +65,8 @@ struct Parts {
     replicas: Replicas,
     hosts: Hosts,
     /// Of the present life.
-    membership: Mutex<Option<Membership>>,
+    membership: Arc<Mutex<Option<Membership>>>,
+    desk: Desk,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
 }
@@ -70,6 +74,8 @@ struct Parts {
 struct Inner {
     parts: Arc<Parts>,
     tree: Tree,
+    /// The socket in the data directory, if there is to be one.
+    admin: Option<Server>,
     /// The control runtime, unless the seams were given.
     control: Mutex<Option<ControlRuntime>>,
 }
@@ -143,6 +149,21 @@ impl Node {
         membership.as_ref().map(|membership| membership.observed().get()).unwrap_or_default()
     }
 
+    /// The members as they say they are, and as each observes the others: all are asked, and have
+    /// one second to answer.
+    pub async fn nodes_report(&self) -> NodesReport {
+        self.0.parts.desk.report().await
+    }
+
+    /// Shares of ring and shards, the owner of a key, and what a join or a loss would move; from
+    /// the newest view applied here. See [`RingReport::new`] for what it costs.
+    ///
+    /// # Errors
+    /// [`RingAskError`].
+    pub fn ring_report(&self, ask: &RingAsk) -> Result<RingReport, RingAskError> {
+        RingReport::new(&self.view(), ask)
+    }
+
     /// The copies of the shards with records that this node owns.
     #[must_use]
     pub fn copies(&self) -> Vec<Copies> {
@@ -191,6 +212,9 @@ impl Node {
     /// released so that its shards go on at once, links close, files close. May be called again.
     pub async fn stop(&self) {
         self.0.parts.stop(self.0.tree.stop().map(drop)).await;
+        if let Some(admin) = &self.0.admin {
+            admin.stop().await;
+        }
         // Joins the thread, which must not be one of the runtime's own.
         drop(self.0.control.lock().take());
     }

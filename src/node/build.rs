@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::answers::Answering;
 use super::life::{self, Life};
 use super::{ConfigError, Inner, Node, NodeConfig, Parts, Security};
+use crate::admin::{Limits, SOCKET_FILE, Server, ServerParts};
 use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
 use crate::base::TokioNet;
 use crate::base::{
-    Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
+    Boot, BootClock, ControlRuntime, Instant, LocalError, NodeId, Publisher, Seams, SeededRng,
+    Spawner,
 };
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
+use crate::membership::Membership;
+use crate::observe::{Desk, DeskParts};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
@@ -74,6 +79,10 @@ pub enum StartError {
     /// What it was to host.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The admin socket in its data directory. Next: as it says, or do without
+    /// ([`NodeConfig::admin`]).
+    #[error("admin socket: {0}")]
+    Admin(#[from] LocalError),
     /// Its own tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -101,6 +110,7 @@ struct Opened {
     boot: Boot,
     store: Store,
     links: Links,
+    admin: Option<(Server, Arc<Answering>)>,
 }
 
 impl NodeBuilder {
@@ -157,6 +167,8 @@ impl NodeBuilder {
 
     async fn open(&mut self, schemas: Schemas) -> Result<Opened, StartError> {
         let config = &self.config;
+        // Where a world or a disk is given, nobody looks into a directory for a socket.
+        let has_admin = config.admin && self.seams.is_none() && self.disk.is_none();
         let (seams, control) = if let Some(seams) = self.seams.take() {
             (seams, None)
         } else {
@@ -178,6 +190,7 @@ impl NodeBuilder {
             Store::discard(&*disk)?;
         }
         facts.set_mark(mark)?;
+        let admin = if has_admin { Some(admin(config, &seams, &disk).await?) } else { None };
         let worker = seams.worker(&format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
@@ -188,8 +201,25 @@ impl NodeBuilder {
         let links_config =
             LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
         let links = Links::start(links_config, seams.clone()).await?;
-        Ok(Opened { seams, control, disk, facts, boot, store, links })
+        Ok(Opened { seams, control, disk, facts, boot, store, links, admin })
     }
+}
+
+/// The socket in the data directory. It answers from now on, if only that the node starts.
+async fn admin(
+    config: &NodeConfig,
+    seams: &Seams,
+    disk: &Arc<dyn Disk>,
+) -> Result<(Server, Arc<Answering>), StartError> {
+    let answering = Arc::new(Answering::new(config.name.clone(), seams.clone()));
+    let server = Server::start(ServerParts {
+        path: config.data.join(SOCKET_FILE),
+        seams: seams.clone(),
+        disk: disk.clone(),
+        limits: Limits::default(),
+        answers: answering.clone(),
+    });
+    Ok((server.await?, answering))
 }
 
 /// The machine's clock, chance, sockets, tasks and threads.
@@ -228,7 +258,7 @@ async fn start(
     kinds: Kinds,
     deadline: Instant,
 ) -> Result<Node, StartError> {
-    let Opened { seams, control, disk, facts, boot, store, links } = opened;
+    let Opened { seams, control, disk, facts, boot, store, links, admin } = opened;
     let formation = if config.expect <= 1 && config.seeds.is_empty() {
         Formation::Bootstrap
     } else {
@@ -275,18 +305,7 @@ async fn start(
         me: name.clone(),
         kinds,
     });
-    let (membership, ended) = (Mutex::new(None), Publisher::new(None));
-    let parts = Arc::new(Parts {
-        name,
-        seams,
-        links,
-        authority,
-        store,
-        replicas,
-        hosts,
-        membership,
-        ended,
-    });
+    let parts = Arc::new(assemble(name, seams, links, (authority, store, replicas, hosts)));
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
     let tree = match life::tree(life).await {
         Ok(tree) => tree,
@@ -295,5 +314,35 @@ async fn start(
             return Err(error.into());
         }
     };
-    Ok(Node(Arc::new(Inner { parts, tree, control: Mutex::new(control) })))
+    let (admin, answering) = admin.unzip();
+    let inner = Arc::new(Inner { parts, tree, admin, control: Mutex::new(control) });
+    if let Some(answering) = answering {
+        answering.started(&inner);
+    }
+    Ok(Node(inner))
+}
+
+/// Puts the parts together; from now on other members may ask what this node says of itself.
+fn assemble(
+    name: NodeId,
+    seams: Seams,
+    links: Links,
+    (authority, store, replicas, hosts): (QuorumAuthority, Store, Replicas, Hosts),
+) -> Parts {
+    let membership: Arc<Mutex<Option<Membership>>> = Arc::default();
+    let gossip = membership.clone();
+    let observed = move || {
+        let membership = gossip.lock();
+        membership.as_ref().map(|life| (*life.observed().get()).clone()).unwrap_or_default()
+    };
+    let desk = Desk::open(DeskParts {
+        seams: seams.clone(),
+        links: links.clone(),
+        node: name.clone(),
+        authority: authority.clone(),
+        hosts: hosts.clone(),
+        observed: Box::new(observed),
+    });
+    let ended = Publisher::new(None);
+    Parts { name, seams, links, authority, store, replicas, hosts, membership, desk, ended }
 }

@@ -65,6 +65,9 @@ pub struct NodeConfig {
     pub weight: u16,
     /// Whether records survive the process.
     pub durability: Durability,
+    /// Whether commands on this machine may ask the node over the socket `evertree.sock` in its
+    /// data directory, which is for this user alone.
+    pub admin: bool,
 }
 
 /// Two settings do not fit each other, or one is out of range.
@@ -106,6 +109,7 @@ impl NodeConfig {
             zone: String::new(),
             weight: 1,
             durability: Durability::Disk,
+            admin: true,
         }
     }
 

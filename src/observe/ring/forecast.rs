@@ -119,11 +119,7 @@ pub(super) fn lose(view: &View, node: &NodeId) -> Result<Forecast, RingAskError>
 }
 
 /// What changes hands between the two views.
-fn forecast(
-    (node, weight, zone): (&NodeId, u16, &str),
-    before: &View,
-    after: &View,
-) -> Forecast {
+fn forecast((node, weight, zone): (&NodeId, u16, &str), before: &View, after: &View) -> Forecast {
     let owner = |shard: &Shard| shard.owner.as_ref().map(|owner| owner.node.clone());
     let mut pairs: BTreeMap<(Option<NodeId>, Option<NodeId>), (u32, u128)> = BTreeMap::new();
     for (old, new) in before.shards.iter().zip(&after.shards) {

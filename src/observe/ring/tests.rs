@@ -180,7 +180,10 @@ fn what_cannot_be_asked_is_refused_in_words() {
     let cluster = formed(&[(1, ""); 12], 16, (3, 2));
     let refused = |ask: &RingAsk| RingReport::new(&cluster.view, ask).expect_err("no").to_string();
     let unknown = refused(&ask(None, None, Some("n77")));
-    assert!(unknown.starts_with("n77 is no member of the cluster; members are n1, n10"), "{unknown}");
+    assert!(
+        unknown.starts_with("n77 is no member of the cluster; members are n1, n10"),
+        "{unknown}"
+    );
     assert!(unknown.ends_with("and 2 others"), "{unknown}");
     assert_eq!(refused(&ask(None, Some("n2:3"), None)), "n2 is a member already");
     let none = RingReport::new(&View::default(), &RingAsk::default());

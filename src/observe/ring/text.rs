@@ -91,7 +91,7 @@ impl Forecast {
         let Self { node, weight, zone, .. } = self;
         write!(f, "If {node} (weight {weight}, zone {}) {what}: ", or_dash(zone))?;
         write!(f, "{} shards ({}) and ", self.shards, part(self.shards, shards))?;
-        writeln!(f, "{} of the ring change hands", percent(self.ring_ppm.into()))?;
+        writeln!(f, "{} of the ring would change hands", percent(self.ring_ppm.into()))?;
         let mut table = Table::new([
             ("  FROM", Side::Left),
             ("TO", Side::Left),
