@@ -118,8 +118,7 @@ pub(super) fn read_request(line: &[u8]) -> Result<Ask, Refusal> {
     if !text.trim_start().starts_with('{') {
         return Err(malformed(&"it is no JSON object"));
     }
-    let request: Request<Value> =
-        serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    let request: Request<Value> = serde_json::from_str(text).map_err(|error| malformed(&error))?;
     if request.version != PROTOCOL {
         let (theirs, own) = (request.version, PROTOCOL);
         let why = format!("version {theirs} of the protocol was asked, and this node speaks {own}");

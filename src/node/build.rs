@@ -6,8 +6,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::answers::Answering;
+use super::health::{Health, WatchedDisk};
 use super::life::{self, Life};
-use super::{ConfigError, Inner, Node, NodeConfig, Parts, Security};
+use super::{ConfigError, Inner, Node, NodeConfig, Parts, Said, Security};
 use crate::admin::{Limits, SOCKET_FILE, Server, ServerParts};
 use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
@@ -18,7 +19,7 @@ use crate::base::{
     Spawner,
 };
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
-use crate::membership::Membership;
+use crate::membership::{Hints, MemberHub, Membership};
 use crate::observe::{Desk, DeskParts};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
@@ -111,6 +112,7 @@ struct Opened {
     store: Store,
     links: Links,
     admin: Option<(Server, Arc<Answering>)>,
+    health: Health,
 }
 
 impl NodeBuilder {
@@ -157,9 +159,10 @@ impl NodeBuilder {
         let kinds = Kinds::new(std::mem::take(&mut self.kinds))?;
         let opened = self.open(kinds.schemas()).await?;
         let deadline = opened.seams.clock.now() + self.start_within;
-        let links = opened.links.clone();
+        let (links, health) = (opened.links.clone(), opened.health.clone());
         let started = start(&self.config, opened, kinds, deadline).await;
         if started.is_err() {
+            health.stop();
             links.stop().await;
         }
         started
@@ -175,10 +178,11 @@ impl NodeBuilder {
             let control = ControlRuntime::start(&format!("control-{}", config.name))?;
             (machine(&control), Some(control))
         };
-        let disk = match self.disk.take() {
+        let disk: Arc<dyn Disk> = match self.disk.take() {
             Some(disk) => disk,
             None => Arc::new(Directory::open(&config.data)?),
         };
+        let disk = Arc::new(WatchedDisk::new(disk, seams.clock.clone()));
         let facts = Facts::open(&*disk, &config.name, &*seams.rng)?;
         let mark = disk.mark();
         if facts.is_copy(&mark) {
@@ -190,7 +194,7 @@ impl NodeBuilder {
             Store::discard(&*disk)?;
         }
         facts.set_mark(mark)?;
-        let admin = if has_admin { Some(admin(config, &seams, &disk).await?) } else { None };
+        let admin = if has_admin { Some(admin(config, &seams, disk.clone()).await?) } else { None };
         let worker = seams.worker(&format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
@@ -201,7 +205,9 @@ impl NodeBuilder {
         let links_config =
             LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
         let links = Links::start(links_config, seams.clone()).await?;
-        Ok(Opened { seams, control, disk, facts, boot, store, links, admin })
+        let name = config.name.clone();
+        let health = Health::start(name, &seams, &config.health, disk.clone(), &store);
+        Ok(Opened { seams, control, disk, facts, boot, store, links, health, admin })
     }
 }
 
@@ -209,13 +215,13 @@ impl NodeBuilder {
 async fn admin(
     config: &NodeConfig,
     seams: &Seams,
-    disk: &Arc<dyn Disk>,
+    disk: Arc<dyn Disk>,
 ) -> Result<(Server, Arc<Answering>), StartError> {
     let answering = Arc::new(Answering::new(config.name.clone(), seams.clone()));
     let server = Server::start(ServerParts {
         path: config.data.join(SOCKET_FILE),
         seams: seams.clone(),
-        disk: disk.clone(),
+        disk,
         limits: Limits::default(),
         answers: answering.clone(),
     });
@@ -252,38 +258,45 @@ pub(super) fn security(
     Ok(transport::Security::Tls(Arc::new(tls)))
 }
 
-async fn start(
+/// Finds or forms the cluster, and becomes a member.
+async fn authority(
     config: &NodeConfig,
-    opened: Opened,
-    kinds: Kinds,
+    opened: &Opened,
     deadline: Instant,
-) -> Result<Node, StartError> {
-    let Opened { seams, control, disk, facts, boot, store, links, admin } = opened;
+) -> Result<QuorumAuthority, StartError> {
+    let Opened { seams, disk, facts, boot, store, links, .. } = opened;
     let formation = if config.expect <= 1 && config.seeds.is_empty() {
         Formation::Bootstrap
     } else {
         Formation::Expect { expect: config.expect, seeds: config.seeds.clone() }
     };
     let addr = config.advertise.clone().unwrap_or_else(|| links.local_addr().to_string());
-    let authority = QuorumAuthority::start(
-        QuorumParts {
-            seams: seams.clone(),
-            links: links.clone(),
-            disk,
-            facts: facts.clone(),
-            me: config.name.clone(),
-            boot,
-            store: store.id(),
-            addr,
-            zone: config.zone.clone(),
-            weight: config.weight,
-            shards: config.shards,
-            profile: config.profile.clone(),
-            formation,
-        },
-        deadline,
-    )
-    .await?;
+    let parts = QuorumParts {
+        seams: seams.clone(),
+        links: links.clone(),
+        disk: disk.clone(),
+        facts: facts.clone(),
+        me: config.name.clone(),
+        boot: *boot,
+        store: store.id(),
+        addr,
+        zone: config.zone.clone(),
+        weight: config.weight,
+        shards: config.shards,
+        profile: config.profile.clone(),
+        formation,
+    };
+    Ok(QuorumAuthority::start(parts, deadline).await?)
+}
+
+async fn start(
+    config: &NodeConfig,
+    opened: Opened,
+    kinds: Kinds,
+    deadline: Instant,
+) -> Result<Node, StartError> {
+    let authority = authority(config, &opened, deadline).await?;
+    let Opened { seams, control, facts, store, links, health, admin, .. } = opened;
     let views: Arc<dyn ViewAuthority> = Arc::new(authority.clone());
     let lease = authority.lease();
     let name = config.name.clone();
@@ -295,6 +308,7 @@ async fn start(
         lease: lease.clone(),
         node: name.clone(),
     });
+    let hints = Hints::default();
     let records: Arc<dyn Records> = Arc::new(replicas.clone());
     let hosts = Hosts::start(HostParts {
         seams: seams.clone(),
@@ -304,8 +318,26 @@ async fn start(
         records: Some(records),
         me: name.clone(),
         kinds,
+        hints: hints.clone(),
     });
-    let parts = Arc::new(assemble(name, seams, links, (authority, store, replicas, hosts)));
+    let membership = Arc::default();
+    let desk = desk((&seams, &links), &name, (&authority, &hosts), &membership);
+    let parts = Arc::new(Parts {
+        name,
+        seams,
+        links,
+        authority,
+        store,
+        replicas,
+        hosts,
+        membership,
+        desk,
+        said: Said::new(&config.zone),
+        hub: MemberHub::default(),
+        hints,
+        health,
+        ended: Publisher::new(None),
+    });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
     let tree = match life::tree(life).await {
         Ok(tree) => tree,
@@ -322,27 +354,21 @@ async fn start(
     Ok(Node(inner))
 }
 
-/// Puts the parts together; from now on other members may ask what this node says of itself.
-fn assemble(
-    name: NodeId,
-    seams: Seams,
-    links: Links,
-    (authority, store, replicas, hosts): (QuorumAuthority, Store, Replicas, Hosts),
-) -> Parts {
-    let membership: Arc<Mutex<Option<Membership>>> = Arc::default();
-    let gossip = membership.clone();
-    let observed = move || {
-        let membership = gossip.lock();
-        membership.as_ref().map(|life| (*life.observed().get()).clone()).unwrap_or_default()
-    };
-    let desk = Desk::open(DeskParts {
+/// Where other members ask from now on what this node says of itself.
+fn desk(
+    (seams, links): (&Seams, &Links),
+    node: &NodeId,
+    (authority, hosts): (&QuorumAuthority, &Hosts),
+    membership: &Arc<Mutex<Option<Membership>>>,
+) -> Desk {
+    let membership = membership.clone();
+    let members = move || membership.lock().as_ref().map(Membership::members).unwrap_or_default();
+    Desk::open(DeskParts {
         seams: seams.clone(),
         links: links.clone(),
-        node: name.clone(),
+        node: node.clone(),
         authority: authority.clone(),
         hosts: hosts.clone(),
-        observed: Box::new(observed),
-    });
-    let ended = Publisher::new(None);
-    Parts { name, seams, links, authority, store, replicas, hosts, membership, desk, ended }
+        members: Box::new(members),
+    })
 }

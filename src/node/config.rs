@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::HealthConfig;
 use crate::base::NodeId;
 use crate::placement::Profile;
 use crate::storage::Durability;
@@ -68,6 +69,8 @@ pub struct NodeConfig {
     /// Whether commands on this machine may ask the node over the socket `evertree.sock` in its
     /// data directory, which is for this user alone.
     pub admin: bool,
+    /// The probes of its health that come built in.
+    pub health: HealthConfig,
 }
 
 /// Two settings do not fit each other, or one is out of range.
@@ -110,6 +113,7 @@ impl NodeConfig {
             weight: 1,
             durability: Durability::Disk,
             admin: true,
+            health: HealthConfig::default(),
         }
     }
 
@@ -135,7 +139,7 @@ impl NodeConfig {
             let why = "plain TCP listens on loopback only: give certificates";
             return error("listen", self.listen.to_string(), "security", why);
         }
-        Ok(())
+        self.health.validate()
     }
 }
 

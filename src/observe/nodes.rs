@@ -9,14 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::NodeStatus;
 use crate::base::{Boot, NodeId, Version};
-use crate::membership::{Observations, Reachability};
+use crate::membership::{MemberState, Reachability};
 use crate::placement::{Member, Status, View};
 use crate::transport::Counts;
 
 /// Observers of one node that are listed; those that doubt it first. The others are counted.
 pub const SIGHTS_MAX: usize = 32;
-/// Nodes that are no members and are listed because they gossip.
-const OUTSIDERS_MAX: usize = 64;
 
 /// The members of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +36,8 @@ pub struct NodesReport {
 pub struct NodeRow {
     /// Its name.
     pub node: NodeId,
-    /// Agreed status; `None`: it is no member, and gossips.
-    pub status: Option<Status>,
+    /// Agreed status.
+    pub status: Status,
     /// Its present life.
     pub boot: Boot,
     /// Where others reach it, `host:port`.
@@ -52,12 +50,22 @@ pub struct NodeRow {
     pub is_voter: bool,
     /// Shards it owns.
     pub owns: u32,
+    /// Names of its health probes that fail; empty: it is healthy.
+    pub failing: Vec<String>,
+    /// It hands its shards over.
+    pub draining: bool,
+    /// It leaves of its own will.
+    pub leaving: bool,
+    /// How long the last probe from the asked node took, in microseconds.
+    pub round_trip_us: Option<u64>,
     /// What it says of itself; `None` if it gave no answer.
     pub said: Option<Said>,
     /// Why it gave no answer.
     pub no_answer: Option<String>,
     /// Observers that find it reachable, of all that answered.
     pub reachable_by: u32,
+    /// Observers that have heard a doubt, which it may still refute.
+    pub suspect_by: u32,
     /// Observers that find it unreachable.
     pub unreachable_by: u32,
     /// Observers that do not know it in its present life.
@@ -94,33 +102,34 @@ pub struct Sight {
     pub by: NodeId,
     /// How it finds it; `None`: it does not know it in its present life.
     pub reachability: Option<Reachability>,
+    /// Who doubts it, as far as that observer has heard.
+    pub doubted_by: Vec<NodeId>,
+    /// How long the observer's last probe took, in microseconds.
+    pub round_trip_us: Option<u64>,
 }
 
 impl NodesReport {
-    /// What is known before anybody is asked: `observed` is what the asked node observes itself.
+    /// What is known before anybody is asked: `seen` is how the asked node sees the members.
     pub(super) fn new(
         view: &View,
         (asked, leader): (&NodeId, Option<NodeId>),
-        observed: &Observations,
+        seen: &[MemberState],
     ) -> Self {
         let mut owns: BTreeMap<&NodeId, u32> = BTreeMap::new();
         for owner in view.shards.iter().filter_map(|shard| shard.owner.as_ref()) {
             *owns.entry(&owner.node).or_default() += 1;
         }
-        let member = |(node, member): (&NodeId, &Member)| NodeRow {
-            status: Some(member.status),
-            addr: member.addr.clone(),
-            zone: member.zone.clone(),
-            weight: member.weight,
-            is_voter: member.voter.is_some(),
-            owns: owns.get(node).copied().unwrap_or(0),
-            ..NodeRow::unknown(node, member.boot)
-        };
-        let mut nodes: Vec<NodeRow> = view.members.iter().map(member).collect();
-        let outsiders = observed.iter().filter(|(node, _)| !view.members.contains_key(*node));
-        let outsiders = outsiders.map(|(node, (boot, _))| NodeRow::unknown(node, *boot));
-        nodes.extend(outsiders.take(OUTSIDERS_MAX));
-        nodes.sort_by(|one, other| one.node.cmp(&other.node));
+        let mut nodes: Vec<NodeRow> = view
+            .members
+            .iter()
+            .map(|(node, member)| NodeRow::new(node, member, owns.get(node).copied().unwrap_or(0)))
+            .collect();
+        for row in &mut nodes {
+            if let Some(state) = seen.iter().find(|state| row.is(state)) {
+                row.hear(state);
+                row.round_trip_us = state.round_trip.map(micros);
+            }
+        }
         Self {
             cluster: view.cluster.to_string(),
             asked: asked.clone(),
@@ -142,6 +151,9 @@ impl NodesReport {
         for row in &mut self.nodes {
             if row.node == *from {
                 row.said = Some(Said::of(&status, after));
+                if let Some(own) = status.members.iter().find(|state| row.is(state)) {
+                    row.hear(own);
+                }
             } else {
                 row.look(from, &status);
             }
@@ -150,40 +162,62 @@ impl NodesReport {
 }
 
 impl NodeRow {
-    fn unknown(node: &NodeId, boot: Boot) -> Self {
+    fn new(node: &NodeId, member: &Member, owns: u32) -> Self {
         Self {
             node: node.clone(),
-            status: None,
-            boot,
-            addr: String::new(),
-            zone: String::new(),
-            weight: 0,
-            is_voter: false,
-            owns: 0,
+            status: member.status,
+            boot: member.boot,
+            addr: member.addr.clone(),
+            zone: member.zone.clone(),
+            weight: member.weight,
+            is_voter: member.voter.is_some(),
+            owns,
+            failing: Vec::new(),
+            draining: false,
+            leaving: false,
+            round_trip_us: None,
             said: None,
             no_answer: None,
             reachable_by: 0,
+            suspect_by: 0,
             unreachable_by: 0,
             unknown_to: 0,
             seen: Vec::new(),
         }
     }
 
+    /// Whether `state` is that of this very life.
+    fn is(&self, state: &MemberState) -> bool {
+        (&self.node, self.boot) == (&state.node, state.boot)
+    }
+
+    /// What the node itself has said, as it came to somebody.
+    fn hear(&mut self, state: &MemberState) {
+        self.failing.clone_from(&state.failing);
+        (self.draining, self.leaving) = (state.draining, state.leaving);
+    }
+
     /// Adds how `by` finds this node.
     fn look(&mut self, by: &NodeId, status: &NodeStatus) {
-        let known = status.observed.get(&self.node).filter(|(boot, _)| *boot == self.boot);
+        let known = status.members.iter().find(|state| self.is(state));
         let reachability = match known {
-            Some((_, seen)) => Some(*seen),
-            // It was left out because nothing is wrong with it.
+            Some(state) => Some(state.reachability),
+            // It was left out because nothing is to be said of it.
             None if status.left_out > 0 => Some(Reachability::Reachable),
             None => None,
         };
         match reachability {
             Some(Reachability::Reachable) => self.reachable_by += 1,
+            Some(Reachability::Suspect) => self.suspect_by += 1,
             Some(Reachability::Unreachable) => self.unreachable_by += 1,
             None => self.unknown_to += 1,
         }
-        let sight = Sight { by: by.clone(), reachability };
+        let sight = Sight {
+            by: by.clone(),
+            reachability,
+            doubted_by: known.map(|state| state.observers.clone()).unwrap_or_default(),
+            round_trip_us: known.and_then(|state| state.round_trip).map(micros),
+        };
         // Sorted, so that what is listed does not depend on who answers first.
         let order =
             |sight: &Sight| (sight.reachability == Some(Reachability::Reachable), sight.by.clone());
@@ -203,9 +237,13 @@ impl Said {
             view: status.view,
             is_serving: status.is_serving,
             links: status.links,
-            answered_after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
+            answered_after_us: micros(after),
         }
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a node says of itself to other members of its cluster: service [`Service::Status`], asked
 //! over the control links, so that it answers while user code blocks every other thread.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,13 +16,15 @@ use super::nodes::NodesReport;
 use crate::authority::{QuorumAuthority, Standing, ViewAuthority as _};
 use crate::base::{Boot, Instant, NodeId, Seams, Version};
 use crate::entity::Hosts;
-use crate::membership::{Observations, Reachability};
+use crate::membership::{MemberState, Reachability};
 use crate::placement::View;
 use crate::transport::{AskError, Class, Counts, Head, Inbound, Links, Peer, ReplyTo, Service};
 use crate::wire::{from_control, printable, to_control};
 
 /// Longest answer that is sent and read, in bytes.
 pub const STATUS_BYTES_MAX: usize = 1 << 20;
+/// Members of which an answer says everything.
+const MEMBERS_MAX: usize = 64;
 /// Nodes that are asked at one time.
 const ASKED_MAX: usize = 64;
 /// How long all of them have to answer.
@@ -57,9 +60,10 @@ pub struct NodeStatus {
     pub view: Version,
     /// Whether it is a member and its lease is valid.
     pub is_serving: bool,
-    /// What it observes of the others.
-    pub observed: Observations,
-    /// How many of them did not fit.
+    /// The members as it sees them, itself included.
+    pub members: Vec<MemberState>,
+    /// How many of them are left out: with those all is as it should be, unless the answer was
+    /// too long without them.
     #[serde(default)]
     pub left_out: u32,
     /// What its links did since its start.
@@ -85,29 +89,33 @@ pub(crate) fn fuzz_status(bytes: &[u8]) -> bool {
     question | status
 }
 
+/// Whether there is anything to say of a member.
+fn is_remarkable(member: &MemberState) -> bool {
+    let is_reachable = match member.reachability {
+        Reachability::Reachable => true,
+        Reachability::Suspect | Reachability::Unreachable => false,
+    };
+    !is_reachable || !member.failing.is_empty() || member.draining || member.leaving
+}
+
 impl NodeStatus {
-    /// On the wire in at most `bytes_max` bytes: of what is observed first those are left out that
-    /// are as they should be, then all.
+    /// On the wire: of more than [`MEMBERS_MAX`] members only those of which there is something to
+    /// say, and none where even they take more than `bytes_max` bytes.
     fn encode_within(mut self, bytes_max: usize) -> Bytes {
-        let whole = encode(&self);
-        if whole.len() <= bytes_max {
-            return whole;
+        let all = self.members.len();
+        if all > MEMBERS_MAX {
+            let own = self.node.clone();
+            self.members.retain(|member| member.node == own || is_remarkable(member));
         }
-        let all = self.observed.len();
-        self.observed.retain(|_, (_, seen)| match seen {
-            Reachability::Reachable => false,
-            Reachability::Unreachable => true,
-        });
-        for _ in 0..2 {
-            let left_out = all.saturating_sub(self.observed.len());
+        loop {
+            let left_out = all.saturating_sub(self.members.len());
             self.left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
-            let less = encode(&self);
-            if less.len() <= bytes_max {
-                return less;
+            let bytes = encode(&self);
+            if bytes.len() <= bytes_max || self.members.is_empty() {
+                return bytes;
             }
-            self.observed.clear();
+            self.members.clear();
         }
-        Bytes::new()
     }
 }
 
@@ -123,8 +131,8 @@ pub(crate) struct DeskParts {
     pub(crate) authority: QuorumAuthority,
     /// Whose turns are counted.
     pub(crate) hosts: Hosts,
-    /// What this node observes of the others at present.
-    pub(crate) observed: Box<dyn Fn() -> Observations + Send + Sync>,
+    /// The members as this node sees them at present.
+    pub(crate) members: Box<dyn Fn() -> Vec<MemberState> + Send + Sync>,
 }
 
 impl fmt::Debug for DeskParts {
@@ -163,7 +171,7 @@ impl Desk {
 
     /// What this node says of itself.
     pub(crate) fn status(&self) -> NodeStatus {
-        let DeskParts { seams, links, node, authority, observed, .. } = &self.0.parts;
+        let DeskParts { seams, links, node, authority, members, .. } = &self.0.parts;
         let (standing, view) = (*authority.standing().get(), authority.view());
         let boot = view.members.get(node).map(|member| member.boot).unwrap_or_default();
         let (boot, is_member) = match standing {
@@ -180,7 +188,7 @@ impl Desk {
             load: self.0.load.load(Ordering::Relaxed),
             view: view.version,
             is_serving: is_member && authority.lease().is_valid(),
-            observed: observed(),
+            members: members(),
             left_out: 0,
             links: links.counts(),
         }
@@ -191,14 +199,17 @@ impl Desk {
         let DeskParts { seams, node, authority, .. } = &self.0.parts;
         let (view, own) = (authority.view(), self.status());
         let leader = authority.core().leader_hint();
-        let mut report = NodesReport::new(&view, (node, leader), &own.observed);
+        let mut report = NodesReport::new(&view, (node, leader), &own.members);
         let mut others: Vec<NodeId> =
             view.members.keys().filter(|other| *other != node).cloned().collect();
         // Who seems gone is asked last: it keeps a place until the end.
-        let doubted = |other: &NodeId| {
-            own.observed.get(other).is_some_and(|(_, seen)| *seen != Reachability::Reachable)
-        };
-        others.sort_by_key(|other| (doubted(other), other.clone()));
+        let doubted: BTreeSet<&NodeId> = own
+            .members
+            .iter()
+            .filter(|member| member.reachability != Reachability::Reachable)
+            .map(|member| &member.node)
+            .collect();
+        others.sort_by_key(|other| doubted.contains(other));
         report.take(node, Ok((own, Duration::ZERO)));
         let until = seams.clock.now() + ANSWERS_WITHIN;
         let asks = others.into_iter().map(|other| async move {

@@ -19,12 +19,11 @@ pub(super) fn or_dash(text: &str) -> String {
 }
 
 /// The agreed status.
-pub(super) fn status(status: Option<Status>) -> &'static str {
+pub(super) fn status(status: Status) -> &'static str {
     match status {
-        None => "-",
-        Some(Status::Joining) => "joining",
-        Some(Status::Up) => "up",
-        Some(Status::Leaving) => "leaving",
+        Status::Joining => "joining",
+        Status::Up => "up",
+        Status::Leaving => "leaving",
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{NodeRow, NodesReport, Said};
 use crate::membership::Reachability;
 use crate::observe::table::{Side, Table};
-use crate::observe::words::{or_dash, shown, span, status};
+use crate::observe::words::{millis, or_dash, shown, span, status};
 
 /// Digits of the cluster's id that are shown.
 const CLUSTER_DIGITS: usize = 12;
@@ -23,10 +23,12 @@ impl fmt::Display for NodesReport {
             ("BOOT", Side::Right),
             ("ZONE", Side::Left),
             ("REACHABLE", Side::Left),
+            ("HEALTH", Side::Left),
             ("LOAD/S", Side::Right),
             ("OWNS", Side::Right),
             ("VERSION", Side::Left),
             ("VIEW", Side::Right),
+            ("ROUND TRIP", Side::Right),
             ("UP", Side::Left),
         ]);
         for row in &self.nodes {
@@ -37,10 +39,12 @@ impl fmt::Display for NodesReport {
                 row.boot.0.to_string(),
                 or_dash(&row.zone),
                 reachable(row),
+                health(row),
                 said(&|said| said.load.to_string()),
                 row.owns.to_string(),
                 said(&|said| shown(&said.software)),
                 said(&|said| said.view.0.to_string()),
+                row.round_trip_us.map_or("-".into(), |us| millis(Duration::from_micros(us))),
                 said(&|said| span(Duration::from_secs(said.uptime_s))),
             ]);
         }
@@ -54,23 +58,31 @@ impl fmt::Display for NodesReport {
     }
 }
 
-/// What is agreed of it, and whether it serves.
+/// What is agreed of it, what it is about to do, and whether it serves.
 fn standing(row: &NodeRow) -> String {
-    let agreed = status(row.status);
-    match &row.said {
-        Some(said) if !said.is_serving => format!("{agreed}, no lease"),
-        Some(_) | None => agreed.into(),
-    }
+    let is_suspended = row.said.as_ref().is_some_and(|said| !said.is_serving);
+    let more = [(row.draining, "draining"), (row.leaving, "leaves"), (is_suspended, "no lease")];
+    let more = more.into_iter().filter_map(|(is_so, word)| is_so.then_some(word));
+    std::iter::once(status(row.status)).chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// Which of its probes fail.
+fn health(row: &NodeRow) -> String {
+    if row.failing.is_empty() { "ok".into() } else { shown(&row.failing.join(", ")) }
 }
 
 /// By how many it is found reachable, and who doubts it.
 fn reachable(row: &NodeRow) -> String {
-    let all = row.reachable_by + row.unreachable_by + row.unknown_to;
+    let all = row.reachable_by + row.suspect_by + row.unreachable_by + row.unknown_to;
     if all == 0 {
         return "-".into();
     }
     let mut text = format!("by {} of {all}", row.reachable_by);
-    let doubt = [(Some(Reachability::Unreachable), "unreachable"), (None, "unknown")];
+    let doubt = [
+        (Some(Reachability::Unreachable), "unreachable"),
+        (Some(Reachability::Suspect), "suspect"),
+        (None, "unknown"),
+    ];
     for (reachability, what) in doubt {
         let by = row.seen.iter().filter(|sight| sight.reachability == reachability);
         let by: Vec<&str> = by.map(|sight| sight.by.as_str()).collect();

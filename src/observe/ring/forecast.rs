@@ -108,8 +108,13 @@ pub(super) fn lose(view: &View, node: &NodeId) -> Result<Forecast, RingAskError>
     let alive = view.members.keys().filter(|name| *name != node).cloned().collect();
     let assign = planner.evict(view, node, &alive, &BTreeMap::new());
     let mut after = copy_of(view);
-    let cause = String::from("what if");
-    let evict = Change::Evict { node: node.clone(), boot: member.boot, cause, assign };
+    let evict = Change::Evict {
+        node: node.clone(),
+        boot: member.boot,
+        cause: "what if".into(),
+        released: false,
+        assign,
+    };
     // Of a present boot the end is unconditional.
     let _accepted = apply(&mut after, evict);
     let base = forecast((node, member.weight, &member.zone), view, &after);

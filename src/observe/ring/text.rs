@@ -30,7 +30,7 @@ impl fmt::Display for RingReport {
         for row in &self.nodes {
             table.row([
                 row.node.to_string(),
-                status(Some(row.status)).into(),
+                status(row.status).into(),
                 or_dash(&row.zone),
                 row.weight.to_string(),
                 percent(row.ring_ppm.into()),
