@@ -27,6 +27,7 @@
 
 mod build;
 mod config;
+mod health;
 mod life;
 
 use std::fmt;
@@ -38,16 +39,21 @@ use parking_lot::Mutex;
 
 pub use build::{NodeBuilder, StartError};
 pub use config::{ConfigError, NodeConfig, Security};
+pub use health::{DiskConfig, HealthConfig, HealthError, HealthProbe, PROBES_MAX, ProbeConfig};
 
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
 use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
-use crate::membership::{Membership, Observations};
+use crate::membership::{
+    Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
+};
 use crate::placement::View;
 use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
 use crate::supervisor::{Snapshot, Tree};
 use crate::transport::{Counts, Links};
+
+use self::health::Health;
 
 /// How long turns in hand may take when the node stops.
 const STOP_TURNS: Duration = Duration::from_secs(5);
@@ -63,8 +69,35 @@ struct Parts {
     hosts: Hosts,
     /// Of the present life.
     membership: Mutex<Option<Membership>>,
+    /// What this node says of itself.
+    said: Said,
+    hub: MemberHub,
+    hints: Hints,
+    health: Health,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
+}
+
+/// What a node says of itself in the gossip; several parts of it know something to say.
+struct Said {
+    own: Publisher<Own>,
+    changing: Mutex<()>,
+}
+
+impl Said {
+    fn new(zone: &str) -> Self {
+        let own = Own { zone: zone.to_owned(), ..Own::default() };
+        Self { own: Publisher::new(own), changing: Mutex::new(()) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Own)) {
+        let _one_at_a_time = self.changing.lock();
+        let mut own = Own::clone(&self.own.get());
+        change(&mut own);
+        if *self.own.get() != own {
+            self.own.publish(Arc::new(own));
+        }
+    }
 }
 
 struct Inner {
@@ -136,6 +169,21 @@ impl Node {
         *self.0.parts.authority.standing().get()
     }
 
+    /// All members of the cluster as this node sees them, itself included, by name. Empty until it
+    /// is one.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberState> {
+        let membership = self.0.parts.membership.lock();
+        membership.as_ref().map(Membership::members).unwrap_or_default()
+    }
+
+    /// Follows what changes about the members from now on. At most `events_max` events wait to be
+    /// received, at least one; further ones are dropped and counted.
+    #[must_use]
+    pub fn member_events(&self, events_max: usize) -> MemberEvents {
+        self.0.parts.hub.subscribe(events_max)
+    }
+
     /// What this node observes of the others by gossip.
     #[must_use]
     pub fn observed(&self) -> Arc<Observations> {
@@ -199,7 +247,9 @@ impl Node {
 impl Parts {
     /// See [`Node::stop`]; `tree` stops the node's own tasks, which see to the lease until then.
     async fn stop(&self, tree: impl Future<Output = ()>) {
+        self.health.stop();
         let deadline = self.seams.clock.now() + STOP_TURNS;
+        self.said.change(|own| own.leaving = true);
         self.hosts.stop(deadline).await;
         self.replicas.stop().await;
         self.authority.leave(self.seams.clock.now() + STOP_TURNS).await;

@@ -19,7 +19,7 @@ pub const SHARDS_MAX: u16 = 32_768;
 /// Most units of 128 virtual nodes that one node may claim.
 pub const WEIGHT_MAX: u16 = 256;
 
-pub use apply::RECENT_MAX;
+pub use apply::{DEPARTED_MAX, RECENT_MAX};
 pub use change::{
     Assign, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal, Refusal,
 };
@@ -29,7 +29,9 @@ pub use planner::{
     replica_sets, share,
 };
 pub use profile::{Profile, ProfileError};
-pub use view::{Constants, DiskMark, Member, Owner, Shard, Status, StoreMark, View};
+pub use view::{
+    Constants, Departed, Departure, DiskMark, Member, Owner, Shard, Status, StoreMark, View,
+};
 
 #[cfg(test)]
 pub(crate) mod tests;

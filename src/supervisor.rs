@@ -48,6 +48,8 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, GENERATIONS_MAX, PROBATION_DEFAULT, STRIKES_DEFAULT,
 };
 pub use exit::Decline;
+#[cfg(feature = "cluster")]
+pub(crate) use exit::panic_text;
 pub use options::SPAN_MAX;
 pub use reference::{CALL_DEADLINE_DEFAULT, ChildRef, RefError, Undelivered};
 pub use retrying::{Attempt, Retry, RetryBudget, RetryError};

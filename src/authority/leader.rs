@@ -156,11 +156,12 @@ impl Leader {
             for (node, boot) in members() {
                 if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
                     let evict = || {
-                        tracing::warn!(%node, %boot, version = %view.version, "evicting");
+                        let released = table.is_released(node, boot);
+                        tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
                         let assign = plan_evict_among(&view, node, &alive);
-                        let cause = "its lease ran out, or it left".into();
+                        let cause = if released { "it left" } else { "its lease ran out" }.into();
                         let node = node.clone();
-                        office.proposal(Change::Evict { node, boot, cause, assign })
+                        office.proposal(Change::Evict { node, boot, cause, assign, released })
                     };
                     reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
                 }

@@ -96,6 +96,12 @@ impl Heartbeats {
         self.last = Some(self.last.map_or(now, |last| last.max(now)));
     }
 
+    /// How many intervals are remembered, the first guess's two included.
+    #[must_use]
+    pub fn intervals(&self) -> usize {
+        self.intervals.len()
+    }
+
     /// Whether it was heard at all.
     #[must_use]
     pub fn is_monitored(&self) -> bool {

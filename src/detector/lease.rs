@@ -228,6 +228,12 @@ impl<K: Copy + Ord> LeaseTable<K> {
         deaf.into_iter().map(|(_, who)| who).collect()
     }
 
+    /// Whether `boot` has released itself: it leaves by its own will.
+    #[must_use]
+    pub fn is_released(&self, node: &NodeId, boot: Boot) -> bool {
+        self.seats.get(&(node.clone(), boot)).is_some_and(|seat| seat.released)
+    }
+
     /// Refuses `boot`: its expiry is no longer extended.
     pub fn refuse(&mut self, node: &NodeId, boot: Boot) {
         if let Some(seat) = self.seats.get_mut(&(node.clone(), boot)) {

@@ -20,11 +20,13 @@ use super::frame::{Refusal, decode_message};
 use super::home::Home;
 use super::kind::Policy;
 use super::lane::{Envelope, Fate};
+use super::parts::HostParts;
 use super::records::Records;
 use super::reply::{Back, Call};
-use super::{Entities, Entity, Kinds, NotExecuted};
+use super::{Entities, Entity, NotExecuted};
 use crate::authority::{Lapsed, Lease, Tenure, ViewAuthority};
 use crate::base::{Clock, Instant, NodeId, Seams, ShardId, Version, Watched, within};
+use crate::membership::Hints;
 use crate::placement::View;
 use crate::transport::{Links, Service};
 use crate::wire::Codec;
@@ -173,25 +175,6 @@ impl<E: Entity> AnyKind for Host<E> {
     }
 }
 
-/// What [`Hosts::start`] needs.
-#[derive(Debug)]
-pub struct HostParts {
-    /// The world.
-    pub seams: Seams,
-    /// The way to other nodes.
-    pub links: Links,
-    /// Whose views say who owns what.
-    pub authority: Arc<dyn ViewAuthority>,
-    /// The gate; it must know a view before the authority publishes it.
-    pub lease: Lease,
-    /// Where durable kinds keep their state; a node without one hosts only volatile kinds.
-    pub records: Option<Arc<dyn Records>>,
-    /// This node.
-    pub me: NodeId,
-    /// What it hosts.
-    pub kinds: Kinds,
-}
-
 #[derive(Default)]
 struct Tasks {
     next: u64,
@@ -217,6 +200,7 @@ struct Inner {
     schemas: RwLock<BTreeMap<NodeId, Schemas>>,
     tasks: Mutex<Tasks>,
     follower: Mutex<Option<AbortHandle>>,
+    hints: Hints,
 }
 
 /// The entities of one node. Cheap to clone; ends with [`Hosts::stop`].
@@ -241,6 +225,7 @@ impl Hosts {
             records: parts.records,
             me: parts.me,
             kinds: parts.kinds.0,
+            hints: parts.hints,
             door: Door::default(),
             counts: Tally::default(),
             calls: AtomicU64::new(0),
@@ -340,6 +325,10 @@ impl Hosts {
 
     pub(super) fn lease(&self) -> &Lease {
         &self.0.lease
+    }
+
+    pub(super) fn hints(&self) -> &Hints {
+        &self.0.hints
     }
 
     pub(super) fn links(&self) -> &Links {

@@ -304,6 +304,9 @@ impl<E: Entity> EntityRef<E> {
         if left.is_zero() {
             return Try::Again(NotExecuted::Deadline);
         }
+        if let Err(why) = self.within_reach(owner) {
+            return Try::Again(why);
+        }
         let codec = if ask.named { Codec::Named } else { self.hosts.codec::<E>(owner) };
         let msg = match (&ask.encoded, &ask.msg) {
             (Some((before, encoded)), _) if *before == codec => Ok(encoded.clone()),
@@ -338,6 +341,15 @@ impl<E: Entity> EntityRef<E> {
         }
     }
 
+    /// Sending to a node that seems gone would most likely end as *unknown*: an ask waits until it
+    /// is heard or the shard has another owner.
+    fn within_reach(&self, owner: &NodeId) -> Result<(), NotExecuted> {
+        if self.hosts.hints().avoids(owner) {
+            return Err(NotExecuted::Unreachable(format!("{owner} seems gone at present")));
+        }
+        Ok(())
+    }
+
     fn envelope(&self, left: Option<Duration>, msg: &Bytes) -> Result<Bytes, NotExecuted> {
         let address = Address { kind: E::KIND.into(), id: String::from(&*self.id), left };
         let body = frame::envelope(&address, msg)?;
@@ -363,6 +375,7 @@ impl<E: Entity> EntityRef<E> {
             let pushed = home.push(&self.id, Envelope::tell(msg));
             return pushed.map_err(|(_, why)| not_executed(shard, why));
         }
+        self.within_reach(&owner.node)?;
         let codec = self.hosts.codec::<E>(&owner.node);
         let body = self.envelope(None, &frame::encode_message(codec, None, &msg)?)?;
         let (class, service) = (Class::Message, Service::Entity);

@@ -24,6 +24,7 @@ use crate::base::{
     Boot, ClusterId, Epoch, Instant, NodeId, Publisher, Seams, SeededRng, Spawner, TokioClock,
     TokioNet, Version, Watched,
 };
+use crate::membership::Hints;
 use crate::placement::{Constants, Owner, Profile, Proposal, Shard, View};
 use crate::replica::{ReplicaError, SaveError, Write};
 use crate::storage::{Number, Record};
@@ -266,6 +267,7 @@ impl Station {
             records: Some(Arc::new(shelf.clone())),
             me: node(name),
             kinds,
+            hints: Hints::default(),
         });
         Self { hosts, lease, links, views, deps }
     }

@@ -1,15 +1,18 @@
 //! Drives the gossip: packets over the control links, timers from the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
 
-use super::gossip::{
-    Gossip, GossipConfig, GossipId, Input, Output, PACKET_BYTES_MAX, Reachability,
+use super::packet::PACKET_BYTES_MAX;
+use super::{
+    Gossip, GossipConfig, GossipCounts, GossipId, Hints, Input, MemberHub, MemberState, Output,
+    Own, Reachability,
 };
 use crate::base::{Boot, Instant, NodeId, Publisher, Seams, Watch, Watched};
 use crate::placement::{Profile, View};
@@ -36,24 +39,73 @@ pub struct MembershipParts {
     pub profile: Profile,
     /// The committed members are fed into the gossip.
     pub views: Watched<View>,
+    /// What this node says of itself; the version of its view is added.
+    pub own: Watched<Own>,
+    /// Who is told what changes.
+    pub hub: MemberHub,
+    /// Who is told whom to route around.
+    pub hints: Hints,
 }
 
 /// The running gossip of one life of a node.
 #[derive(Clone)]
-pub struct Membership {
-    observed: Watched<Observations>,
-    dropped: Arc<AtomicU64>,
+pub struct Membership(Arc<Inner>);
+
+struct Inner {
+    seams: Seams,
+    links: Links,
+    node: NodeId,
+    boot: Boot,
+    views: Watched<View>,
+    gossip: Mutex<Gossip>,
+    observed: Publisher<Observations>,
+    hub: MemberHub,
+    hints: Hints,
+    news: News,
+    dropped: AtomicU64,
+}
+
+/// What the links tell between two turns of the loop: of each node once.
+#[derive(Default)]
+struct News {
+    nodes: Mutex<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    any: Notify,
+}
+
+impl News {
+    fn heard(&self, node: &NodeId) {
+        let mut nodes = self.nodes.lock();
+        if !nodes.0.contains(node) {
+            nodes.0.insert(node.clone());
+            self.any.notify_one();
+        }
+    }
+
+    fn broken(&self, node: &NodeId) {
+        self.nodes.lock().1.insert(node.clone());
+        self.any.notify_one();
+    }
+
+    /// What has come; what broke goes first, since what was heard may be of the next link.
+    fn take(&self) -> Vec<Input> {
+        let (heard, broken) = std::mem::take(&mut *self.nodes.lock());
+        let broken = broken.into_iter().map(Input::Broken);
+        broken.chain(heard.into_iter().map(Input::Heard)).collect()
+    }
 }
 
 struct Receiver {
-    packets: mpsc::Sender<Bytes>,
-    dropped: Arc<AtomicU64>,
+    packets: mpsc::Sender<Input>,
+    inner: Arc<Inner>,
 }
 
 impl Inbound for Receiver {
-    fn tell(&self, _from: &Peer, _head: Head, body: Bytes) {
-        if body.len() > PACKET_BYTES_MAX || self.packets.try_send(body).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
+    fn tell(&self, from: &Peer, _head: Head, bytes: Bytes) {
+        let (from, boot) = (from.node.clone(), from.boot);
+        let fits = bytes.len() <= PACKET_BYTES_MAX;
+        let packet = Input::Packet { from, boot, bytes };
+        if !fits || self.packets.try_send(packet).is_err() {
+            self.inner.dropped.fetch_add(1, Relaxed);
         }
     }
 
@@ -63,46 +115,73 @@ impl Inbound for Receiver {
 }
 
 impl Membership {
-    /// Takes over the gossip service of the links. The returned future is the gossip itself: run it
-    /// under supervision; it ends when the links drop the service.
+    /// Takes over the gossip service of the links, and what they tell of arrivals and of broken
+    /// links. The returned future is the gossip itself: run it under supervision; it ends when the
+    /// links drop the service.
     pub fn start(parts: MembershipParts) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let MembershipParts { seams, links, node, boot, profile, views, own, hub, hints } = parts;
         let (packets, arrived) = mpsc::channel(PACKETS_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let receiver = Receiver { packets, dropped: dropped.clone() };
-        parts.links.serve(Service::Gossip, Arc::new(receiver));
-        let publisher = Publisher::new(Observations::new());
-        let membership = Self { observed: publisher.watched(), dropped: dropped.clone() };
-        let me = GossipId::new(parts.node, parts.boot);
-        let config = GossipConfig::from(&parts.profile);
-        let driver = Driver {
-            gossip: Gossip::new(me, &config, parts.seams.rng.next_u64()),
-            views: parts.views.follow(),
-            seams: parts.seams,
-            links: parts.links,
-            observed: publisher,
-            dropped,
-        };
-        (membership, driver.run(arrived))
+        let me = GossipId::new(node.clone(), boot);
+        let gossip = Gossip::new(me, &GossipConfig::from(&profile), seams.rng.next_u64());
+        hints.set(BTreeSet::new());
+        let inner = Arc::new(Inner {
+            seams,
+            links: links.clone(),
+            node,
+            boot,
+            views: views.clone(),
+            gossip: Mutex::new(gossip),
+            observed: Publisher::new(Observations::new()),
+            hub,
+            hints,
+            news: News::default(),
+            dropped: AtomicU64::new(0),
+        });
+        links.serve(Service::Gossip, Arc::new(Receiver { packets, inner: inner.clone() }));
+        let (heard, broken) = (inner.clone(), inner.clone());
+        links.on_arrival(move |node, _| heard.news.heard(node));
+        links.on_broken(move |node, _| broken.news.broken(node));
+        let driver = Driver { inner: inner.clone(), views: views.follow(), own: own.follow() };
+        (Self(inner), driver.run(arrived))
     }
 
     /// What this node observes of the others, to follow.
     #[must_use]
     pub fn observed(&self) -> Watched<Observations> {
-        self.observed.clone()
+        self.0.observed.watched()
     }
 
     /// The nodes that this one finds unreachable.
     #[must_use]
     pub fn unreachable(&self) -> Vec<NodeId> {
-        let observed = self.observed.get();
+        let observed = self.0.observed.get();
         let lost = observed.iter().filter(|(_, (_, seen))| *seen == Reachability::Unreachable);
         lost.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// All members, this node included, by name.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberState> {
+        let view = self.0.views.get();
+        self.0.states(&self.0.gossip.lock(), &view)
     }
 
     /// Packets dropped so far: links or queue were full, or they were too large.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+        self.0.dropped.load(Relaxed)
+    }
+
+    /// What the gossip of this life did so far.
+    #[must_use]
+    pub fn counts(&self) -> GossipCounts {
+        self.0.gossip.lock().counts()
+    }
+
+    /// From 0, all is well, to 7: how much this node doubts itself.
+    #[must_use]
+    pub fn self_doubt(&self) -> u32 {
+        self.0.gossip.lock().self_doubt()
     }
 }
 
@@ -112,65 +191,136 @@ impl fmt::Debug for Membership {
     }
 }
 
+impl Inner {
+    fn states(&self, gossip: &Gossip, view: &View) -> Vec<MemberState> {
+        let now = self.seams.clock.now();
+        let members = view.members.iter().map(|(node, member)| {
+            let is_me = *node == self.node && member.boot == self.boot;
+            let sight = gossip.sight(now, node).filter(|sight| sight.boot == member.boot);
+            let (own, said) = (is_me.then(|| gossip.card()), sight.as_ref());
+            let card = own.or_else(|| said.and_then(|sight| sight.card.as_ref()));
+            MemberState {
+                node: node.clone(),
+                boot: member.boot,
+                addr: member.addr.clone(),
+                zone: member.zone.clone(),
+                status: member.status,
+                reachability: said.map_or(Reachability::Reachable, |sight| sight.reachability),
+                observers: said.map(|sight| sight.observers.clone()).unwrap_or_default(),
+                failing: card.map(|card| card.failing.clone()).unwrap_or_default(),
+                draining: card.is_some_and(|card| card.draining),
+                leaving: card.is_some_and(|card| card.leaving),
+                view: card.map(|card| card.view),
+                round_trip: said.and_then(|sight| sight.round_trip),
+                silent: said.and_then(|sight| sight.silent),
+            }
+        });
+        members.collect()
+    }
+}
+
 struct Driver {
-    gossip: Gossip,
+    inner: Arc<Inner>,
     views: Watch<View>,
-    seams: Seams,
-    links: Links,
-    observed: Publisher<Observations>,
-    dropped: Arc<AtomicU64>,
+    own: Watch<Own>,
 }
 
 impl Driver {
-    async fn run(mut self, mut arrived: mpsc::Receiver<Bytes>) {
+    async fn run(mut self, mut arrived: mpsc::Receiver<Input>) {
         let view = self.views.get();
-        self.step(committed(&view));
+        self.view(&view);
         loop {
-            let deadline = self.gossip.next_deadline().unwrap_or(Instant::NEVER);
+            let inner = self.inner.clone();
+            let deadline = inner.gossip.lock().next_deadline().unwrap_or(Instant::NEVER);
             let input = tokio::select! {
                 biased;
                 packet = arrived.recv() => match packet {
-                    Some(packet) => Input::Packet(packet),
+                    Some(packet) => packet,
                     None => return,
                 },
+                () = inner.news.any.notified() => {
+                    for input in inner.news.take() {
+                        self.step(input);
+                    }
+                    continue;
+                }
                 view = self.views.changed() => match view {
-                    Some(view) => committed(&view),
+                    Some(view) => {
+                        self.view(&view);
+                        continue;
+                    }
                     None => return,
                 },
-                () = self.seams.clock.sleep_until(deadline) => Input::TimePassed,
+                own = self.own.changed() => match own {
+                    Some(_) => self.say(),
+                    None => return,
+                },
+                () = inner.seams.clock.sleep_until(deadline) => Input::TimePassed,
             };
             self.step(input);
         }
     }
 
+    fn view(&mut self, view: &View) {
+        let members = view.members.iter().map(|(node, member)| (node.clone(), member.boot));
+        self.step(Input::Committed(members.collect()));
+        let say = self.say();
+        self.step(say);
+        self.see();
+    }
+
+    /// What this node says of itself now.
+    fn say(&mut self) -> Input {
+        let view = self.inner.views.get().version;
+        Input::Own(Own { view, ..Own::clone(&self.own.get()) })
+    }
+
     fn step(&mut self, input: Input) {
+        let inner = self.inner.clone();
+        let is_own = matches!(input, Input::Own(_));
         let mut out = Vec::new();
-        self.gossip.step(self.seams.clock.now(), input, &mut out);
-        let mut observed = None;
+        inner.gossip.lock().step(inner.seams.clock.now(), input, &mut out);
+        let (mut changed, mut hint) = (is_own, false);
         for output in out {
             match output {
                 Output::Send { to, packet } => {
                     let head = Head::default();
-                    let sent = self.links.tell(&to, Class::Control, Service::Gossip, head, packet);
+                    let sent = inner.links.tell(&to, Class::Control, Service::Gossip, head, packet);
                     if sent.is_err() {
-                        self.dropped.fetch_add(1, Relaxed);
+                        inner.dropped.fetch_add(1, Relaxed);
                     }
                 }
-                Output::Observed { node, boot, reachability } => {
-                    tracing::info!(%node, %boot, ?reachability, "observed");
-                    observed
-                        .get_or_insert_with(|| (*self.observed.get()).clone())
-                        .insert(node, (boot, reachability));
+                Output::Observed { .. } | Output::Said { .. } => changed = true,
+                Output::Late { node, is_late } => {
+                    tracing::debug!(%node, is_late, "a hint");
+                    hint = true;
                 }
             }
         }
-        if let Some(observed) = observed {
-            self.observed.publish(Arc::new(observed));
+        if changed || hint {
+            let gone = inner.gossip.lock().gone();
+            inner.hints.set(gone);
+        }
+        if changed {
+            self.see();
         }
     }
-}
 
-fn committed(view: &View) -> Input {
-    let members = view.members.iter().map(|(node, member)| (node.clone(), member.boot));
-    Input::Committed(members.collect())
+    /// Tells followers what changed.
+    fn see(&self) {
+        let inner = &*self.inner;
+        let view = inner.views.get();
+        let (states, observed) = {
+            let gossip = inner.gossip.lock();
+            let observed: Observations = gossip
+                .observed()
+                .map(|(node, boot, reachability)| (node.clone(), (boot, reachability)))
+                .collect();
+            (inner.states(&gossip, &view), observed)
+        };
+        if *inner.observed.get() != observed {
+            inner.observed.publish(Arc::new(observed));
+        }
+        inner.hub.see(inner.seams.clock.now(), &states, &view);
+    }
 }

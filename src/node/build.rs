@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::health::{Health, WatchedDisk};
 use super::life::{self, Life};
-use super::{ConfigError, Inner, Node, NodeConfig, Parts, Security};
+use super::{ConfigError, Inner, Node, NodeConfig, Parts, Said, Security};
 use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
@@ -15,6 +16,7 @@ use crate::base::{
     Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
 };
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
+use crate::membership::{Hints, MemberHub};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
@@ -101,6 +103,7 @@ struct Opened {
     boot: Boot,
     store: Store,
     links: Links,
+    health: Health,
 }
 
 impl NodeBuilder {
@@ -147,9 +150,10 @@ impl NodeBuilder {
         let kinds = Kinds::new(std::mem::take(&mut self.kinds))?;
         let opened = self.open(kinds.schemas()).await?;
         let deadline = opened.seams.clock.now() + self.start_within;
-        let links = opened.links.clone();
+        let (links, health) = (opened.links.clone(), opened.health.clone());
         let started = start(&self.config, opened, kinds, deadline).await;
         if started.is_err() {
+            health.stop();
             links.stop().await;
         }
         started
@@ -163,10 +167,11 @@ impl NodeBuilder {
             let control = ControlRuntime::start(&format!("control-{}", config.name))?;
             (machine(&control), Some(control))
         };
-        let disk = match self.disk.take() {
+        let disk: Arc<dyn Disk> = match self.disk.take() {
             Some(disk) => disk,
             None => Arc::new(Directory::open(&config.data)?),
         };
+        let disk = Arc::new(WatchedDisk::new(disk, seams.clock.clone()));
         let facts = Facts::open(&*disk, &config.name, &*seams.rng)?;
         let mark = disk.mark();
         if facts.is_copy(&mark) {
@@ -188,7 +193,9 @@ impl NodeBuilder {
         let links_config =
             LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
         let links = Links::start(links_config, seams.clone()).await?;
-        Ok(Opened { seams, control, disk, facts, boot, store, links })
+        let name = config.name.clone();
+        let health = Health::start(name, &seams, &config.health, disk.clone(), &store);
+        Ok(Opened { seams, control, disk, facts, boot, store, links, health })
     }
 }
 
@@ -222,38 +229,45 @@ pub(super) fn security(
     Ok(transport::Security::Tls(Arc::new(tls)))
 }
 
-async fn start(
+/// Finds or forms the cluster, and becomes a member.
+async fn authority(
     config: &NodeConfig,
-    opened: Opened,
-    kinds: Kinds,
+    opened: &Opened,
     deadline: Instant,
-) -> Result<Node, StartError> {
-    let Opened { seams, control, disk, facts, boot, store, links } = opened;
+) -> Result<QuorumAuthority, StartError> {
+    let Opened { seams, disk, facts, boot, store, links, .. } = opened;
     let formation = if config.expect <= 1 && config.seeds.is_empty() {
         Formation::Bootstrap
     } else {
         Formation::Expect { expect: config.expect, seeds: config.seeds.clone() }
     };
     let addr = config.advertise.clone().unwrap_or_else(|| links.local_addr().to_string());
-    let authority = QuorumAuthority::start(
-        QuorumParts {
-            seams: seams.clone(),
-            links: links.clone(),
-            disk,
-            facts: facts.clone(),
-            me: config.name.clone(),
-            boot,
-            store: store.id(),
-            addr,
-            zone: config.zone.clone(),
-            weight: config.weight,
-            shards: config.shards,
-            profile: config.profile.clone(),
-            formation,
-        },
-        deadline,
-    )
-    .await?;
+    let parts = QuorumParts {
+        seams: seams.clone(),
+        links: links.clone(),
+        disk: disk.clone(),
+        facts: facts.clone(),
+        me: config.name.clone(),
+        boot: *boot,
+        store: store.id(),
+        addr,
+        zone: config.zone.clone(),
+        weight: config.weight,
+        shards: config.shards,
+        profile: config.profile.clone(),
+        formation,
+    };
+    Ok(QuorumAuthority::start(parts, deadline).await?)
+}
+
+async fn start(
+    config: &NodeConfig,
+    opened: Opened,
+    kinds: Kinds,
+    deadline: Instant,
+) -> Result<Node, StartError> {
+    let authority = authority(config, &opened, deadline).await?;
+    let Opened { seams, control, facts, store, links, health, .. } = opened;
     let views: Arc<dyn ViewAuthority> = Arc::new(authority.clone());
     let lease = authority.lease();
     let name = config.name.clone();
@@ -265,6 +279,7 @@ async fn start(
         lease: lease.clone(),
         node: name.clone(),
     });
+    let hints = Hints::default();
     let records: Arc<dyn Records> = Arc::new(replicas.clone());
     let hosts = Hosts::start(HostParts {
         seams: seams.clone(),
@@ -274,8 +289,8 @@ async fn start(
         records: Some(records),
         me: name.clone(),
         kinds,
+        hints: hints.clone(),
     });
-    let (membership, ended) = (Mutex::new(None), Publisher::new(None));
     let parts = Arc::new(Parts {
         name,
         seams,
@@ -284,8 +299,12 @@ async fn start(
         store,
         replicas,
         hosts,
-        membership,
-        ended,
+        membership: Mutex::new(None),
+        said: Said::new(&config.zone),
+        hub: MemberHub::default(),
+        hints,
+        health,
+        ended: Publisher::new(None),
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
     let tree = match life::tree(life).await {

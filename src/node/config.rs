@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::HealthConfig;
 use crate::base::NodeId;
 use crate::placement::Profile;
 use crate::storage::Durability;
@@ -65,6 +66,8 @@ pub struct NodeConfig {
     pub weight: u16,
     /// Whether records survive the process.
     pub durability: Durability,
+    /// The probes of its health that come built in.
+    pub health: HealthConfig,
 }
 
 /// Two settings do not fit each other, or one is out of range.
@@ -106,6 +109,7 @@ impl NodeConfig {
             zone: String::new(),
             weight: 1,
             durability: Durability::Disk,
+            health: HealthConfig::default(),
         }
     }
 
@@ -131,7 +135,7 @@ impl NodeConfig {
             let why = "plain TCP listens on loopback only: give certificates";
             return error("listen", self.listen.to_string(), "security", why);
         }
-        Ok(())
+        self.health.validate()
     }
 }
 

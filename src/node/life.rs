@@ -28,8 +28,10 @@ pub(super) struct Life {
 pub(super) async fn tree(life: Life) -> Result<Tree, StartError> {
     let life = Arc::new(life);
     let (one, two, three) = (life.clone(), life.clone(), life.clone());
+    let health = life.clone();
     let spec = SupervisorSpec::one_for_one("node")
         .child(task("gossip", move |stop: Stop| one.clone().gossip(stop)))
+        .child(task("health", move |stop: Stop| health.clone().health(stop)))
         .child(task("boots", move |stop: Stop| two.clone().boots(stop)))
         .child(task("disk", move |stop: Stop| three.clone().disk(stop)));
     spec.start_in(Setting::new(life.parts.seams.clock.clone())).await
@@ -72,6 +74,9 @@ impl Life {
             boot,
             profile: self.profile.clone(),
             views: crate::authority::ViewAuthority::watched(&parts.authority),
+            own: parts.said.own.watched(),
+            hub: parts.hub.clone(),
+            hints: parts.hints.clone(),
         });
         *parts.membership.lock() = Some(membership.clone());
         let authority = parts.authority.clone();
@@ -86,6 +91,20 @@ impl Life {
                 biased;
                 () = gossip => {}
                 () = report => {}
+            }
+        }
+    }
+
+    /// Says in the gossip which health probes fail.
+    async fn health(self: Arc<Self>, stop: Stop) {
+        let mut failing = self.parts.health.watched().follow();
+        loop {
+            let names = failing.get();
+            self.parts.said.change(|own| own.failing.clone_from(&names));
+            tokio::select! {
+                biased;
+                () = stop.requested() => return,
+                changed = failing.changed() => if changed.is_none() { return },
             }
         }
     }

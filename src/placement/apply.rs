@@ -13,11 +13,17 @@ mod owner;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Assign, Change, Outcome, Owner, Precondition, Proposal, Refusal, Shard, Status, View};
+use super::{
+    Assign, Change, Departed, Departure, Outcome, Owner, Precondition, Proposal, Refusal, Shard,
+    Status, View,
+};
 use crate::base::{Epoch, ShardId, StoreId};
 
 /// How many changes a view remembers, so that a repeat is answered instead of applied.
 pub const RECENT_MAX: usize = 4_096;
+
+/// How many ended memberships a view remembers: one whole cluster of the largest size meant.
+pub const DEPARTED_MAX: usize = 1_024;
 
 impl View {
     /// Applies one agreed change, that of entry `index` of the log.
@@ -62,8 +68,9 @@ impl View {
             Change::Rejoin { replaces, claim, assign } => {
                 self.rejoin(epoch, *replaces, claim, assign)
             }
-            Change::Evict { node, boot, cause: _, assign } => {
-                self.evict(epoch, &Owner { node: node.clone(), boot: *boot }, assign)
+            Change::Evict { node, boot, cause: _, assign, released } => {
+                let why = if *released { Departure::Released } else { Departure::Evicted };
+                self.evict(epoch, &Owner { node: node.clone(), boot: *boot }, (assign, why))
             }
             Change::Assign { cause: _, assign } => self.assign(epoch, assign),
             Change::HasRecords { shard, in_sync, when } => self.has_records(*shard, in_sync, when),
@@ -103,6 +110,14 @@ impl View {
         }
         *slot = Arc::new(next);
         true
+    }
+
+    /// Notes why the membership of `life` ended.
+    fn depart(&mut self, life: &Owner, why: Departure) {
+        if self.departed.len() >= DEPARTED_MAX {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(Departed { node: life.node.clone(), boot: life.boot, why });
     }
 
     /// Forgets stores that are no member's and stand in no `in_sync`.

@@ -116,6 +116,9 @@ pub enum Change {
         cause: Cause,
         /// Where its shards go; what is left out becomes ownerless.
         assign: Vec<Assign>,
+        /// It left by itself: it has released this boot. An older entry does not say.
+        #[serde(default)]
+        released: bool,
     },
     /// The leader plans ownerless shards.
     Assign {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{RECENT_MAX, Shard, View};
+use super::{DEPARTED_MAX, Departed, RECENT_MAX, Shard, View};
 use crate::base::{Epoch, ShardId};
 
 /// States a rule: `Err` with its text where it does not hold.
@@ -20,6 +20,12 @@ impl View {
         rule(self.recent.len() <= RECENT_MAX, || "too many recent changes".into())?;
         let ids: BTreeSet<_> = self.recent.iter().map(|(id, _)| id).collect();
         rule(ids.len() == self.recent.len(), || "a change was applied twice".into())?;
+        rule(self.departed.len() <= DEPARTED_MAX, || "too many departures".into())?;
+        for Departed { node, boot, .. } in &self.departed {
+            rule(!self.has_boot(node, *boot), || {
+                format!("{boot} of {node} departed, and is here")
+            })?;
+        }
         let Some(constants) = &self.constants else {
             let empty = self.members.is_empty() && self.shards.is_empty() && self.stores.is_empty();
             return rule(empty, || "there is no cluster, but something in it".into());

@@ -1,5 +1,6 @@
 //! A small cluster to try changes on, the rules one by one, and random sequences of changes.
 
+mod departures;
 mod random;
 mod rules;
 
@@ -103,7 +104,13 @@ impl Cluster {
     /// Eviction of `node`, as planned from the present view.
     pub(super) fn eviction(&self, node: u16) -> Change {
         let assign = plan_evict(&self.view, &id(node));
-        Change::Evict { node: id(node), boot: self.boot(node), cause: "test".into(), assign }
+        Change::Evict {
+            node: id(node),
+            boot: self.boot(node),
+            cause: "test".into(),
+            assign,
+            released: false,
+        }
     }
 
     pub(super) fn rejoin(&self, claim: Claim) -> Change {

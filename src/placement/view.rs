@@ -116,6 +116,28 @@ pub struct StoreMark {
     pub token: u64,
 }
 
+/// Why the membership of a boot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Departure {
+    /// It left by itself, and had said so.
+    Released,
+    /// Its lease ran out, or it was refused: it may have failed.
+    Evicted,
+    /// A later life of the same node took its place.
+    Replaced,
+}
+
+/// A boot that was a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departed {
+    /// The node.
+    pub node: NodeId,
+    /// Its life that ended.
+    pub boot: Boot,
+    /// Why it ended.
+    pub why: Departure,
+}
+
 /// A numbered picture of the cluster, the same at every node that has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -135,6 +157,10 @@ pub struct View {
     pub stores: BTreeMap<StoreId, StoreMark>,
     /// The last changes with what became of them, oldest first, so that a repeat is harmless.
     pub recent: VecDeque<(ChangeId, Outcome)>,
+    /// The last [`DEPARTED_MAX`](super::DEPARTED_MAX) memberships that ended, oldest first. A view
+    /// of before there was this has none.
+    #[serde(default)]
+    pub departed: VecDeque<Departed>,
 }
 
 impl Shard {
@@ -168,6 +194,14 @@ impl View {
     #[must_use]
     pub fn has_boot(&self, node: &NodeId, boot: Boot) -> bool {
         self.members.get(node).is_some_and(|member| member.boot == boot)
+    }
+
+    /// Why `boot` of `node` is no member any more. `None` if it is one, never was, or went so long
+    /// ago that the view has forgotten it.
+    #[must_use]
+    pub fn departure(&self, node: &NodeId, boot: Boot) -> Option<Departure> {
+        let is_it = |one: &&Departed| (&one.node, one.boot) == (node, boot);
+        self.departed.iter().rev().find(is_it).map(|one| one.why)
     }
 
     /// Whether the very life that `claim` presents is a member: its boot, begun by that process.

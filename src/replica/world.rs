@@ -319,7 +319,13 @@ impl World {
             lost: false,
         }];
         let cause = "test".into();
-        let outcome = self.agree(Change::Evict { node: old.node, boot: old.boot, cause, assign });
+        let outcome = self.agree(Change::Evict {
+            node: old.node,
+            boot: old.boot,
+            cause,
+            assign,
+            released: false,
+        });
         assert_eq!(outcome, Outcome::Accepted);
         let earlier = (1..=old.boot.0).map(Boot).collect();
         self.nodes[node].boot = Boot(old.boot.0 + 1);

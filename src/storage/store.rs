@@ -21,7 +21,7 @@ use super::tables::{
 use super::{
     Disk, Number, Op, OpResult, Record, ShardHead, StoreError, begin_write, open_database,
 };
-use crate::base::{Rng, ShardId, StoreId, Worker};
+use crate::base::{Rng, ShardId, StoreId, Worker, WorkerGone};
 
 /// Name of the file in the data directory.
 pub const DATA_FILE: &str = "data.redb";
@@ -139,6 +139,17 @@ impl Store {
         }
         let gone = |_| StoreError::Failed("the worker has ended".into());
         result.await.map_err(gone)?
+    }
+
+    /// Runs a blocking call on the thread that writes, after all that waits for it.
+    ///
+    /// # Errors
+    /// [`WorkerGone`].
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkerGone> {
+        self.0.worker.run(call).await
     }
 
     /// The head of a shard; all zero if nothing was ever asked of it.

@@ -105,7 +105,7 @@ pub(super) fn quietly<T>(foreign: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// What a panic said.
-pub(super) fn panic_text(panic: Box<dyn Any + Send>) -> String {
+pub(crate) fn panic_text(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => match panic.downcast::<&'static str>() {

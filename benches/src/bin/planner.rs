@@ -154,7 +154,7 @@ fn main() {
     let mut evicted = written.clone();
     let assign = planner.evict(&written, gone, &alive, &none);
     let (node, cause) = (gone.clone(), String::new());
-    apply(&mut evicted, Change::Evict { node, boot: Boot(1), cause, assign });
+    apply(&mut evicted, Change::Evict { node, boot: Boot(1), cause, assign, released: false });
     time("steps after the eviction (restore copies and sets), again", || {
         planner.steps(&evicted, &still, &WIDE)
     });

@@ -10,7 +10,7 @@ use super::super::office::{Answer, Ask, ClaimError, Core, Door, Letter, Wire};
 use super::super::{Grant, NotLeader, ProposeError, Proposed, Renew, RenewError};
 use super::*;
 use crate::base::{Clock, Seams, SeededRng, Spawner, TokioNet, VoterId};
-use crate::placement::{Claim, Outcome, Profile};
+use crate::placement::{Claim, Departure, Outcome, Profile};
 use crate::transport::{AskError, Peer};
 
 /// A clock that a test moves.
@@ -136,18 +136,24 @@ impl World {
     }
 
     async fn renew(&self, node: &str, boot: u64) -> Result<Grant, RenewError> {
-        let now = self.clock.now();
-        let renew = Renew {
+        self.ask(self.request(node, boot)).await
+    }
+
+    fn request(&self, node: &str, boot: u64) -> Renew {
+        Renew {
             nonce: 7,
             node: name(node),
             boot: Boot(boot),
-            last_grant: Some(now.as_nanos()),
+            last_grant: Some(self.clock.now().as_nanos()),
             load: 0,
             unreachable: vec![],
             released: vec![],
             leaving: false,
-        };
-        match self.office.answer(now, Ask::Renew(renew), true).await {
+        }
+    }
+
+    async fn ask(&self, renew: Renew) -> Result<Grant, RenewError> {
+        match self.office.answer(self.clock.now(), Ask::Renew(renew), true).await {
             Answer::Renew(result) => result,
             Answer::Claim(_) => panic!("not what was asked"),
         }
@@ -195,6 +201,21 @@ async fn a_silent_boot_is_evicted_after_its_lease_and_its_shards_go_on() {
     assert!(view.numbered().all(|(_, shard)| shard.owner.is_some()), "every shard has an owner");
     let gone = RenewError::NotMember(name("n2"), Boot(1));
     assert_eq!(world.renew("n2", 1).await, Err(gone));
+    assert_eq!(view.departure(&name("n2"), Boot(1)), Some(Departure::Evicted));
+}
+
+#[tokio::test]
+async fn who_says_that_it_leaves_goes_at_once_and_the_view_says_that_it_left() {
+    let mut world = World::new(1);
+    world.round().await;
+    world.live(3_000, &["n1", "n2", "n3"]).await;
+    let leaving = Renew { leaving: true, ..world.request("n2", 1) };
+    let ending = RenewError::Evicting(name("n2"), Boot(1));
+    assert_eq!(world.ask(leaving).await, Err(ending));
+    world.round().await;
+    let view = world.core.view();
+    assert_eq!(view.departure(&name("n2"), Boot(1)), Some(Departure::Released));
+    assert!(!world.has("n2", 1));
 }
 
 /// Seed 78 of the simulation, once: a Join that was proposed before the eviction and agreed on

@@ -23,8 +23,8 @@ use super::types::{Batch, Entry, LogId, SnapshotMeta, Vote, Voter};
 use crate::authority::golden::{claim, node};
 use crate::base::{Boot, ClusterId, Epoch, ShardId, StoreId, Version, VoterId};
 use crate::placement::{
-    Assign, Change, ChangeId, Constants, Member, Outcome, Owner, Precondition, Profile, Proposal,
-    Refusal, Shard, Status, StoreMark, View,
+    Assign, Change, ChangeId, Constants, Departed, Departure, Member, Outcome, Owner, Precondition,
+    Profile, Proposal, Refusal, Shard, Status, StoreMark, View,
 };
 use crate::wire::golden::Golden;
 
@@ -63,8 +63,13 @@ fn changes() -> Vec<(&'static str, Change)> {
     let cluster = ClusterId([0xc1; 32]);
     let form = Change::Form { cluster, constants: constants(), members, assign: assign() };
     let in_sync = vec![StoreId(9), StoreId(10)];
-    let evict =
-        Change::Evict { node: node("n1"), boot: Boot(5), cause: cause.clone(), assign: assign() };
+    let evict = Change::Evict {
+        node: node("n1"),
+        boot: Boot(5),
+        cause: cause.clone(),
+        assign: assign(),
+        released: true,
+    };
     vec![
         ("form", form),
         ("join", Change::Join { claim: claim("n2", 2), assign: vec![] }),
@@ -125,6 +130,14 @@ fn meta() -> SnapshotMeta {
     SnapshotMeta { last_log_id: Some(log_id(12)), last_membership }
 }
 
+fn departed() -> VecDeque<Departed> {
+    let all = [Departure::Released, Departure::Evicted, Departure::Replaced];
+    all.into_iter()
+        .zip(1..)
+        .map(|(why, boot)| Departed { node: node("n4"), boot: Boot(boot), why })
+        .collect()
+}
+
 fn view() -> View {
     let claim = claim("n1", 1);
     let member = |status| Member {
@@ -156,6 +169,7 @@ fn view() -> View {
         shards: vec![Arc::new(owned.clone()), Arc::new(Shard { owner: None, ..owned })],
         stores: [(StoreId(1), mark)].into(),
         recent: VecDeque::from(outcomes()),
+        departed: departed(),
     }
 }
 

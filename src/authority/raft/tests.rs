@@ -182,6 +182,7 @@ async fn what_a_sender_may_not_propose_is_forbidden() {
             boot: Boot(1),
             cause: "a test".into(),
             assign: Vec::new(),
+            released: false,
         },
     };
     let of_another = world.has_records(other, u16::try_from(victim).unwrap());

@@ -7,8 +7,8 @@ use super::assign::Ended;
 use super::is_sorted_set;
 use crate::base::{Boot, ClusterId, Epoch};
 use crate::placement::{
-    Assign, Claim, Constants, Member, Owner, Refusal, SHARDS_MAX, Shard, Status, StoreMark, View,
-    WEIGHT_MAX,
+    Assign, Claim, Constants, Departure, Member, Owner, Refusal, SHARDS_MAX, Shard, Status,
+    StoreMark, View, WEIGHT_MAX,
 };
 
 impl View {
@@ -100,8 +100,10 @@ impl View {
         }
         self.admit(claim)?;
         let before = Owner { node: claim.node.clone(), boot: replaces };
+        let why = Departure::Replaced;
         if store != claim.store {
             self.enter(claim);
+            self.depart(&before, why);
             let ended = Ended { owner: &before, store, destroyed: true };
             self.end(epoch, &ended, assigns);
             return Ok(());
@@ -116,6 +118,7 @@ impl View {
             return Err(Refusal::Stale(*shard));
         }
         self.enter(claim);
+        self.depart(&before, why);
         for (number, shard) in own {
             let owner = Some(Owner { node: claim.node.clone(), boot: claim.boot });
             self.put(number, Shard { epoch, owner, ..shard });
@@ -129,12 +132,13 @@ impl View {
         &mut self,
         epoch: Epoch,
         owner: &Owner,
-        assigns: &[Assign],
+        (assigns, why): (&[Assign], Departure),
     ) -> Result<(), Refusal> {
         if !self.has_boot(&owner.node, owner.boot) {
             return Err(Refusal::Boot { node: owner.node.clone(), boot: owner.boot });
         }
         if let Some(member) = self.members.remove(&owner.node) {
+            self.depart(owner, why);
             self.end(epoch, &Ended { owner, store: member.store, destroyed: false }, assigns);
         }
         Ok(())
@@ -187,6 +191,8 @@ impl View {
             voter: claim.voter,
             disk: claim.disk.clone(),
         };
+        // A Join that was on its way when the same life was evicted: it is a member again.
+        self.departed.retain(|one| (&one.node, one.boot) != (&claim.node, claim.boot));
         self.members.insert(claim.node.clone(), member);
         let mark =
             StoreMark { node: claim.node.clone(), last_boot: claim.boot, token: claim.token };

@@ -76,7 +76,13 @@ fn change(cluster: &Cluster, disks: &mut Directories, act: &Act) -> Option<Chang
         Act::Evict { node, planned } => {
             let member = view.members.get(&id(*node))?;
             let assign = if *planned { plan_evict(view, &id(*node)) } else { Vec::new() };
-            Change::Evict { node: id(*node), boot: member.boot, cause: String::new(), assign }
+            Change::Evict {
+                node: id(*node),
+                boot: member.boot,
+                cause: String::new(),
+                assign,
+                released: false,
+            }
         }
         Act::Restart { node, keeps } => {
             let claim = disks.next(*node, *keeps);

@@ -181,6 +181,7 @@ fn eviction_moves_shards_to_in_sync_stores_under_new_epochs() {
         boot: Boot(1),
         cause: String::new(),
         assign: Vec::new(),
+        released: false,
     });
     assert_eq!(again, Refusal::Boot { node: id(2), boot: Boot(1) });
 }
@@ -286,7 +287,7 @@ fn a_live_owner_is_never_replaced_by_a_plan() {
     cluster.accept(Change::Join { claim: claim(4, 1, 4), assign: assign.clone() });
     assert_eq!(*cluster.shard(shard), now);
     let (node, boot) = (id(3), Boot(1));
-    cluster.accept(Change::Evict { node, boot, cause: String::new(), assign });
+    cluster.accept(Change::Evict { node, boot, cause: String::new(), assign, released: false });
     assert_eq!(cluster.shard(shard).owner, now.owner);
     assert_eq!(cluster.shard(shard).epoch, now.epoch);
 }

@@ -194,7 +194,13 @@ impl World {
     pub(super) fn evict(&self, node: usize, boot: Boot) {
         let name = self.nodes[node].name.clone();
         let assign = plan_evict(&self.authority.view(), &name);
-        self.agree(Change::Evict { node: name, boot, cause: "test".into(), assign });
+        self.agree(Change::Evict {
+            node: name,
+            boot,
+            cause: "test".into(),
+            assign,
+            released: false,
+        });
     }
 
     /// A node that was evicted while it ran begins another life in place.

@@ -104,7 +104,13 @@ impl Run {
             let moves = &self.underway.moves;
             let assign = self.planner.evict(&self.cluster.view, &node, &alive, moves);
             let boot = self.cluster.view.members[&node].boot;
-            self.accept(Change::Evict { node, boot, cause: String::new(), assign });
+            self.accept(Change::Evict {
+                node,
+                boot,
+                cause: String::new(),
+                assign,
+                released: false,
+            });
         }
         true
     }
@@ -130,7 +136,13 @@ impl Run {
         assert!(!held || !enough, "seed {}: it holds nothing", self.seed);
         let before = self.moved;
         let boot: Boot = boot;
-        self.accept(Change::Evict { node: id(node), boot, cause: String::new(), assign: vec![] });
+        self.accept(Change::Evict {
+            node: id(node),
+            boot,
+            cause: String::new(),
+            assign: vec![],
+            released: false,
+        });
         assert_eq!(self.moved, before);
         self.forget_ended();
     }

@@ -1,0 +1,76 @@
+//! What is to happen when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use foca::Timer;
+
+use crate::base::{Instant, NodeId};
+use crate::membership::GossipId;
+
+/// One thing that is due at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// Of SWIM itself.
+    Swim(Timer<GossipId>),
+    /// Look at whom this node watches.
+    Watch,
+    /// Say what changed in this node's card.
+    Say,
+    /// Compare all cards with somebody.
+    Sync,
+    /// The node of a check did not answer at once: others are asked.
+    AskOthers(NodeId, u8),
+    /// A check ends.
+    CheckEnds(NodeId, u8),
+    /// A suspicion may have lasted long enough.
+    Judge(NodeId),
+    /// A node's silence may be too long.
+    Silent(NodeId),
+}
+
+/// All alarms, in order of time and, at one instant, in the order they were set.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    by_time: BTreeMap<(Instant, u64), Alarm>,
+    made: u64,
+}
+
+impl Alarms {
+    pub(super) fn set(&mut self, at: Instant, alarm: Alarm) {
+        self.made += 1;
+        self.by_time.insert((at, self.made), alarm);
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.by_time.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes out what is due. SWIM's go first and in foca's own order, which mends what a late loop
+    /// would confuse.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Alarm> {
+        if self.next().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let later = self.by_time.split_off(&(now, u64::MAX));
+        let due = std::mem::replace(&mut self.by_time, later).into_values();
+        let (mut swim, others): (Vec<_>, Vec<_>) =
+            due.partition(|alarm| matches!(alarm, Alarm::Swim(_)));
+        swim.sort_by(|one, other| match (one, other) {
+            (Alarm::Swim(one), Alarm::Swim(other)) => one.cmp(other),
+            _ => std::cmp::Ordering::Equal,
+        });
+        swim.into_iter().chain(others).collect()
+    }
+
+    /// Everything comes later by `span`.
+    pub(super) fn postpone(&mut self, span: Duration) {
+        let all = std::mem::take(&mut self.by_time);
+        self.by_time =
+            all.into_iter().map(|((at, number), alarm)| ((at + span, number), alarm)).collect();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_time.len()
+    }
+}

@@ -1,0 +1,208 @@
+//! What each node says of itself: spread when it changes, and compared with somebody now and then,
+//! so that what was missed while a link was down is learnt.
+//!
+//! Comparing costs one packet of a few bytes while all is the same, however many nodes there are,
+//! and all cards in packets of [`PACKET_BYTES_MAX`] where it is not.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::alarms::Alarm;
+use super::{Gossip, Output, Own};
+use crate::base::{Instant, NodeId};
+use crate::membership::packet::{Kind, LEAP_MAX, PACKET_BYTES_MAX};
+use crate::membership::record::{Card, FAILING_MAX, PROBE_NAME_BYTES_MAX, Record};
+use crate::membership::timing::full_sync_every;
+use crate::ring;
+use crate::wire::{from_data, to_data};
+
+/// How often a node compares its cards with one other's, in periods, in a small cluster.
+const SYNC_PERIODS: u32 = 20;
+
+/// The sum of the hashes of all cards that one node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::membership) struct Digest {
+    pub(in crate::membership) sum: u64,
+    /// The other side is to send its cards, and its digest after them.
+    pub(in crate::membership) asks: bool,
+}
+
+/// A number for what a card says and of whom.
+pub(super) fn hash(card: &Card) -> u64 {
+    let (boot, number) = (card.boot.0.to_be_bytes(), card.number.to_be_bytes());
+    ring::point(&[card.node.as_str().as_bytes(), &[0], &boot, &number])
+}
+
+impl Gossip {
+    /// What this node says of itself from now on.
+    pub(super) fn own(&mut self, now: Instant, own: Own) {
+        let Own { leaving, draining, mut failing, zone, view } = own;
+        failing.retain(|name| name.len() <= PROBE_NAME_BYTES_MAX);
+        failing.truncate(FAILING_MAX);
+        let mut card = Card { leaving, draining, failing, zone, view, ..self.card.clone() };
+        if card == self.card {
+            return;
+        }
+        card.number += 1;
+        self.replace_own(card);
+        self.changed(now);
+    }
+
+    fn replace_own(&mut self, card: Card) {
+        self.digest = self.digest.wrapping_sub(hash(&self.card)).wrapping_add(hash(&card));
+        self.card = card;
+    }
+
+    /// The card is said within half a period: views may follow one another fast.
+    pub(super) fn changed(&mut self, now: Instant) {
+        if !self.saying {
+            self.saying = true;
+            self.alarms.set(now + self.config.period / 2, Alarm::Say);
+        }
+    }
+
+    pub(super) fn say(&mut self) {
+        self.saying = false;
+        self.pass_on(&Record::Card(self.card.clone()).encode());
+    }
+
+    fn pass_on(&mut self, record: &Bytes) {
+        if self.swim.add_broadcast(record).is_err() {
+            self.counts.refused += 1;
+        }
+    }
+
+    /// A card arrived in the news of `from`.
+    pub(super) fn take_card(
+        &mut self,
+        now: Instant,
+        from: &NodeId,
+        card: Card,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(card) = self.merge(now, from, card, out) {
+            self.pass_on(&Record::Card(card).encode());
+        }
+    }
+
+    /// Keeps a card if it is newer than the known one, and returns it then.
+    fn merge(
+        &mut self,
+        now: Instant,
+        from: &NodeId,
+        card: Card,
+        out: &mut Vec<Output>,
+    ) -> Option<Card> {
+        if card.node == self.me().node {
+            self.contradict(now, &card);
+            return None;
+        }
+        let seen = self.members.get_mut(&card.node).filter(|seen| seen.id.boot == card.boot)?;
+        let known = seen.card.as_ref().map_or(0, |card| card.number);
+        if card.number > known.saturating_add(LEAP_MAX) && card.node != *from {
+            self.counts.stripped += 1;
+            return None;
+        }
+        if seen.card.as_ref().is_some_and(|known| !card.is_newer_than(known)) {
+            return None;
+        }
+        let before = seen.card.replace(card.clone());
+        let old = before.as_ref().map_or(0, hash);
+        self.digest = self.digest.wrapping_sub(old).wrapping_add(hash(&card));
+        out.push(Output::Said { before, now: card.clone() });
+        Some(card)
+    }
+
+    /// Somebody has another card of this very life of this node: it takes a number above.
+    fn contradict(&mut self, now: Instant, card: &Card) {
+        let is_mine = *card == self.card || card.number < self.card.number;
+        let is_leap = card.number > self.card.number.saturating_add(LEAP_MAX);
+        if card.boot == self.card.boot && !is_mine && !is_leap {
+            self.replace_own(Card { number: card.number + 1, ..self.card.clone() });
+            self.changed(now);
+        }
+    }
+
+    pub(super) fn sync_every(&self) -> Duration {
+        full_sync_every(self.config.period * SYNC_PERIODS, self.size())
+    }
+
+    /// A time from zero to `span`, so that nodes do not act in step.
+    pub(super) fn within(&mut self, span: Duration) -> Duration {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.rng.random_range(0..=nanos))
+    }
+
+    /// Compares all cards with one other member's.
+    pub(super) fn sync(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let every = self.sync_every();
+        self.alarms.set(now + every, Alarm::Sync);
+        if self.members.is_empty() {
+            return;
+        }
+        let at = self.rng.random_range(0..self.members.len());
+        if let Some(to) = self.members.keys().nth(at).cloned() {
+            self.send_digest(&to, true, out);
+        }
+    }
+
+    fn send_digest(&self, to: &NodeId, asks: bool, out: &mut Vec<Output>) {
+        // A number and a flag encode always.
+        let body = to_data(&Digest { sum: self.digest, asks }).unwrap_or_default();
+        out.push(Output::Send { to: to.clone(), packet: Kind::Digest.framed(&body) });
+    }
+
+    pub(super) fn digest(
+        &mut self,
+        _now: Instant,
+        from: &NodeId,
+        body: &Bytes,
+        out: &mut Vec<Output>,
+    ) -> Option<()> {
+        let theirs: Digest = from_data(body).ok()?;
+        if theirs.sum == self.digest {
+            return Some(());
+        }
+        let known = self.members.values().filter_map(|seen| seen.card.as_ref());
+        let mut packet = Vec::new();
+        // A list is a number of cards and then the cards; the number takes two bytes at most.
+        let mut lists: Vec<(u16, Vec<u8>)> = Vec::new();
+        for card in known.chain([&self.card]) {
+            let card = to_data(card).ok()?;
+            match lists.last_mut() {
+                Some((count, list)) if list.len() + card.len() + 3 <= PACKET_BYTES_MAX => {
+                    *count += 1;
+                    list.extend_from_slice(&card);
+                }
+                Some(_) | None => lists.push((1, card.to_vec())),
+            }
+        }
+        for (count, list) in lists {
+            packet.clear();
+            packet.extend_from_slice(&to_data(&count).ok()?);
+            packet.extend_from_slice(&list);
+            out.push(Output::Send { to: from.clone(), packet: Kind::Cards.framed(&packet) });
+        }
+        if theirs.asks {
+            self.send_digest(from, false, out);
+        }
+        Some(())
+    }
+
+    pub(super) fn cards(
+        &mut self,
+        now: Instant,
+        from: &NodeId,
+        body: &Bytes,
+        out: &mut Vec<Output>,
+    ) -> Option<()> {
+        let cards: Vec<Card> = from_data(body).ok()?;
+        for card in cards {
+            self.merge(now, from, card, out);
+        }
+        Some(())
+    }
+}

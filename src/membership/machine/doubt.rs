@@ -1,0 +1,259 @@
+//! Who doubts whom, and when that is enough.
+//!
+//! Source: Lifeguard (Dadgar et al., DSN-W 2018), IV.B: a suspicion ends the sooner the more
+//! observers share it. Differs: observers are named, one alone never suffices while others are left
+//! to observe, and nobody is declared down: who was found unreachable and is heard is reachable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use foca::{AccumulatingRuntime, Member, State};
+
+use super::alarms::Alarm;
+use super::{Gossip, OBSERVERS, Output};
+use crate::base::{Instant, NodeId};
+use crate::membership::packet::LEAP_MAX;
+use crate::membership::record::{Record, Word};
+use crate::membership::timing::{suspicion, suspicion_min};
+use crate::membership::{GossipId, Reachability};
+
+/// How many times the least suspicion one lasts that nobody confirms.
+const UNCONFIRMED: u32 = 2;
+/// Confirmations that end a suspicion soonest.
+const CONFIRMATIONS: usize = 2;
+
+/// What is held against one member, under its present gossip identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// Of the member; a higher one refutes.
+    pub(super) incarnation: u16,
+    /// When this node first learnt of it.
+    pub(super) since: Instant,
+    /// By name, with the number of the last word.
+    pub(super) observers: BTreeMap<NodeId, u32>,
+    /// When it is judged next.
+    judged_at: Option<Instant>,
+    /// When this node itself spoke last.
+    spoke: Option<Instant>,
+}
+
+impl Doubt {
+    fn new(incarnation: u16, since: Instant) -> Self {
+        Self { incarnation, since, observers: BTreeMap::new(), judged_at: None, spoke: None }
+    }
+
+    pub(super) fn names(&self) -> Vec<NodeId> {
+        self.observers.keys().cloned().collect()
+    }
+}
+
+impl Gossip {
+    /// This node probed `id`, known under `incarnation`, and heard nothing.
+    pub(super) fn accuse(
+        &mut self,
+        now: Instant,
+        id: &GossipId,
+        incarnation: u16,
+        out: &mut Vec<Output>,
+    ) {
+        let again_after = self.suspicion_min();
+        let Some(seen) = self.members.get(&id.node) else { return };
+        if seen.id != *id {
+            return;
+        }
+        let spoke = seen.doubt.as_ref().filter(|doubt| doubt.incarnation >= incarnation);
+        if spoke.and_then(|doubt| doubt.spoke).is_some_and(|spoke| now < spoke + again_after) {
+            return;
+        }
+        let (observer, number) = (self.me().node.clone(), self.number());
+        let word = Word { observer, subject: id.clone(), incarnation, number };
+        let record = Record::Word(word.clone()).encode();
+        if self.doubts(now, &word, &record, out)
+            && let Some(seen) = self.members.get_mut(&id.node)
+            && let Some(doubt) = &mut seen.doubt
+        {
+            doubt.spoke = Some(now);
+            self.judge_all(now, out);
+        }
+    }
+
+    /// Another node's word arrived.
+    pub(super) fn word(
+        &mut self,
+        now: Instant,
+        word: &Word,
+        record: &Bytes,
+        out: &mut Vec<Output>,
+    ) {
+        let me = self.me().clone();
+        if word.observer == me.node {
+            return;
+        }
+        if word.subject.node == me.node {
+            self.refute(now, word.subject == me, word.incarnation, out);
+            return;
+        }
+        let is_near = |known: u16| u32::from(word.incarnation) <= u32::from(known) + LEAP_MAX;
+        let known = self.known(&word.subject);
+        if !self.members.contains_key(&word.observer) || !known.is_some_and(is_near) {
+            self.counts.stripped += 1;
+            return;
+        }
+        if self.doubts(now, word, record, out) && self.is_watched(&word.subject.node) {
+            self.check(now, &word.subject.node, out);
+        }
+    }
+
+    /// The incarnation under which SWIM knows `id`, if it knows just that identity.
+    pub(super) fn known(&self, id: &GossipId) -> Option<u16> {
+        let mut all = self.swim.iter_membership_state();
+        all.find(|member| member.id() == id).map(Member::incarnation)
+    }
+
+    /// Somebody suspects this node.
+    pub(super) fn refute(
+        &mut self,
+        now: Instant,
+        is_me: bool,
+        incarnation: u16,
+        out: &mut Vec<Output>,
+    ) {
+        if !is_me || incarnation < self.incarnation {
+            return;
+        }
+        self.counts.refuted += 1;
+        self.health.apply(1);
+        let suspect = Member::new(self.me().clone(), incarnation, State::Suspect);
+        self.apply(now, suspect, out);
+    }
+
+    /// Hands one update to SWIM, which passes it on.
+    pub(super) fn apply(&mut self, now: Instant, update: Member<GossipId>, out: &mut Vec<Output>) {
+        let mut effects = AccumulatingRuntime::new();
+        if self.swim.apply_many(std::iter::once(update), true, &mut effects).is_err() {
+            self.counts.refused += 1;
+        }
+        self.carry_out(now, &mut effects, out);
+    }
+
+    /// Takes a word into account and passes it on; whether it was new.
+    fn doubts(&mut self, now: Instant, word: &Word, record: &Bytes, out: &mut Vec<Output>) -> bool {
+        let incarnation = self.known(&word.subject);
+        let Some(seen) = self.members.get_mut(&word.subject.node) else { return false };
+        if seen.id != word.subject || incarnation.is_none_or(|known| known > word.incarnation) {
+            return false;
+        }
+        let doubt = seen.doubt.get_or_insert_with(|| Doubt::new(word.incarnation, now));
+        if doubt.incarnation > word.incarnation {
+            return false;
+        }
+        if doubt.incarnation < word.incarnation {
+            *doubt = Doubt::new(word.incarnation, now);
+        }
+        if doubt.observers.get(&word.observer).is_some_and(|number| *number >= word.number) {
+            return false;
+        }
+        // Heard meanwhile, it is doubted anew.
+        if seen.heard.is_some_and(|heard| heard >= doubt.since) {
+            let spoke = doubt.spoke;
+            *doubt = Doubt { spoke, ..Doubt::new(word.incarnation, now) };
+        }
+        doubt.observers.insert(word.observer.clone(), word.number);
+        // Its item is decoded again, and keyed, as all that is passed on.
+        if self.swim.add_broadcast(record).is_err() {
+            self.counts.refused += 1;
+        }
+        let suspect = Member::new(word.subject.clone(), word.incarnation, State::Suspect);
+        self.apply(now, suspect, out);
+        self.judge(now, &word.subject.node, out);
+        true
+    }
+
+    pub(super) fn suspicion_min(&self) -> Duration {
+        suspicion_min(self.config.period, self.config.suspicion, self.size())
+    }
+
+    /// Nodes that are left to observe `node`, this one included: members this node does not doubt
+    /// itself.
+    fn left_to_observe(&self, node: &NodeId) -> usize {
+        let me = &self.me().node;
+        let doubted = |doubt: &Doubt| doubt.observers.contains_key(me);
+        let others = self.members.iter().filter(|(other, seen)| {
+            *other != node
+                && seen.reachability != Reachability::Unreachable
+                && !seen.doubt.as_ref().is_some_and(doubted)
+        });
+        others.take(OBSERVERS.max(CONFIRMATIONS + 1)).count() + 1
+    }
+
+    /// Every member in doubt: whom this node doubts counts as an observer no more.
+    fn judge_all(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let doubted = self.members.iter().filter(|(_, seen)| seen.doubt.is_some());
+        let nodes: Vec<_> = doubted.map(|(node, _)| node.clone()).collect();
+        for node in nodes {
+            self.judge(now, &node, out);
+        }
+    }
+
+    /// Decides what this node makes of `node`, and when to decide again.
+    pub(super) fn judge(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
+        let left = self.left_to_observe(node);
+        let expected = u32::try_from(CONFIRMATIONS.min(left - 1)).unwrap_or(0);
+        let min = self.suspicion_min();
+        let range = [self.health.scaled(min), self.health.scaled(min * UNCONFIRMED)];
+        let Some(seen) = self.members.get_mut(node) else { return };
+        let mut observers = Vec::new();
+        let mut reachability = Reachability::Reachable;
+        if let Some(doubt) = &mut seen.doubt
+            && seen.heard.is_none_or(|heard| heard < doubt.since)
+        {
+            observers = doubt.names();
+            let confirmations = u32::try_from(observers.len() - 1).unwrap_or(0);
+            let end = doubt.since + suspicion(range, expected, confirmations);
+            let enough = observers.len() >= OBSERVERS.min(left);
+            reachability = match seen.reachability {
+                Reachability::Unreachable => Reachability::Unreachable,
+                Reachability::Reachable | Reachability::Suspect if enough && now >= end => {
+                    Reachability::Unreachable
+                }
+                Reachability::Reachable | Reachability::Suspect => Reachability::Suspect,
+            };
+            if reachability == Reachability::Suspect
+                && enough
+                && doubt.judged_at.is_none_or(|at| at <= now || at > end)
+            {
+                doubt.judged_at = Some(end);
+                self.alarms.set(end, Alarm::Judge(node.clone()));
+            }
+        }
+        if reachability != seen.reachability {
+            if [reachability, seen.reachability].contains(&Reachability::Unreachable) {
+                self.watched = None;
+            }
+            seen.reachability = reachability;
+            let (node, boot) = (node.clone(), seen.id.boot);
+            out.push(Output::Observed { node, boot, reachability, observers });
+        }
+    }
+
+    /// `node` is known under a higher identity or incarnation than it was doubted under.
+    pub(super) fn refuted(
+        &mut self,
+        now: Instant,
+        id: &GossipId,
+        incarnation: u16,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(seen) = self.members.get_mut(&id.node) else { return };
+        let newer_name = id.boot == seen.id.boot && id.incarnation > seen.id.incarnation;
+        if newer_name {
+            seen.id = id.clone();
+        }
+        let outdated = |doubt: &Doubt| newer_name || doubt.incarnation < incarnation;
+        if seen.id == *id && seen.doubt.as_ref().is_some_and(outdated) {
+            seen.doubt = None;
+            self.judge(now, &id.node, out);
+        }
+    }
+}
