@@ -187,8 +187,7 @@ pub struct Gossip {
     card: Card,
     /// An alarm to say what changed is set.
     saying: bool,
-    /// It has compared its cards with somebody's: a node that is new does so every period until
-    /// then.
+    /// It has compared its cards with somebody's since it began.
     synced: bool,
     /// Sum of the hashes of all cards, this node's included.
     digest: u64,

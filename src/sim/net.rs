@@ -12,8 +12,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use turmoil::net::{TcpListener, TcpStream};
 
-pub(super) use self::loss::{Loss, delay};
 pub use self::loss::RETRANSMISSIONS_MAX;
+pub(super) use self::loss::{Loss, delay};
 use self::loss::{Retransmissions, Side};
 use self::lossy::LossyStream;
 use crate::base::{Listener, Net, NodeId, Stream};

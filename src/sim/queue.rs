@@ -32,8 +32,8 @@ mod swarm;
 
 pub use faults::{Fault, RandomFaults};
 pub use host::Tally;
-pub use laws::Broken;
 pub use lanes::WIRE_EXTRA_BYTES;
+pub use laws::Broken;
 pub use machine::{Reachability, Seen};
 pub use scenario::{Figures, Scenario};
 pub use swarm::{COMMIT_MAX, Change, PINGED_MAX, Setup, Swarm};

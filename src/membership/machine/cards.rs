@@ -149,6 +149,7 @@ impl Gossip {
 
     /// Compares all cards with one other member's.
     pub(super) fn sync(&mut self, now: Instant, out: &mut Vec<Output>) {
+        // Who has just begun knows no card, and does not wait for its turn.
         let every = if self.synced { self.sync_every() } else { self.config.period };
         self.alarms.set(now + every, Alarm::Sync);
         if self.members.is_empty() {
@@ -214,9 +215,11 @@ impl Gossip {
         let cards: Vec<Card> = from_data(body).ok()?;
         self.synced = true;
         for card in cards {
-            let newer = self.merge(now, from, card, out);
-            // Who is new is known to those it compares with before it is to the others.
-            if let Some(card) = newer.filter(|card| card.node == *from) {
+            let is_own = card.node == *from;
+            // Who sends its own may be new: others will not have it.
+            if let Some(card) = self.merge(now, from, card, out)
+                && is_own
+            {
                 self.pass_on(&Record::Card(card).encode());
             }
         }

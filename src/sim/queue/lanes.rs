@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::events::{Conn, Event};
-use super::machine::Happened;
 use super::laws::Broken;
+use super::machine::Happened;
 use super::swarm::Swarm;
 use crate::base::{Instant, Rng as _};
 use crate::sim::net::{RETRANSMISSIONS_MAX, delay};
@@ -33,10 +33,14 @@ pub(super) struct Lane {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Dialling { deadline: Instant },
+    Dialling {
+        deadline: Instant,
+    },
     Standing,
     /// Nothing gets through: what is sent waits for a retransmission that does.
-    Parked { since: Instant },
+    Parked {
+        since: Instant,
+    },
 }
 
 /// A dialled connection.

@@ -26,7 +26,11 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub(super) enum Happened {
     /// From this node in this life.
-    Packet { from: usize, boot: Boot, bytes: Bytes },
+    Packet {
+        from: usize,
+        boot: Boot,
+        bytes: Bytes,
+    },
     /// Something else of this node arrived.
     Heard(usize),
     /// A link with this node broke.

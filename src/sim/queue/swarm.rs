@@ -207,9 +207,8 @@ impl Swarm {
     pub(super) fn card_missing(&self, by: usize, of: usize) -> Option<String> {
         let host = &self.hosts[by];
         let latest = self.hosts[of].machine.as_ref().map(Machine::card);
-        let known = host.machine.as_ref().and_then(|machine| {
-            machine.card_of(host.local(self.now), of)
-        });
+        let known =
+            host.machine.as_ref().and_then(|machine| machine.card_of(host.local(self.now), of));
         let has = latest.is_some() && known.as_ref() == latest;
         (!has).then(|| format!("{by} has {known:?} of {of}, which says {latest:?}"))
     }
@@ -492,8 +491,8 @@ impl Swarm {
         let (nodes, host) = (self.hosts.len(), &self.hosts[node]);
         let is_due = nodes <= CHECKED_MAX || self.steps % nodes as u64 == 0;
         let machine = host.machine.as_ref().filter(|_| is_due);
-        let checked = laws::bounds(host, nodes)
-            .and_then(|()| machine.map_or(Ok(()), Machine::check));
+        let checked =
+            laws::bounds(host, nodes).and_then(|()| machine.map_or(Ok(()), Machine::check));
         checked.map_err(|what| self.broken(format!("node {node}: {what}")))
     }
 

@@ -16,7 +16,8 @@ fn pass(swarm: &mut Swarm, span: Duration) -> Vec<Change> {
 }
 
 fn alarms(changes: &[Change]) -> BTreeSet<(usize, usize)> {
-    let lost = changes.iter().filter(|change| change.seen.reachability == Reachability::Unreachable);
+    let lost =
+        changes.iter().filter(|change| change.seen.reachability == Reachability::Unreachable);
     lost.map(|change| (change.by, change.of)).collect()
 }
 
