@@ -198,6 +198,6 @@ impl Gossip {
         }
         let id = &doubted[self.rng.random_range(0..doubted.len())];
         let number = self.number().to_le_bytes()[0];
-        self.send(&Packet::new(self.me(), self.incarnation, id, Message::Ping(number)), out);
+        send(&Packet::new(self.me(), self.incarnation, id, Message::Ping(number)), out);
     }
 }

@@ -90,6 +90,27 @@ fn what_is_lost_is_sent_again() {
 }
 
 #[test]
+fn a_short_cut_only_delays_and_a_long_one_breaks_the_links() {
+    for fault in [Fault::Cut(0, 1), Fault::OneWay(0, 1)] {
+        for (lasts, dials) in [(SECOND, 0), (SECOND * 5, 2)] {
+            let mut swarm = swarm(3, 0);
+            pass(&mut swarm, SECOND * 5);
+            (0..3).for_each(|node| assert_eq!(swarm.take_tally(node).dials, 2));
+            swarm.begin(fault.clone());
+            pass(&mut swarm, lasts);
+            swarm.end(&fault).expect("no law is broken");
+            pass(&mut swarm, SECOND * 10);
+            let [one, other, third] = [0, 1, 2].map(|node| swarm.take_tally(node));
+            let made = usize::from(swarm.links(0) == 2) + usize::from(swarm.links(1) == 2);
+            assert_eq!(made, 2, "{fault:?} for {lasts:?}");
+            assert_eq!((one.dials + other.dials).min(2), dials, "{fault:?} for {lasts:?}");
+            assert_eq!(one.dropped + other.dropped > 0, dials > 0, "{fault:?} for {lasts:?}");
+            assert_eq!((third.dials, third.dropped), (0, 0));
+        }
+    }
+}
+
+#[test]
 fn a_paused_node_keeps_no_more_than_its_inbox_holds() {
     let mut swarm = swarm(50, 0);
     pass(&mut swarm, SECOND * 5);
