@@ -243,7 +243,9 @@ impl Alarms {
 }
 
 fn alarms(plan: &Plan) {
-    println!("## Nobody is gone: found unreachable per simulated hour, by all of 10 nodes together\n");
+    println!(
+        "## Nobody is gone: found unreachable per simulated hour, by all of 10 nodes together\n"
+    );
     println!("{} hours each, one seed an hour: {:?}.\n", plan.hours, plan.seeds(plan.hours.into()));
     println!(
         "| profile | loss | starved | unreachable, of sound by sound | by the starved node | of \
