@@ -71,7 +71,7 @@ struct Parts {
     replicas: Replicas,
     hosts: Hosts,
     /// Of the present life.
-    membership: Arc<Mutex<Option<Membership>>>,
+    membership: Publisher<Option<Membership>>,
     desk: Desk,
     /// What this node says of itself.
     said: Said,
@@ -175,12 +175,11 @@ impl Node {
         *self.0.parts.authority.standing().get()
     }
 
-    /// All members of the cluster as this node sees them, itself included, by name. Empty until it
-    /// is one.
+    /// All members of the cluster as this node sees them, itself included, by name.
     #[must_use]
     pub fn members(&self) -> Vec<MemberState> {
-        let membership = self.0.parts.membership.lock();
-        membership.as_ref().map(Membership::members).unwrap_or_default()
+        let membership = self.0.parts.membership.get();
+        membership.as_ref().as_ref().map(Membership::members).unwrap_or_default()
     }
 
     /// Follows what changes about the members from now on. At most `events_max` events wait to be
@@ -193,8 +192,9 @@ impl Node {
     /// What this node observes of the others by gossip.
     #[must_use]
     pub fn observed(&self) -> Arc<Observations> {
-        let membership = self.0.parts.membership.lock();
-        membership.as_ref().map(|membership| membership.observed().get()).unwrap_or_default()
+        let membership = self.0.parts.membership.get();
+        let observed = membership.as_ref().as_ref().map(|membership| membership.observed().get());
+        observed.unwrap_or_default()
     }
 
     /// The members as they say they are, and as each observes the others: all are asked, and have
@@ -280,6 +280,13 @@ impl Parts {
         tree.await;
         self.authority.stop().await;
         self.links.stop().await;
+    }
+}
+
+impl Drop for Parts {
+    /// The last of the node's own tasks is gone: it was stopped, or its runtime ended under it.
+    fn drop(&mut self) {
+        self.links.abandon();
     }
 }
 

@@ -259,7 +259,7 @@ impl Gossip {
             Input::Heard(node) => self.heard(now, &node, out),
             Input::Broken(node) => self.late(now, &node, out),
             Input::Committed(members) => self.committed(now, members, out),
-            Input::Own(own) => self.own(now, own),
+            Input::Own(own) => self.own(now, own, out),
             Input::TimePassed => {}
         }
         for alarm in self.alarms.due(now) {

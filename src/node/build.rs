@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 
 use super::answers::Answering;
@@ -13,11 +14,11 @@ use crate::admin::{Limits, SOCKET_FILE, Server, ServerParts};
 use crate::authority::{
     Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
 };
-use crate::base::TokioNet;
 use crate::base::{
     Boot, BootClock, ControlRuntime, Instant, LocalError, NodeId, Publisher, Seams, SeededRng,
-    Spawner,
+    Spawner, Watched,
 };
+use crate::base::{TokioNet, within};
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
 use crate::membership::{Hints, MemberHub, Membership};
 use crate::observe::{Desk, DeskParts};
@@ -320,8 +321,8 @@ async fn start(
         kinds,
         hints: hints.clone(),
     });
-    let membership = Arc::default();
-    let desk = desk((&seams, &links), &name, (&authority, &hosts), &membership);
+    let membership = Publisher::new(None);
+    let desk = desk((&seams, &links), &name, (&authority, &hosts), membership.watched());
     let parts = Arc::new(Parts {
         name,
         seams,
@@ -346,6 +347,12 @@ async fn start(
             return Err(error.into());
         }
     };
+    // It gossips at once: it is a member.
+    let mut membership = parts.membership.watched().follow();
+    let gossips = membership.until(Option::is_some).boxed();
+    if within(&*parts.seams.clock, deadline, gossips).await.is_err() {
+        tracing::warn!("the gossip has not begun yet");
+    }
     let (admin, answering) = admin.unzip();
     let inner = Arc::new(Inner { parts, tree, admin, control: Mutex::new(control) });
     if let Some(answering) = answering {
@@ -359,16 +366,15 @@ fn desk(
     (seams, links): (&Seams, &Links),
     node: &NodeId,
     (authority, hosts): (&QuorumAuthority, &Hosts),
-    membership: &Arc<Mutex<Option<Membership>>>,
+    membership: Watched<Option<Membership>>,
 ) -> Desk {
-    let membership = membership.clone();
-    let members = move || membership.lock().as_ref().map(Membership::members).unwrap_or_default();
+    let members = move || membership.get().as_ref().as_ref().map(Membership::members);
     Desk::open(DeskParts {
         seams: seams.clone(),
         links: links.clone(),
         node: node.clone(),
         authority: authority.clone(),
         hosts: hosts.clone(),
-        members: Box::new(members),
+        members: Box::new(move || members().unwrap_or_default()),
     })
 }

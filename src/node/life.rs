@@ -79,7 +79,7 @@ impl Life {
             hub: parts.hub.clone(),
             hints: parts.hints.clone(),
         });
-        *parts.membership.lock() = Some(membership.clone());
+        parts.membership.publish(Arc::new(Some(membership.clone())));
         let authority = parts.authority.clone();
         async move {
             let mut observed = membership.observed().follow();

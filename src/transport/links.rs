@@ -334,9 +334,14 @@ impl Shared {
 
     pub(super) fn stop(&self) {
         self.stopping.cancel();
-        let mut table = self.table.lock();
-        table.stopped = true;
-        table.end_some(|_| true, "the links of this node stop");
+        {
+            let mut table = self.table.lock();
+            table.stopped = true;
+            table.end_some(|_| true, "the links of this node stop");
+        }
+        // Whoever serves holds the links as well: neither would ever be dropped.
+        self.services.store(Arc::default());
+        self.hooks.clear();
     }
 }
 

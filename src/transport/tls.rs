@@ -4,9 +4,7 @@
 //! during the TLS handshake, the name right after it: then the other side can be told in words.
 
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -25,6 +23,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::BufReader;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use webpki::KeyUsage;
+
+mod files;
+
+pub use files::{TlsFiles, TlsTexts};
 
 use crate::base::{Clock, NodeId, Stream};
 use crate::ring::sha1;
@@ -73,35 +75,10 @@ impl Judge {
     }
 }
 
-/// Where a node's PEM files are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Certificate of the authority to trust.
-    pub ca: PathBuf,
-    /// This node's certificate.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
 /// Why certificate or key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TlsError(String);
-
-impl TlsFiles {
-    /// Reads the files.
-    ///
-    /// # Errors
-    /// [`TlsError`] names the file.
-    pub fn load(&self, clock: Arc<dyn Clock>) -> Result<TlsConfig, TlsError> {
-        let read = |path: &Path| {
-            fs::read_to_string(path)
-                .map_err(|error| TlsError(format!("cannot read {}: {error}", path.display())))
-        };
-        TlsConfig::from_pem(&read(&self.ca)?, &read(&self.cert)?, &read(&self.key)?, clock)
-    }
-}
 
 impl TlsConfig {
     /// From PEM texts. `clock` says what time it is when certificates are judged.

@@ -1,5 +1,97 @@
-//! The command that operators live with.
+//! The command that operators live with: it runs a node, makes certificates, and says what is
+//! configured. `docs/operating.md` is its page.
 
-fn main() {
-    println!("evertree {}", env!("CARGO_PKG_VERSION"));
+mod asked;
+mod certs;
+mod config;
+mod node;
+mod nodes;
+mod print;
+mod ring;
+mod settings;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What was asked is not done, or the node ended by itself.
+const EXIT_FAILED: u8 = 1;
+/// What was asked cannot be done as it is configured. clap exits with the same for flags.
+const EXIT_CONFIG: u8 = 2;
+
+/// Runs nodes of an Evertree cluster, and looks after them.
+#[derive(Debug, Parser)]
+#[command(name = "evertree", version, after_help = AFTER_HELP)]
+struct Evertree {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Settings come from defaults, the file (--config FILE or EVERTREE_CONFIG), variables \
+EVERTREE_<SETTING>, and flags, each over the ones before; `evertree config show` says which.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a node until SIGINT or SIGTERM
+    Node(node::NodeArgs),
+    /// Lists the members, as they say they are and as each observes the others
+    Nodes(nodes::NodesArgs),
+    /// Shares of the ring, the owner of a key, and what a join or a loss would move
+    Ring(ring::RingArgs),
+    /// Makes and renews certificates
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
+    /// What is configured, and where each value comes from
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    /// For standard error; may have several lines.
+    text: String,
+}
+
+impl Failure {
+    /// It did not work.
+    pub(crate) fn failed(text: &(impl fmt::Display + ?Sized)) -> Self {
+        Self { code: EXIT_FAILED, text: text.to_string() }
+    }
+
+    /// It cannot work as it is configured.
+    pub(crate) fn config(text: &(impl fmt::Display + ?Sized)) -> Self {
+        Self { code: EXIT_CONFIG, text: text.to_string() }
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Evertree::parse().command {
+        Command::Node(args) => node::run(&args),
+        Command::Nodes(args) => nodes::run(&args),
+        Command::Ring(args) => ring::run(&args),
+        Command::Certs(command) => certs::run(&command),
+        Command::Config(command) => config::run(&command),
+    };
+    done.unwrap_or_else(|failure| {
+        for line in failure.text.lines() {
+            eprintln!("evertree: {line}");
+        }
+        ExitCode::from(failure.code)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Evertree;
+
+    #[test]
+    fn the_commands_are_put_together_as_clap_wants_them() {
+        Evertree::command().debug_assert();
+    }
 }

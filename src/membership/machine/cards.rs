@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use foca::AccumulatingRuntime;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ pub(super) fn hash(card: &Card) -> u64 {
 
 impl Gossip {
     /// What this node says of itself from now on.
-    pub(super) fn own(&mut self, now: Instant, own: Own) {
+    pub(super) fn own(&mut self, now: Instant, own: Own, out: &mut Vec<Output>) {
         let Own { leaving, draining, mut failing, zone, view } = own;
         failing.retain(|name| name.len() <= PROBE_NAME_BYTES_MAX);
         failing.truncate(FAILING_MAX);
@@ -47,8 +48,18 @@ impl Gossip {
             return;
         }
         card.number += 1;
+        let leaves = card.leaving && !self.card.leaving;
         self.replace_own(card);
         self.changed(now);
+        if leaves {
+            // It may be gone before the next round.
+            self.say();
+            let mut effects = AccumulatingRuntime::new();
+            if self.swim.gossip(&mut effects).is_err() {
+                self.counts.refused += 1;
+            }
+            self.carry_out(now, &mut effects, out);
+        }
     }
 
     fn replace_own(&mut self, card: Card) {

@@ -199,9 +199,11 @@ impl Gossip {
     /// Decides what this node makes of `node`, and when to decide again.
     pub(super) fn judge(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
         let left = self.left_to_observe(node);
+        let needed = OBSERVERS.min(left);
         let expected = u32::try_from(CONFIRMATIONS.min(left - 1)).unwrap_or(0);
         let min = self.suspicion_min();
-        let range = [self.health.scaled(min), self.health.scaled(min * UNCONFIRMED)];
+        let me = self.me().node.clone();
+        let self_doubt = self.health.score().max(1);
         let Some(seen) = self.members.get_mut(node) else { return };
         let mut observers = Vec::new();
         let mut reachability = Reachability::Reachable;
@@ -210,8 +212,12 @@ impl Gossip {
         {
             observers = doubt.names();
             let confirmations = u32::try_from(observers.len() - 1).unwrap_or(0);
-            let end = doubt.since + suspicion(range, expected, confirmations);
-            let enough = observers.len() >= OBSERVERS.min(left);
+            // Where its own word is needed, a node that has reason to doubt itself waits longer; the
+            // one probe that failed here is none yet.
+            let others = observers.iter().filter(|observer| **observer != me).count();
+            let min = if others >= needed { min } else { min * self_doubt };
+            let end = doubt.since + suspicion([min, min * UNCONFIRMED], expected, confirmations);
+            let enough = observers.len() >= needed;
             reachability = match seen.reachability {
                 Reachability::Unreachable => Reachability::Unreachable,
                 Reachability::Reachable | Reachability::Suspect if enough && now >= end => {
