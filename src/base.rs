@@ -24,7 +24,10 @@ pub use id::{
 };
 pub(crate) use keyed::Keyed;
 #[cfg(feature = "cluster")]
-pub use net::{Io, Listener, Net, Stream, TokioNet};
+pub use net::{
+    Io, LOCAL_PATH_BYTES_MAX, Listener, LocalError, LocalListener, Net, Stream, TokioNet,
+    connect_local,
+};
 #[cfg(feature = "cluster")]
 pub use seam::{BootClock, Seams, Spawner};
 pub use seam::{Clock, Elapsed, LATE_MAX, Rng, SeededRng, TokioClock, within};

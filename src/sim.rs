@@ -12,12 +12,15 @@
 //! [`World::step`] passes one tick of time and then checks the invariants: one valid lease holder
 //! per shard (I1), versions and epochs that only grow (I4), views that keep their rules and are the
 //! same at every node. What is acknowledged and must be there is for an oracle outside to know.
+//!
+//! [`queue`] is another world, without turmoil: membership alone, for up to 1,000 nodes.
 
 mod clock;
 mod faults;
 mod host;
 mod laws;
 mod net;
+pub mod queue;
 mod trace;
 mod world;
 

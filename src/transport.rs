@@ -161,7 +161,7 @@ impl Links {
     }
 
     /// Called with every arrival of bytes on an authenticated control link. Must be quick.
-    pub fn on_arrival(&self, hook: impl Fn(&NodeId, Instant) + Send + Sync + 'static) {
+    pub fn on_arrival(&self, hook: impl Fn(&Peer, Instant) + Send + Sync + 'static) {
         *self.0.hooks.arrival.write() = Some(Arc::new(hook));
     }
 
@@ -260,6 +260,12 @@ impl Links {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.0.tally.counts()
+    }
+
+    /// Closes everything, and waits for nothing. For a node whose runtime is gone: what serves a
+    /// link holds the link too, and would never be dropped.
+    pub fn abandon(&self) {
+        self.0.stop();
     }
 
     /// Closes everything and waits for the links' tasks to end, at most five seconds.

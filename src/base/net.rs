@@ -1,6 +1,7 @@
 //! The seam to sockets.
 
 mod homing;
+mod local;
 mod tcp;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::local::{LOCAL_PATH_BYTES_MAX, LocalError, LocalListener, connect_local};
 pub use self::tcp::TokioNet;
 
 /// Both halves of a byte stream.

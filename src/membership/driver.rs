@@ -68,29 +68,30 @@ struct Inner {
 /// What the links tell between two turns of the loop: of each node once.
 #[derive(Default)]
 struct News {
-    nodes: Mutex<(BTreeSet<NodeId>, BTreeSet<NodeId>)>,
+    heard: Mutex<BTreeSet<(NodeId, Boot)>>,
+    broken: Mutex<BTreeSet<NodeId>>,
     any: Notify,
 }
 
 impl News {
-    fn heard(&self, node: &NodeId) {
-        let mut nodes = self.nodes.lock();
-        if !nodes.0.contains(node) {
-            nodes.0.insert(node.clone());
+    fn heard(&self, peer: &Peer) {
+        if self.heard.lock().insert((peer.node.clone(), peer.boot)) {
             self.any.notify_one();
         }
     }
 
     fn broken(&self, node: &NodeId) {
-        self.nodes.lock().1.insert(node.clone());
+        self.broken.lock().insert(node.clone());
         self.any.notify_one();
     }
 
-    /// What has come; what broke goes first, since what was heard may be of the next link.
-    fn take(&self) -> Vec<Input> {
-        let (heard, broken) = std::mem::take(&mut *self.nodes.lock());
-        let broken = broken.into_iter().map(Input::Broken);
-        broken.chain(heard.into_iter().map(Input::Heard)).collect()
+    /// What has come; what broke goes first, since what was heard may be of the next link. Another
+    /// life than the view's is not heard yet.
+    fn take(&self, view: &View) -> Vec<Input> {
+        let broken = std::mem::take(&mut *self.broken.lock()).into_iter().map(Input::Broken);
+        let heard = std::mem::take(&mut *self.heard.lock()).into_iter();
+        let heard = heard.filter(|(node, boot)| view.has_boot(node, *boot));
+        broken.chain(heard.map(|(node, _)| Input::Heard(node))).collect()
     }
 }
 
@@ -139,9 +140,12 @@ impl Membership {
         });
         links.serve(Service::Gossip, Arc::new(Receiver { packets, inner: inner.clone() }));
         let (heard, broken) = (inner.clone(), inner.clone());
-        links.on_arrival(move |node, _| heard.news.heard(node));
+        links.on_arrival(move |peer, _| heard.news.heard(peer));
         links.on_broken(move |node, _| broken.news.broken(node));
-        let driver = Driver { inner: inner.clone(), views: views.follow(), own: own.follow() };
+        let mut driver = Driver { inner: inner.clone(), views: views.follow(), own: own.follow() };
+        // The members of today are known from the start.
+        let view = driver.views.get();
+        driver.view(&view);
         (Self(inner), driver.run(arrived))
     }
 
@@ -227,8 +231,6 @@ struct Driver {
 
 impl Driver {
     async fn run(mut self, mut arrived: mpsc::Receiver<Input>) {
-        let view = self.views.get();
-        self.view(&view);
         loop {
             let inner = self.inner.clone();
             let deadline = inner.gossip.lock().next_deadline().unwrap_or(Instant::NEVER);
@@ -239,7 +241,7 @@ impl Driver {
                     None => return,
                 },
                 () = inner.news.any.notified() => {
-                    for input in inner.news.take() {
+                    for input in inner.news.take(&inner.views.get()) {
                         self.step(input);
                     }
                     continue;

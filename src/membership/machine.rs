@@ -187,6 +187,8 @@ pub struct Gossip {
     card: Card,
     /// An alarm to say what changed is set.
     saying: bool,
+    /// It has compared its cards with somebody's since it began.
+    synced: bool,
     /// Sum of the hashes of all cards, this node's included.
     digest: u64,
     counts: GossipCounts,
@@ -223,6 +225,7 @@ impl Gossip {
             digest: cards::hash(&card),
             card,
             saying: false,
+            synced: false,
             counts: GossipCounts::default(),
         }
     }
@@ -259,7 +262,7 @@ impl Gossip {
             Input::Heard(node) => self.heard(now, &node, out),
             Input::Broken(node) => self.late(now, &node, out),
             Input::Committed(members) => self.committed(now, members, out),
-            Input::Own(own) => self.own(now, own),
+            Input::Own(own) => self.own(now, own, out),
             Input::TimePassed => {}
         }
         for alarm in self.alarms.due(now) {

@@ -217,7 +217,8 @@ fn changes(before: BTreeMap<NodeId, Row>, now: &[MemberState], view: &View) -> V
         if before.status != state.status {
             say(MemberChange::Status(state.status));
         }
-        if before.reachability != state.reachability {
+        // That one who leaves falls silent is no failure.
+        if before.reachability != state.reachability && !state.leaving {
             let observers = state.observers.clone();
             say(match state.reachability {
                 Reachability::Reachable => MemberChange::Reachable,
@@ -302,6 +303,17 @@ mod tests {
             see(&[state("n1", 1), state("n2", 5)]),
             [n2(MemberChange::Evicted), joined("n2", 5)]
         );
+    }
+
+    #[test]
+    fn who_leaves_may_fall_silent() {
+        let (hub, view) = (MemberHub::default(), View::default());
+        let mut events = hub.subscribe(9);
+        let leaving = MemberState { leaving: true, ..state("n2", 1) };
+        let silent = MemberState { reachability: Reachability::Unreachable, ..leaving.clone() };
+        hub.see(Instant::ZERO, &[leaving], &view);
+        hub.see(Instant::ZERO, &[silent], &view);
+        assert_eq!(drain(&mut events), [("n2".into(), 1, MemberChange::Joined)]);
     }
 
     #[test]

@@ -66,6 +66,9 @@ pub struct NodeConfig {
     pub weight: u16,
     /// Whether records survive the process.
     pub durability: Durability,
+    /// Whether commands on this machine may ask the node over the socket `evertree.sock` in its
+    /// data directory, which is for this user alone.
+    pub admin: bool,
     /// The probes of its health that come built in.
     pub health: HealthConfig,
 }
@@ -109,6 +112,7 @@ impl NodeConfig {
             zone: String::new(),
             weight: 1,
             durability: Durability::Disk,
+            admin: true,
             health: HealthConfig::default(),
         }
     }

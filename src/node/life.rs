@@ -28,12 +28,13 @@ pub(super) struct Life {
 pub(super) async fn tree(life: Life) -> Result<Tree, StartError> {
     let life = Arc::new(life);
     let (one, two, three) = (life.clone(), life.clone(), life.clone());
-    let health = life.clone();
+    let (health, load) = (life.clone(), life.clone());
     let spec = SupervisorSpec::one_for_one("node")
         .child(task("gossip", move |stop: Stop| one.clone().gossip(stop)))
         .child(task("health", move |stop: Stop| health.clone().health(stop)))
         .child(task("boots", move |stop: Stop| two.clone().boots(stop)))
-        .child(task("disk", move |stop: Stop| three.clone().disk(stop)));
+        .child(task("disk", move |stop: Stop| three.clone().disk(stop)))
+        .child(task("load", move |stop: Stop| load.clone().load(stop)));
     spec.start_in(Setting::new(life.parts.seams.clock.clone())).await
 }
 
@@ -78,7 +79,7 @@ impl Life {
             hub: parts.hub.clone(),
             hints: parts.hints.clone(),
         });
-        *parts.membership.lock() = Some(membership.clone());
+        parts.membership.publish(Arc::new(Some(membership.clone())));
         let authority = parts.authority.clone();
         async move {
             let mut observed = membership.observed().follow();
@@ -165,6 +166,15 @@ impl Life {
         };
         self.end(why);
         stop.requested().await;
+    }
+
+    /// Measures the load on the control runtime, whatever blocks the workers.
+    async fn load(self: Arc<Self>, stop: Stop) {
+        let measure = self.parts.seams.control.spawn(self.parts.desk.measure());
+        stop.requested().await;
+        measure.abort();
+        // Aborted: there is nothing to learn.
+        let _ = measure.await;
     }
 
     fn end(&self, why: String) -> String {

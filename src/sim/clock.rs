@@ -35,7 +35,7 @@ impl SimClock {
     }
 
     /// The world's time that passes while this clock shows `local` more; rounded up.
-    fn to_world(&self, local: Duration) -> Duration {
+    pub(super) fn to_world(&self, local: Duration) -> Duration {
         let world = (local.as_nanos() * u128::from(MILLION)).div_ceil(u128::from(self.rate_ppm));
         Duration::from_nanos(u64::try_from(world).unwrap_or(u64::MAX))
     }

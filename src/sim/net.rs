@@ -12,9 +12,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use turmoil::net::{TcpListener, TcpStream};
 
-pub(super) use self::loss::Loss;
 pub use self::loss::RETRANSMISSIONS_MAX;
-use self::loss::{Retransmissions, Side, delay};
+pub(super) use self::loss::{Loss, delay};
+use self::loss::{Retransmissions, Side};
 use self::lossy::LossyStream;
 use crate::base::{Listener, Net, NodeId, Stream};
 

@@ -85,11 +85,13 @@ pub enum Service {
     Replica = 6,
     /// Messages to entities.
     Entity = 7,
+    /// What a node says of itself, for reports.
+    Status = 8,
 }
 
 impl Service {
     /// How many tables by service have places, the unused place 0 included.
-    pub(super) const PLACES: usize = 8;
+    pub(super) const PLACES: usize = 9;
 
     /// The service with this number on the wire.
     #[must_use]
@@ -102,6 +104,7 @@ impl Service {
             5 => Self::Gossip,
             6 => Self::Replica,
             7 => Self::Entity,
+            8 => Self::Status,
             _ => return None,
         })
     }
@@ -403,7 +406,8 @@ impl From<SendError> for AskError {
 }
 
 /// What happened on all links since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Counts {
     /// Connections to others that came to stand.

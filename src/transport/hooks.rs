@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::api::Lost;
+use super::api::{Lost, Peer};
 use crate::base::{Instant, NodeId};
 use crate::wire::negotiate::Schemas;
 
-type Arrival = Arc<dyn Fn(&NodeId, Instant) + Send + Sync>;
+type Arrival = Arc<dyn Fn(&Peer, Instant) + Send + Sync>;
 type Broken = Arc<dyn Fn(&NodeId, &str) + Send + Sync>;
 type Refused = Arc<dyn Fn(SocketAddr, &str) + Send + Sync>;
 type Met = Arc<dyn Fn(&NodeId, &Schemas) + Send + Sync>;
@@ -27,11 +27,21 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub(super) fn arrival(&self, node: &NodeId, now: Instant) {
+    /// Nobody listens any more.
+    pub(super) fn clear(&self) {
+        // Dropped after each lock: what a hook holds may hold these.
+        let _arrival = self.arrival.write().take();
+        let _broken = self.broken.write().take();
+        let _refused = self.refused.write().take();
+        let _met = self.met.write().take();
+        let _lost = self.lost.write().take();
+    }
+
+    pub(super) fn arrival(&self, peer: &Peer, now: Instant) {
         // Not called under the lock: it may set hooks itself.
         let hook = self.arrival.read().clone();
         if let Some(hook) = hook {
-            hook(node, now);
+            hook(peer, now);
         }
     }
 

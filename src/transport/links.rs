@@ -283,8 +283,15 @@ impl Shared {
         if met.resumed {
             count(&self.tally.resumed);
         }
-        let node = met.peer.node.clone();
-        self.table.lock().ways.entry(node).or_default().schemas = Some(met.schemas.clone());
+        {
+            let mut table = self.table.lock();
+            let way = table.ways.entry(met.peer.node.clone()).or_default();
+            way.schemas = Some(met.schemas.clone());
+            if conn.role == Role::Accepted {
+                // It is there: what is meant for it need not wait for the next try.
+                way.lanes.iter_mut().for_each(|lane| lane.not_before = Instant::ZERO);
+            }
+        }
         self.hooks.met(&met.peer.node, &met.schemas);
         // Set before, if it was accepted.
         let _ = conn.peer.set(met.peer);
@@ -334,9 +341,14 @@ impl Shared {
 
     pub(super) fn stop(&self) {
         self.stopping.cancel();
-        let mut table = self.table.lock();
-        table.stopped = true;
-        table.end_some(|_| true, "the links of this node stop");
+        {
+            let mut table = self.table.lock();
+            table.stopped = true;
+            table.end_some(|_| true, "the links of this node stop");
+        }
+        // Whoever serves holds the links as well: neither would ever be dropped.
+        self.services.store(Arc::default());
+        self.hooks.clear();
     }
 }
 

@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
     /// Something arrived. Only where somebody wants to know is the clock read.
     pub(super) fn arrived(&self, clock: &dyn Clock) {
         if self.conn.class == Class::Control {
-            self.shared.hooks.arrival(&self.peer.node, clock.now());
+            self.shared.hooks.arrival(&self.peer, clock.now());
         }
     }
 

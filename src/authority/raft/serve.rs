@@ -78,7 +78,8 @@ impl Server {
             | Service::Lease
             | Service::Gossip
             | Service::Replica
-            | Service::Entity) => Err(format!("{other:?} is not served here")),
+            | Service::Entity
+            | Service::Status) => Err(format!("{other:?} is not served here")),
         }
     }
 

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use foca::AccumulatingRuntime;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ pub(super) fn hash(card: &Card) -> u64 {
 
 impl Gossip {
     /// What this node says of itself from now on.
-    pub(super) fn own(&mut self, now: Instant, own: Own) {
+    pub(super) fn own(&mut self, now: Instant, own: Own, out: &mut Vec<Output>) {
         let Own { leaving, draining, mut failing, zone, view } = own;
         failing.retain(|name| name.len() <= PROBE_NAME_BYTES_MAX);
         failing.truncate(FAILING_MAX);
@@ -47,8 +48,18 @@ impl Gossip {
             return;
         }
         card.number += 1;
+        let leaves = card.leaving && !self.card.leaving;
         self.replace_own(card);
         self.changed(now);
+        if leaves {
+            // It may be gone before the next round.
+            self.say();
+            let mut effects = AccumulatingRuntime::new();
+            if self.swim.gossip(&mut effects).is_err() {
+                self.counts.refused += 1;
+            }
+            self.carry_out(now, &mut effects, out);
+        }
     }
 
     fn replace_own(&mut self, card: Card) {
@@ -138,7 +149,8 @@ impl Gossip {
 
     /// Compares all cards with one other member's.
     pub(super) fn sync(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let every = self.sync_every();
+        // Who has just begun knows no card, and does not wait for its turn.
+        let every = if self.synced { self.sync_every() } else { self.config.period };
         self.alarms.set(now + every, Alarm::Sync);
         if self.members.is_empty() {
             return;
@@ -164,6 +176,7 @@ impl Gossip {
     ) -> Option<()> {
         let theirs: Digest = from_data(body).ok()?;
         if theirs.sum == self.digest {
+            self.synced = true;
             return Some(());
         }
         let known = self.members.values().filter_map(|seen| seen.card.as_ref());
@@ -200,8 +213,15 @@ impl Gossip {
         out: &mut Vec<Output>,
     ) -> Option<()> {
         let cards: Vec<Card> = from_data(body).ok()?;
+        self.synced = true;
         for card in cards {
-            self.merge(now, from, card, out);
+            let is_own = card.node == *from;
+            // Who sends its own may be new: others will not have it.
+            if let Some(card) = self.merge(now, from, card, out)
+                && is_own
+            {
+                self.pass_on(&Record::Card(card).encode());
+            }
         }
         Some(())
     }
