@@ -190,7 +190,8 @@ impl Host {
         tracing::info!(name = %self.name, life, "started");
         *self.node.lock() = Some(node.clone());
         let load = async {
-            (plan.load)(node.clone(), self.index).await;
+            // Part of the process: it stops with it.
+            self.process.gate.through((plan.load)(node.clone(), self.index)).await;
             std::future::pending::<()>().await;
         };
         let why = tokio::select! {

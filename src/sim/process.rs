@@ -16,7 +16,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -58,6 +58,16 @@ impl Gate {
             waiting.wakers.push(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// Polls `future` only while it is open.
+    pub(super) async fn through<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            ready!(self.poll_open(cx));
+            future.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Waits until it is open.

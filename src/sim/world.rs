@@ -339,3 +339,6 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
