@@ -38,7 +38,10 @@ fn of_the_file() -> Vec<Row> {
         file("start-within = \"5s\"", &["n1.toml:5", "did you mean start_within?"]),
         file("Zone = \"a\"", &["n1.toml:5", "\"Zone\"", "did you mean zone?"]),
         file("\n[node]\nname = \"n2\"", &["n1.toml:6", "no key \"node\"", "there are name, "]),
-        file("shards = \"64\"", &["n1.toml:5", "shards = \"64\"", "whole number", "without quotes"]),
+        file(
+            "shards = \"64\"",
+            &["n1.toml:5", "shards = \"64\"", "whole number", "without quotes"],
+        ),
         file("weight = 0", &["n1.toml:5", "weight = \"0\"", "a whole number from 1 to 65535"]),
         file("weight = -1", &["n1.toml:5", "weight = \"-1\"", "a whole number from 1 to 65535"]),
         file("weight = 1.5", &["n1.toml:5", "weight = \"1.5\"", "a whole number"]),
@@ -111,7 +114,8 @@ fn what_is_wrong_is_told_with_its_place_its_value_and_what_was_expected() {
             command.env(name, OsString::from_vec(value.to_vec()));
         }
         let output = command.args(row.flags).output().expect("it runs");
-        let what = format!("{:?} {:?} {:?}", row.file, row.variable.map(|(name, _)| name), row.flags);
+        let what =
+            format!("{:?} {:?} {:?}", row.file, row.variable.map(|(name, _)| name), row.flags);
         is_refused(&output, 2, &what, row.says);
         assert!(output.stdout.is_empty(), "{what}: it printed something");
         assert!(!place.path().join("data").exists(), "{what}: it has made its data directory");
