@@ -166,7 +166,7 @@ impl Links {
     }
 
     /// Called when an established link breaks or falls silent, with the reason.
-    pub fn on_broken(&self, hook: impl Fn(&NodeId, &str) + Send + Sync + 'static) {
+    pub fn on_broken(&self, hook: impl Fn(&Peer, &str) + Send + Sync + 'static) {
         *self.0.hooks.broken.write() = Some(Arc::new(hook));
     }
 

@@ -324,7 +324,7 @@ impl Shared {
         if ending.broken && !conn.is_formation_only() {
             count(&self.tally.broken);
             tracing::debug!(node = %peer.node, class = %conn.class, why = %ending.why, "broken");
-            self.hooks.broken(&peer.node, &ending.why);
+            self.hooks.broken(peer, &ending.why);
         }
     }
 

@@ -75,7 +75,7 @@ async fn a_broken_link_is_said_once_and_dialled_again_after_a_jittered_wait() {
     let listener = net.listen(insecure("b").listen).await.expect("a port is free");
     a.learn(&node("b"), &listener.local_addr().expect("it listens").to_string());
     let (said, mut rung, say) = collector();
-    a.on_broken(move |node, why| say(&format!("{node}: {why}")));
+    a.on_broken(move |peer, why| say(&format!("{}: {why}", peer.node)));
     let asking = tokio::spawn({
         let a = a.clone();
         async move {

@@ -108,7 +108,7 @@ async fn a_panic_in_a_handler_ends_its_connection_alone_and_leaves_nothing_behin
     b.serve(Service::Replica, Arc::new(Panicking));
     assert_eq!(ask(&c, "b", "before").await, Ok("before".into()));
     let (_, mut rung, note) = collector();
-    b.on_broken(move |node, _| note(node.as_str()));
+    b.on_broken(move |peer, _| note(peer.node.as_str()));
     // More often than there are places: each is free again.
     for round in 0..4 {
         let mut met = by_hand(&b, 1, Some(&node("b"))).await.expect("there is a place");
