@@ -24,7 +24,7 @@ async fn nodes(data: &Path) -> NodesReport {
 
 async fn ring(data: &Path, what: RingAsk) -> Result<RingReport, ClientError> {
     match ask(data, &Ask::Ring(what)).await? {
-        Answer::Ring(report) => Ok(report),
+        Answer::Ring(report) => Ok(*report),
         other @ Answer::Nodes(_) => panic!("{other:?}"),
     }
 }
@@ -101,6 +101,13 @@ async fn messages_handled_are_the_load() {
         }
     });
     let load = load.await;
+    // A turn is counted when it ends, a moment after its answer.
+    let counted = async {
+        while node.entity_counts().turns < asked {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(counted).await;
     assert_eq!(node.entity_counts().turns, asked);
     assert!(u64::from(load) <= asked, "{load} a second, {asked} in all, in a second or more");
     soon(node.stop()).await;
