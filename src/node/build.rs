@@ -208,7 +208,7 @@ impl NodeBuilder {
         let links = Links::start(links_config, seams.clone()).await?;
         let name = config.name.clone();
         let health = Health::start(name, &seams, &config.health, disk.clone(), &store);
-        Ok(Opened { seams, control, disk, facts, boot, store, links, health, admin })
+        Ok(Opened { seams, control, disk, facts, boot, store, links, admin, health })
     }
 }
 
