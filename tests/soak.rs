@@ -4,6 +4,8 @@
 mod links;
 #[path = "soak/main_job.rs"]
 mod main_job;
+#[path = "soak/membership.rs"]
+mod membership;
 #[path = "simulation/run.rs"]
 mod run;
 
@@ -18,6 +20,7 @@ use run::{Batch, run, seeds};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Fewer seeds are no evidence.
 const SEEDS_MIN: u64 = 200;
+const MEMBERSHIP_SEEDS_MIN: u64 = 1_000;
 /// Variables that change what a long run does: they belong to its command.
 const VARIABLES: [&str; 4] = ["SIM_SEEDS", "LINKS_SECS", "LINKS_RATE", "LINKS_SEED"];
 /// A shorter run of links, or one of fewer messages, is no evidence.
@@ -102,6 +105,25 @@ fn turmoil_seeds() {
     }
     assert!(broken.is_empty(), "broken seeds: {broken:?}; repeat one with SIM_SEEDS=a..b");
     batch.judge().unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// Goal: among the nodes that nothing happens to nobody is ever found unreachable, and once all is
+/// healed all agree, in 3 to 10 and 50 nodes. Method: the membership machines alone on a queue of
+/// events, 1,000 seeds of random faults; see `evertree::sim::queue::Scenario`. With fewer seeds it
+/// keeps nothing.
+#[test]
+#[ignore = "takes a minute: cargo test --release --test soak -- --ignored membership_seeds"]
+fn membership_seeds() {
+    let begun = tree();
+    let seeds = seeds(0..MEMBERSHIP_SEEDS_MIN);
+    let is_evidence = seeds.end - seeds.start >= MEMBERSHIP_SEEDS_MIN;
+    let membership::Report { text, broken } = membership::run(seeds);
+    let text = evidence("membership_seeds", &begun, &text);
+    println!("{text}");
+    if is_evidence {
+        keep("membership_seeds", &text);
+    }
+    assert!(broken.is_empty(), "broken seeds: {broken:?}");
 }
 
 fn number(variable: &str, default: u64) -> u64 {

@@ -284,7 +284,18 @@ impl Shared {
             count(&self.tally.resumed);
         }
         let node = met.peer.node.clone();
-        self.table.lock().ways.entry(node).or_default().schemas = Some(met.schemas.clone());
+        {
+            let mut table = self.table.lock();
+            let way = table.ways.entry(node).or_default();
+            way.schemas = Some(met.schemas.clone());
+            if conn.role == Role::Accepted {
+                // Whoever reaches this node can perhaps be reached: a node that starts again must
+                // not wait for what its end made others wait. Its failures still count.
+                for lane in &mut way.lanes {
+                    lane.not_before = Instant::ZERO;
+                }
+            }
+        }
         self.hooks.met(&met.peer.node, &met.schemas);
         // Set before, if it was accepted.
         let _ = conn.peer.set(met.peer);

@@ -149,8 +149,24 @@ impl Gossip {
 
     /// Compares all cards with one other member's.
     pub(super) fn sync(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let every = self.sync_every();
+        // Who has just begun knows no card, and does not wait for its turn.
+        let every = if self.synced { self.sync_every() } else { self.config.period };
         self.alarms.set(now + every, Alarm::Sync);
+        self.compare(out);
+    }
+
+    /// Somebody joined. The news of its card passes by who does not know yet that it is a member,
+    /// and of many at once some miss some: soon everybody compares.
+    pub(super) fn compare_soon(&mut self, now: Instant) {
+        if !self.comparing {
+            self.comparing = true;
+            let within = self.within(self.config.period * 4);
+            self.alarms.set(now + self.config.period * 2 + within, Alarm::Compare);
+        }
+    }
+
+    pub(super) fn compare(&mut self, out: &mut Vec<Output>) {
+        self.comparing = false;
         if self.members.is_empty() {
             return;
         }
@@ -175,6 +191,7 @@ impl Gossip {
     ) -> Option<()> {
         let theirs: Digest = from_data(body).ok()?;
         if theirs.sum == self.digest {
+            self.synced = true;
             return Some(());
         }
         let known = self.members.values().filter_map(|seen| seen.card.as_ref());
@@ -211,8 +228,15 @@ impl Gossip {
         out: &mut Vec<Output>,
     ) -> Option<()> {
         let cards: Vec<Card> = from_data(body).ok()?;
+        self.synced = true;
         for card in cards {
-            self.merge(now, from, card, out);
+            let is_own = card.node == *from;
+            // Who sends its own may be new: others will not have it.
+            if let Some(card) = self.merge(now, from, card, out)
+                && is_own
+            {
+                self.pass_on(&Record::Card(card).encode());
+            }
         }
         Some(())
     }

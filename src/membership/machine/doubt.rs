@@ -180,9 +180,12 @@ impl Gossip {
         let me = &self.me().node;
         let doubted = |doubt: &Doubt| doubt.observers.contains_key(me);
         let others = self.members.iter().filter(|(other, seen)| {
-            *other != node
-                && seen.reachability != Reachability::Unreachable
-                && !seen.doubt.as_ref().is_some_and(doubted)
+            let is_out = match seen.reachability {
+                Reachability::Reachable => false,
+                Reachability::Suspect => seen.doubt.as_ref().is_some_and(doubted),
+                Reachability::Unreachable => true,
+            };
+            *other != node && !is_out
         });
         others.take(OBSERVERS.max(CONFIRMATIONS + 1)).count() + 1
     }
@@ -207,39 +210,42 @@ impl Gossip {
         let Some(seen) = self.members.get_mut(node) else { return };
         let mut observers = Vec::new();
         let mut reachability = Reachability::Reachable;
+        let mut undecided = false;
         if let Some(doubt) = &mut seen.doubt
             && seen.heard.is_none_or(|heard| heard < doubt.since)
         {
             observers = doubt.names();
             let confirmations = u32::try_from(observers.len() - 1).unwrap_or(0);
-            // Where its own word is needed, a node that has reason to doubt itself waits longer; the
-            // one probe that failed here is none yet.
+            // Lifeguard stretches probes alone. Where its own word is needed, a node that has reason
+            // to doubt itself waits longer; the one probe that failed here is none yet.
             let others = observers.iter().filter(|observer| **observer != me).count();
             let min = if others >= needed { min } else { min * self_doubt };
             let end = doubt.since + suspicion([min, min * UNCONFIRMED], expected, confirmations);
             let enough = observers.len() >= needed;
-            reachability = match seen.reachability {
-                Reachability::Unreachable => Reachability::Unreachable,
-                Reachability::Reachable | Reachability::Suspect if enough && now >= end => {
-                    Reachability::Unreachable
-                }
-                Reachability::Reachable | Reachability::Suspect => Reachability::Suspect,
-            };
-            if reachability == Reachability::Suspect
-                && enough
-                && doubt.judged_at.is_none_or(|at| at <= now || at > end)
-            {
+            let is_over = now >= end || seen.reachability == Reachability::Unreachable;
+            let verdict = enough && is_over;
+            reachability = if verdict { Reachability::Unreachable } else { Reachability::Suspect };
+            undecided = now >= end && !enough;
+            if now < end && !verdict && doubt.judged_at.is_none_or(|at| at <= now || at > end) {
                 doubt.judged_at = Some(end);
                 self.alarms.set(end, Alarm::Judge(node.clone()));
             }
         }
-        if reachability != seen.reachability {
-            if [reachability, seen.reachability].contains(&Reachability::Unreachable) {
+        let before = std::mem::replace(&mut seen.reachability, reachability);
+        if reachability != before {
+            if [reachability, before].contains(&Reachability::Unreachable) {
                 self.watched = None;
             }
-            seen.reachability = reachability;
             let (node, boot) = (node.clone(), seen.id.boot);
             out.push(Output::Observed { node, boot, reachability, observers });
+        }
+        if undecided {
+            // One observer is not believed, and it is not known why no other spoke.
+            self.check(now, node, out);
+        }
+        if reachability == Reachability::Reachable && before != reachability {
+            // It is there to observe others again: the word of one may not suffice any more.
+            self.judge_all(now, out);
         }
     }
 

@@ -18,6 +18,8 @@ const WINDOW: usize = 100;
 /// Intervals after which a member has habits: before, its silence means nothing. Most members are
 /// probed now and then only, and their silence is the rule.
 const HABIT: usize = 10;
+/// After how many periods a node repeats its first card.
+const SAID_AGAIN: [u32; 2] = [2, 6];
 /// Least deviation of these intervals, in thousandths of a period: a retransmission of TCP must
 /// not look like a death.
 const DEVIATION_PERMILLE: u32 = 400;
@@ -187,15 +189,19 @@ impl Gossip {
         if first {
             self.begin(now);
         }
+        self.compare_soon(now);
     }
 
     /// The node's own rounds begin with its first company.
     fn begin(&mut self, now: Instant) {
         let watch = self.within(self.config.period);
         self.alarms.set(now + watch, Alarm::Watch);
-        let sync = self.sync_every();
-        let sync = self.within(sync);
+        let sync = self.within(self.config.period);
         self.alarms.set(now + sync, Alarm::Sync);
+        // More than once: others may learn a little later that it is a member.
+        for periods in SAID_AGAIN {
+            self.alarms.set(now + self.config.period * periods, Alarm::Say);
+        }
         self.changed(now);
     }
 

@@ -105,6 +105,10 @@ impl Gossip {
         }
         self.refuted(now, src, header.src_incarnation, out);
         self.tell(now, &header, out);
+        if header.dst.node == self.me().node && header.dst != *self.me() {
+            // SWIM takes nothing that is for an older name: the sender learns the new one.
+            send(&Packet::new(self.me(), self.incarnation, src, Message::Gossip), out);
+        }
         let records = std::mem::take(&mut packet.records);
         let before = packet.updates.len();
         let mut outrun = None;
