@@ -159,7 +159,7 @@ async fn a_node_that_waits_for_its_cluster_says_so_and_leaves_nothing_behind() {
     // The other seed is nobody's port: nobody listens on port 1 of loopback.
     let seeds = vec!["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
     let config = NodeConfig { seeds, expect: 2, ..config(&data, "n1") };
-    let starts = Node::build(config).start_within(Duration::from_secs(1)).start();
+    let starts = Node::build(config).start_within(Duration::from_secs(2)).start();
     let starts = tokio::spawn(starts);
     let waits = soon(async {
         loop {
