@@ -1,4 +1,4 @@
-//! The examples as a user runs them: real processes, real files, real signals.
+//! The examples and the command as a user runs them: real processes, real files, real signals.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,9 @@ use rustix::process::Pid;
 
 mod processes {
     mod bad_input;
+    mod group;
+    mod namespaces;
+    mod nodes;
     mod three_nodes;
 }
 

@@ -76,7 +76,7 @@ impl Server {
     /// # Errors
     /// [`LocalError`].
     pub(crate) async fn start(parts: ServerParts) -> Result<Self, LocalError> {
-        let control = parts.seams.control.clone();
+        let (control, path) = (parts.seams.control.clone(), parts.path.clone());
         let (bound, listens) = tokio::sync::oneshot::channel();
         let task = control.spawn(async move {
             // On the runtime that is to wait for it.
@@ -93,8 +93,10 @@ impl Server {
         let server = Self(Mutex::new(Some(task)));
         match listens.await {
             Ok(listens) => listens.map(|()| server),
-            // The runtime ends; whoever starts on it learns that soon enough.
-            Err(_) => Ok(server),
+            Err(_) => {
+                let source = std::io::Error::other("the control runtime has ended");
+                Err(LocalError::Io { path, source })
+            }
         }
     }
 

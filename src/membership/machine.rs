@@ -189,6 +189,8 @@ pub struct Gossip {
     saying: bool,
     /// It has compared its cards with somebody's since it began.
     synced: bool,
+    /// An alarm to compare cards because somebody joined is set.
+    comparing: bool,
     /// Sum of the hashes of all cards, this node's included.
     digest: u64,
     counts: GossipCounts,
@@ -226,6 +228,7 @@ impl Gossip {
             card,
             saying: false,
             synced: false,
+            comparing: false,
             counts: GossipCounts::default(),
         }
     }
@@ -297,6 +300,7 @@ impl Gossip {
             Alarm::Watch => self.watch(now, out),
             Alarm::Say => self.say(),
             Alarm::Sync => self.sync(now, out),
+            Alarm::Compare => self.compare(out),
             Alarm::AskOthers(node, number) => self.ask_others(now, &node, number, out),
             Alarm::CheckEnds(node, number) => self.check_ends(now, &node, number, out),
             Alarm::Judge(node) => self.judge(now, &node, out),

@@ -368,16 +368,13 @@ fn desk(
     (authority, hosts): (&QuorumAuthority, &Hosts),
     membership: Watched<Option<Membership>>,
 ) -> Desk {
-    let members = move || {
-        let membership = membership.get();
-        membership.as_ref().as_ref().map(Membership::members).unwrap_or_default()
-    };
+    let members = move || membership.get().as_ref().as_ref().map(Membership::members);
     Desk::open(DeskParts {
         seams: seams.clone(),
         links: links.clone(),
         node: node.clone(),
         authority: authority.clone(),
         hosts: hosts.clone(),
-        members: Box::new(members),
+        members: Box::new(move || members().unwrap_or_default()),
     })
 }

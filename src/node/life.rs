@@ -96,18 +96,22 @@ impl Life {
         }
     }
 
-    /// Says in the gossip which health probes fail.
+    /// Says in the gossip which health probes fail, on the control runtime: that may be the one
+    /// which finds all workers blocked.
     async fn health(self: Arc<Self>, stop: Stop) {
-        let mut failing = self.parts.health.watched().follow();
-        loop {
-            let names = failing.get();
-            self.parts.said.change(|own| own.failing.clone_from(&names));
-            tokio::select! {
-                biased;
-                () = stop.requested() => return,
-                changed = failing.changed() => if changed.is_none() { return },
+        let (control, parts) = (self.parts.seams.control.clone(), self.parts.clone());
+        let says = control.spawn(async move {
+            let mut failing = parts.health.watched().follow();
+            loop {
+                let names = failing.get();
+                parts.said.change(|own| own.failing.clone_from(&names));
+                if failing.changed().await.is_none() {
+                    return;
+                }
             }
-        }
+        });
+        stop.requested().await;
+        says.abort();
     }
 
     /// Begins a new boot whenever the present one was evicted.

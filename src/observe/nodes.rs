@@ -124,8 +124,9 @@ impl NodesReport {
             .iter()
             .map(|(node, member)| NodeRow::new(node, member, owns.get(node).copied().unwrap_or(0)))
             .collect();
+        let seen = by_name(seen);
         for row in &mut nodes {
-            if let Some(state) = seen.iter().find(|state| row.is(state)) {
+            if let Some(state) = row.in_its_life(&seen) {
                 row.hear(state);
                 row.round_trip_us = state.round_trip.map(micros);
             }
@@ -148,14 +149,16 @@ impl NodesReport {
                 return row.into_iter().for_each(|row| row.no_answer = Some(why.clone()));
             }
         };
+        let seen = by_name(&status.members);
         for row in &mut self.nodes {
-            if row.node == *from {
-                row.said = Some(Said::of(&status, after));
-                if let Some(own) = status.members.iter().find(|state| row.is(state)) {
-                    row.hear(own);
-                }
-            } else {
-                row.look(from, &status);
+            let state = row.in_its_life(&seen);
+            if row.node != *from {
+                row.look(from, state, status.left_out > 0);
+                continue;
+            }
+            row.said = Some(Said::of(&status, after));
+            if let Some(own) = state {
+                row.hear(own);
             }
         }
     }
@@ -186,9 +189,9 @@ impl NodeRow {
         }
     }
 
-    /// Whether `state` is that of this very life.
-    fn is(&self, state: &MemberState) -> bool {
-        (&self.node, self.boot) == (&state.node, state.boot)
+    /// How somebody sees this very life.
+    fn in_its_life<'a>(&self, seen: &ByName<'a>) -> Option<&'a MemberState> {
+        seen.get(&self.node).copied().filter(|state| state.boot == self.boot)
     }
 
     /// What the node itself has said, as it came to somebody.
@@ -197,14 +200,12 @@ impl NodeRow {
         (self.draining, self.leaving) = (state.draining, state.leaving);
     }
 
-    /// Adds how `by` finds this node.
-    fn look(&mut self, by: &NodeId, status: &NodeStatus) {
-        let known = status.members.iter().find(|state| self.is(state));
+    /// Adds how `by` finds this node. Where some are `left_out` of what it says, nothing is to be
+    /// said of those.
+    fn look(&mut self, by: &NodeId, known: Option<&MemberState>, left_out: bool) {
         let reachability = match known {
             Some(state) => Some(state.reachability),
-            // It was left out because nothing is to be said of it.
-            None if status.left_out > 0 => Some(Reachability::Reachable),
-            None => None,
+            None => left_out.then_some(Reachability::Reachable),
         };
         match reachability {
             Some(Reachability::Reachable) => self.reachable_by += 1,
@@ -240,6 +241,13 @@ impl Said {
             answered_after_us: micros(after),
         }
     }
+}
+
+/// Members as somebody sees them.
+type ByName<'a> = BTreeMap<&'a NodeId, &'a MemberState>;
+
+fn by_name(members: &[MemberState]) -> ByName<'_> {
+    members.iter().map(|state| (&state.node, state)).collect()
 }
 
 fn micros(span: Duration) -> u64 {

@@ -27,7 +27,9 @@ mod host;
 mod laws;
 mod lanes;
 mod machine;
+mod lives;
 mod scenario;
+mod setup;
 mod swarm;
 
 pub use faults::{Fault, RandomFaults};
@@ -36,7 +38,8 @@ pub use lanes::WIRE_EXTRA_BYTES;
 pub use laws::Broken;
 pub use machine::{Reachability, Seen};
 pub use scenario::{Figures, Scenario};
-pub use swarm::{COMMIT_MAX, Change, PINGED_MAX, Setup, Swarm};
+pub use setup::{PINGED_MAX, Setup};
+pub use swarm::{COMMIT_MAX, Change, Swarm};
 
 #[cfg(test)]
 mod tests;

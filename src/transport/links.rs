@@ -283,13 +283,17 @@ impl Shared {
         if met.resumed {
             count(&self.tally.resumed);
         }
+        let node = met.peer.node.clone();
         {
             let mut table = self.table.lock();
-            let way = table.ways.entry(met.peer.node.clone()).or_default();
+            let way = table.ways.entry(node).or_default();
             way.schemas = Some(met.schemas.clone());
             if conn.role == Role::Accepted {
-                // It is there: what is meant for it need not wait for the next try.
-                way.lanes.iter_mut().for_each(|lane| lane.not_before = Instant::ZERO);
+                // Whoever reaches this node can perhaps be reached: a node that starts again must
+                // not wait for what its end made others wait. Its failures still count.
+                for lane in &mut way.lanes {
+                    lane.not_before = Instant::ZERO;
+                }
             }
         }
         self.hooks.met(&met.peer.node, &met.schemas);

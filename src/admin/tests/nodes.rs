@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
+use serde::{Deserialize, Serialize};
+
 use super::*;
+use crate::entity::{Cx, Entity, Failure, Kind, Reply};
 use crate::node::{Node, NodeConfig, StartError};
 use crate::observe::{NodesReport, RingReport};
 
@@ -58,6 +61,49 @@ async fn a_node_answers_from_its_start_to_its_stop_and_a_stale_socket_is_replace
     assert!(!path.exists());
     let gone = ask(&data, &Ask::Nodes).await.expect_err("it has stopped");
     assert!(matches!(gone, ClientError::NoNode { .. }), "{gone}");
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Echo;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Say(Reply<()>);
+
+impl Entity for Echo {
+    const KIND: &'static str = "echo";
+    type Msg = Say;
+    type Env = ();
+
+    async fn handle(&mut self, Say(reply): Say, _: &mut Cx<'_, Self>) -> Result<(), Failure> {
+        reply.send(());
+        Ok(())
+    }
+}
+
+/// Every message handled is a turn, and turns per second are the load.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_handled_are_the_load() {
+    let place = tempfile::tempdir().expect("a folder");
+    let data = place.path().join("n1");
+    let node = Node::build(config(&data, "n1")).host(Kind::<Echo>::new(()));
+    let node = soon(node.start()).await.expect("it starts");
+    let (echoes, mut asked) = (node.entities::<Echo>(), 0_u64);
+    let load = soon(async {
+        loop {
+            for id in ["a", "b", "c"] {
+                echoes.get(id).ask(Say).await.expect("an answer");
+                asked += 1;
+            }
+            let load = nodes(&data).await.nodes[0].said.as_ref().map_or(0, |said| said.load);
+            if load > 0 {
+                return load;
+            }
+        }
+    });
+    let load = load.await;
+    assert_eq!(node.entity_counts().turns, asked);
+    assert!(u64::from(load) <= asked, "{load} a second, {asked} in all, in a second or more");
+    soon(node.stop()).await;
 }
 
 /// Goal: a node whose user code blocks every thread still says what it is. Method: every worker of

@@ -17,8 +17,10 @@ pub(super) enum Alarm {
     Watch,
     /// Say what changed in this node's card.
     Say,
-    /// Compare all cards with somebody.
+    /// Compare all cards with somebody, as now and then.
     Sync,
+    /// The same, once, because somebody joined.
+    Compare,
     /// The node of a check did not answer at once: others are asked.
     AskOthers(NodeId, u8),
     /// A check ends.

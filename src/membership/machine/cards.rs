@@ -152,6 +152,21 @@ impl Gossip {
         // Who has just begun knows no card, and does not wait for its turn.
         let every = if self.synced { self.sync_every() } else { self.config.period };
         self.alarms.set(now + every, Alarm::Sync);
+        self.compare(out);
+    }
+
+    /// Somebody joined. The news of its card passes by who does not know yet that it is a member,
+    /// and of many at once some miss some: soon everybody compares.
+    pub(super) fn compare_soon(&mut self, now: Instant) {
+        if !self.comparing {
+            self.comparing = true;
+            let within = self.within(self.config.period * 4);
+            self.alarms.set(now + self.config.period * 2 + within, Alarm::Compare);
+        }
+    }
+
+    pub(super) fn compare(&mut self, out: &mut Vec<Output>) {
+        self.comparing = false;
         if self.members.is_empty() {
             return;
         }

@@ -183,5 +183,21 @@ impl Gossip {
                 self.check(now, &node, out);
             }
         }
+        self.greet(out);
+    }
+
+    /// Pings one member that is in doubt, so that one that is back is heard within a few rounds by
+    /// whoever doubts it, and not only once SWIM's round comes to it. No answer means nothing new.
+    fn greet(&mut self, out: &mut Vec<Output>) {
+        let doubted = self.members.iter().filter(|(node, seen)| {
+            seen.reachability != Reachability::Reachable && !self.checks.contains_key(*node)
+        });
+        let doubted: Vec<GossipId> = doubted.map(|(_, seen)| seen.id.clone()).collect();
+        if doubted.is_empty() {
+            return;
+        }
+        let id = &doubted[self.rng.random_range(0..doubted.len())];
+        let number = self.number().to_le_bytes()[0];
+        send(&Packet::new(self.me(), self.incarnation, id, Message::Ping(number)), out);
     }
 }

@@ -189,6 +189,7 @@ impl Gossip {
         if first {
             self.begin(now);
         }
+        self.compare_soon(now);
     }
 
     /// The node's own rounds begin with its first company.

@@ -26,8 +26,8 @@ pub struct HealthConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskConfig {
     /// Every 500 ms, within 5 s. A healthy disk syncs in milliseconds, one under heavy load in
-    /// a second or two; a kernel gives up a request after 30 s (Linux: of `nvme` and `sd`). What takes
-    /// 5 s is neither.
+    /// a second or two; Linux gives a request up after 30 s (`nvme`, `sd`). What takes 5 s is
+    /// neither.
     pub probe: ProbeConfig,
     /// One minute. A disk that nobody writes to harms nobody by hanging, and the next write that
     /// hangs is noticed by itself; that it works is of interest to those who might move shards

@@ -1,4 +1,5 @@
 use crate::placement::Status;
+use crate::placement::tests::{Cluster, constants};
 use crate::wire::golden::Golden;
 
 use super::*;
@@ -105,4 +106,14 @@ fn a_refusal_is_told_in_words_that_do_not_steer() {
     assert_eq!(refused(b"only members may ask"), "only members may ask");
     assert!(!refused(b"\x1b[2J").contains('\u{1b}'));
     assert_eq!(why(&AskError::Unknown("no answer".into())), "no answer");
+}
+
+#[test]
+fn only_members_in_their_present_life_may_ask() {
+    let view = Cluster::formed(3, &constants(3, 2)).view;
+    let peer = |node, boot| Peer { node: name(node), boot: Boot(boot) };
+    assert!(is_member(&view, &peer(2, 1)));
+    assert!(!is_member(&view, &peer(2, 2)), "a life the view does not know");
+    assert!(!is_member(&view, &peer(4, 1)), "of the cluster, and no member");
+    assert!(!is_member(&View::default(), &peer(1, 1)));
 }

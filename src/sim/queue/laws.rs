@@ -18,8 +18,13 @@ pub struct Broken {
 }
 
 /// Who is named must be enough: two distinct members other than the subject, or as many as are
-/// left, and none of them twice. `by` is the node that sees.
-pub(super) fn named(host: &Host, (by, of): (usize, usize), seen: &Seen) -> Result<(), String> {
+/// left, and none of them twice. `by` is the node that sees; those it does not doubt are left.
+pub(super) fn named(
+    host: &Host,
+    now: Instant,
+    (by, of): (usize, usize),
+    seen: &Seen,
+) -> Result<(), String> {
     let Seen { reachability, observers, .. } = seen;
     if by == of {
         return Err(format!("node {by} observes itself: {reachability:?}"));
@@ -31,8 +36,8 @@ pub(super) fn named(host: &Host, (by, of): (usize, usize), seen: &Seen) -> Resul
     if distinct.len() != observers.len() || distinct.contains(&of) {
         return Err(format!("node {by} finds {of} unreachable on the word of {observers:?}"));
     }
-    // Itself, and those it can still reach.
-    let left = 1 + host.machine.as_ref().map_or(0, |machine| machine.others_left(of));
+    let machine = host.machine.as_ref();
+    let left = 1 + machine.map_or(0, |machine| machine.others_left(host.local(now), of));
     if distinct.len() < left.min(OBSERVERS) {
         return Err(format!(
             "node {by} finds {of} unreachable on the word of {observers:?} alone, of {left} left"

@@ -149,13 +149,20 @@ impl Machine {
         Some(Seen { boot: sight.boot, reachability: sight.reachability, observers })
     }
 
-    /// How many members it does not find unreachable, `but` aside.
-    pub(super) fn others_left(&self, but: usize) -> usize {
-        let but = name(but);
-        let left = self.gossip.observed().filter(|(node, _, reachability)| {
-            **node != but && *reachability != Reachability::Unreachable
-        });
-        left.count()
+    /// How many members, `but` and itself aside, are left to observe for it: those it neither finds
+    /// unreachable nor doubts by its own word.
+    pub(super) fn others_left(&self, now: Instant, but: usize) -> usize {
+        let (but, me) = (name(but), &self.gossip.me().node);
+        let is_left = |node: &NodeId, reachability: Reachability| match reachability {
+            Reachability::Reachable => true,
+            Reachability::Suspect => {
+                let sight = self.gossip.sight(now, node);
+                sight.is_some_and(|sight| !sight.observers.contains(me))
+            }
+            Reachability::Unreachable => false,
+        };
+        let left = self.gossip.observed();
+        left.filter(|(node, _, seen)| **node != but && is_left(node, *seen)).count()
     }
 
     /// How much it doubts itself, 0 to 7.

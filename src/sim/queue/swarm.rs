@@ -1,7 +1,6 @@
 //! The world: machines, links, faults, and one event after another.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::{Event, Events};
@@ -10,67 +9,20 @@ use super::host::{Host, Tally};
 use super::lanes::Lane;
 use super::laws::{self, Broken};
 use super::machine::{Happened, Machine, Seen, Wanted};
+use super::setup::Setup;
 use crate::base::{Boot, Instant, Rng as _, SeededRng};
-use crate::placement::Profile;
 use crate::sim::{Trace, mix};
 use crate::transport::{Limits, Timing};
 
 /// Within this a change of the committed members reaches a node that is in touch with a majority.
 pub const COMMIT_MAX: Duration = Duration::from_millis(200);
-/// Swarms up to this size have pings on their links unless they are told otherwise.
-pub const PINGED_MAX: usize = 50;
 /// From the start of a process to its wish to be a member.
 const START: Duration = Duration::from_millis(300);
-/// A starved node has the processor for this long,
-const SLICE: Duration = Duration::from_millis(20);
-/// and then not for this long, drawn.
-const STARVED: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 /// So many steps at one instant are a machine that asks for the same deadline for ever.
 const SPINS_MAX: u32 = 10_000;
 /// Up to this size the machine's invariants are checked after each of its steps.
 const CHECKED_MAX: usize = 10;
 const MILLION: u64 = 1_000_000;
-
-/// What a swarm consists of.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Fixes everything that happens.
-    pub seed: u64,
-    /// How many nodes are members from the start.
-    pub nodes: usize,
-    /// Timing.
-    pub profile: Profile,
-    /// Shortest and longest time a packet is under way.
-    pub latency: [Duration; 2],
-    /// Of 1000 segments, how many are lost; as many of those that are sent again.
-    pub loss_permille: u16,
-    /// Whether a change of the committed members reaches all nodes; otherwise only the node that
-    /// joins learns of its own, and the rest is the gossip's affair.
-    pub commits_reach_all: bool,
-    /// How many links a node dials at most.
-    pub links_max: usize,
-    /// Whether idle links are pinged, and both ends hear it; else they are kept for nothing.
-    pub pings: bool,
-}
-
-impl Setup {
-    /// Nodes in one data centre: 1 to 5 ms a packet, nothing lost. Pings are left out above
-    /// [`PINGED_MAX`] nodes, where they would be nearly all that happens.
-    #[must_use]
-    pub fn new(seed: u64, nodes: usize, profile: Profile) -> Self {
-        let latency = [Duration::from_millis(1), Duration::from_millis(5)];
-        Self {
-            seed,
-            nodes,
-            profile,
-            latency,
-            loss_permille: 0,
-            commits_reach_all: true,
-            links_max: Limits::default().on_demand_max,
-            pings: nodes <= PINGED_MAX,
-        }
-    }
-}
 
 /// One node observes another otherwise than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +53,8 @@ pub struct Swarm {
     pub(super) timing: Timing,
     pub(super) rng: SeededRng,
     /// Of the committed members.
-    version: u64,
-    committed: BTreeMap<usize, Boot>,
+    pub(super) version: u64,
+    pub(super) committed: BTreeMap<usize, Boot>,
     changes: Vec<Change>,
     wanted: Vec<Wanted>,
     steps: u64,
@@ -145,7 +97,7 @@ impl Swarm {
         swarm
     }
 
-    fn add_host(&mut self) -> usize {
+    pub(super) fn add_host(&mut self) -> usize {
         let offset = Duration::from_secs(1) + self.rng.up_to(Duration::from_hours(1));
         let drift = u64::from(self.setup.profile.drift_permille) * 1_000;
         let rate = MILLION - drift + self.rng.next_u64() % (2 * drift + 1);
@@ -154,7 +106,7 @@ impl Swarm {
         self.hosts.len() - 1
     }
 
-    fn start_machine(&mut self, node: usize) {
+    pub(super) fn start_machine(&mut self, node: usize) {
         let host = &mut self.hosts[node];
         let seed = mix(&[self.setup.seed, node as u64, host.boot.0]);
         host.machine = Some(Machine::new((node, host.boot), &self.setup.profile, seed));
@@ -239,16 +191,6 @@ impl Swarm {
         &self.trace
     }
 
-    /// `count` further nodes start at once; they ask to become members at once. Their numbers
-    /// follow those that were.
-    pub fn join(&mut self, count: usize) {
-        for _ in 0..count {
-            let node = self.add_host();
-            self.hosts[node].boot = Boot(1);
-            self.events.push(self.now, Event::Join(node, 0));
-        }
-    }
-
     /// `fault` begins.
     pub fn begin(&mut self, fault: Fault) {
         match fault {
@@ -306,11 +248,6 @@ impl Swarm {
         &self.faults
     }
 
-    fn stop(&mut self, node: usize, is_told: bool) {
-        self.cut_off(node, is_told);
-        self.hosts[node].stop();
-    }
-
     /// Passes time until `end`.
     ///
     /// # Errors
@@ -365,76 +302,6 @@ impl Swarm {
         Ok(())
     }
 
-    fn slice(&mut self, node: usize, period: u64) -> Result<(), Broken> {
-        if self.hosts[node].starving != period {
-            return Ok(());
-        }
-        let was_asleep = self.hosts[node].asleep.starved;
-        self.hosts[node].asleep.starved = !was_asleep;
-        let [least, most] = STARVED;
-        let lasts = if was_asleep { SLICE } else { least + self.rng.up_to(most - least) };
-        self.events.push(self.now + lasts, Event::Slice(node, period));
-        if was_asleep { self.go_on(node) } else { Ok(()) }
-    }
-
-    /// A node that slept does what waited: what came first, as its driver does, then timers.
-    fn go_on(&mut self, node: usize) -> Result<(), Broken> {
-        if !self.hosts[node].is_awake() {
-            return Ok(());
-        }
-        while let Some(what) = self.hosts[node].inbox.pop_front() {
-            self.step(node, what)?;
-        }
-        if self.hosts[node].machine.is_none() {
-            return Ok(());
-        }
-        self.step(node, Happened::TimePassed)
-    }
-
-    /// A node that started becomes a member, once a majority of the members hears it.
-    fn admit(&mut self, node: usize, start: u64) -> Result<(), Broken> {
-        if self.hosts[node].starts != start || self.hosts[node].machine.is_some() {
-            return Ok(());
-        }
-        if !self.hosts[node].is_awake() || !self.is_in_touch(node) {
-            self.events.push(self.now + COMMIT_MAX, Event::Join(node, start));
-            return Ok(());
-        }
-        self.committed.insert(node, self.hosts[node].boot);
-        self.version += 1;
-        self.start_machine(node);
-        if self.setup.commits_reach_all {
-            for other in 0..self.hosts.len() {
-                let at = self.now + self.rng.up_to(COMMIT_MAX);
-                self.events.push(at, Event::Commit(other));
-            }
-        }
-        self.commit(node)
-    }
-
-    fn commit(&mut self, node: usize) -> Result<(), Broken> {
-        let host = &self.hosts[node];
-        if host.machine.is_none() || host.committed == self.version {
-            return Ok(());
-        }
-        if !host.is_awake() || !self.is_in_touch(node) {
-            self.events.push(self.now + COMMIT_MAX, Event::Commit(node));
-            return Ok(());
-        }
-        self.hosts[node].committed = self.version;
-        let members: Arc<[_]> = self.committed.iter().map(|(node, boot)| (*node, *boot)).collect();
-        self.step(node, Happened::Committed(members))
-    }
-
-    fn is_in_touch(&self, node: usize) -> bool {
-        let hears = |other: &usize| {
-            let there = self.hosts[*other].machine.is_some() && !self.hosts[*other].asleep.paused;
-            let is_open = !self.is_blocked(node, *other) && !self.is_blocked(*other, node);
-            *other == node || there && is_open
-        };
-        self.committed.keys().filter(|other| hears(other)).count() * 2 > self.committed.len()
-    }
-
     /// Something happened to a node: its machine takes it, now or when it wakes.
     pub(super) fn hand(&mut self, node: usize, what: Happened) -> Result<(), Broken> {
         let host = &mut self.hosts[node];
@@ -448,7 +315,7 @@ impl Swarm {
         self.step(node, what)
     }
 
-    fn step(&mut self, node: usize, what: Happened) -> Result<(), Broken> {
+    pub(super) fn step(&mut self, node: usize, what: Happened) -> Result<(), Broken> {
         let mut wanted = std::mem::take(&mut self.wanted);
         let host = &mut self.hosts[node];
         let Some(machine) = &mut host.machine else { return Ok(()) };
@@ -477,7 +344,7 @@ impl Swarm {
     }
 
     fn saw(&mut self, by: usize, of: usize, seen: Seen) -> Result<(), Broken> {
-        let named = laws::named(&self.hosts[by], (by, of), &seen);
+        let named = laws::named(&self.hosts[by], self.now, (by, of), &seen);
         named.map_err(|what| self.broken(what))?;
         self.trace.note(of as u64 | (seen.reachability as u64) << 32 | seen.boot.0 << 40);
         self.changes.push(Change { at: self.now, by, of, seen });

@@ -114,6 +114,26 @@ async fn nobody_there_is_not_executed_at_once_until_the_back_off_passes() {
 }
 
 #[tokio::test]
+async fn whoever_dials_this_node_is_dialled_at_once_whatever_the_back_off() {
+    let longest = Duration::from_mins(10);
+    let timing = Timing { backoff_min: longest, backoff_max: longest, ..Timing::default() };
+    let a = start(LinksConfig { timing, ..insecure("a") }).await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listen = gone.local_addr().expect("it listens");
+    drop(gone);
+    a.learn(&node("b"), &listen.to_string());
+    ask(&a, "b", "x").await.expect_err("nobody listens");
+    let error = ask(&a, "b", "x").await.expect_err("backing off").to_string();
+    assert!(error.contains("next try in"), "{error}");
+
+    let b = start(LinksConfig { listen, ..insecure("b") }).await;
+    let (_at_a, _at_b) = (obey(&a, Service::Entity), obey(&b, Service::Entity));
+    introduce(&b, "a", &a);
+    assert_eq!(ask(&b, "a", "x").await, Ok("x".into()));
+    assert_eq!(ask(&a, "b", "x").await, Ok("x".into()));
+}
+
+#[tokio::test]
 async fn what_never_left_is_not_executed_at_its_deadline_and_never_arrives() {
     let (a, b) = (start(insecure("a")).await, start(insecure("b")).await);
     let mut heard = obey(&b, Service::Entity);

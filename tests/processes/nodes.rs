@@ -1,0 +1,181 @@
+//! Real nodes of the command `evertree`, with certificates, and what each says of the others.
+//!
+//! What a node observes is read from its log, which names member, boot, change and observers.
+
+#[path = "nodes/book.rs"]
+mod book;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use evertree::base::{BootClock, Clock as _, Instant, Worker};
+use rustix::process::{Pid, Signal, kill_process};
+
+pub(crate) use book::{Book, Said, Sight};
+
+pub(crate) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
+const EVERTREE: &str = env!("CARGO_BIN_EXE_evertree");
+const CLUSTER: &str = "processes";
+/// Longest wait for anything that is to happen.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Lines of the logs that a failure shows.
+const LINES_SHOWN: usize = 60;
+
+/// Where one of [`NAMES`] runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat {
+    pub(crate) addr: SocketAddr,
+    /// What stands before the command, such as `ip netns exec NAME`.
+    pub(crate) before: Vec<String>,
+}
+
+/// The book, and a bell for whoever waits for what will stand in it.
+#[derive(Debug, Default)]
+struct Shared {
+    book: Mutex<Book>,
+    written: Condvar,
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("no reader panics")
+    }
+
+    fn write(&self, write: impl FnOnce(&mut Book)) {
+        write(&mut self.book());
+        self.written.notify_all();
+    }
+
+    fn read(self: Arc<Self>, by: &'static str, log: impl Read) {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            let at = BootClock.now();
+            self.write(|book| book.log(at, by, &line));
+        }
+        self.write(|book| book.ends(by));
+    }
+}
+
+/// A group of nodes. Killed with the test.
+pub(crate) struct Group {
+    folder: tempfile::TempDir,
+    profile: &'static str,
+    seats: [Seat; 3],
+    running: BTreeMap<&'static str, Child>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            // It may have ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Group {
+    /// Three nodes that have become a cluster and see each other.
+    pub(crate) fn form(profile: &'static str, seats: [Seat; 3]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let running = BTreeMap::new();
+        let mut group = Self { folder, profile, seats, running, shared: Arc::default() };
+        group.certs(&["init", "--cluster", CLUSTER]);
+        for name in NAMES {
+            group.certs(&["issue", name]);
+        }
+        for name in NAMES {
+            group.start(name);
+        }
+        group.until("all see each other", |book| book.is_well(&NAMES));
+        group
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn certs(&self, arguments: &[&str]) {
+        let mut command = Command::new(EVERTREE);
+        command.env_clear().arg("certs").args(arguments).args(["--dir", &self.path("certs")]);
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "certs {arguments:?}: {said}");
+    }
+
+    /// Starts the process of `name`, for the first time or again.
+    pub(crate) fn start(&mut self, name: &'static str) {
+        let index = NAMES.iter().position(|other| *other == name).expect("one of them");
+        let join: Vec<_> = self.seats.iter().map(|seat| seat.addr.to_string()).collect();
+        let Seat { addr, before } = &self.seats[index];
+        let words: Vec<&str> = before.iter().map(String::as_str).chain([EVERTREE]).collect();
+        let mut command = Command::new(words[0]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).args(&words[1..]).args(["node", "--name", name]);
+        command.args(["--cluster", CLUSTER, "--profile", self.profile, "--shards", "64"]);
+        command.args(["--listen", &addr.to_string(), "--advertise", &addr.to_string()]);
+        command.args(["--join", &join.join(","), "--expect", "3", "--data", &self.path(name)]);
+        for (flag, file) in [("ca", "ca.pem"), ("cert", "pem"), ("key", "key")] {
+            let file = if flag == "ca" { file.to_owned() } else { format!("{name}.{file}") };
+            command.arg(format!("--{flag}")).arg(self.path(&format!("certs/{file}")));
+        }
+        command.args(["--log", "warn,openraft=error,evertree=info"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        self.shared.write(|book| book.begins(name));
+        let mut child = command.spawn().expect("it runs");
+        let log = child.stderr.take().expect("a pipe");
+        let shared = self.shared.clone();
+        let reader = Worker::thread("log").expect("a thread");
+        reader.submit(move || shared.read(name, log)).expect("it is idle");
+        self.running.insert(name, child);
+    }
+
+    /// Sends `signal`, and says when.
+    pub(crate) fn signal(&self, name: &str, signal: Signal) -> Instant {
+        let at = BootClock.now();
+        kill_process(Pid::from_child(&self.running[name]), signal).expect("it runs");
+        at
+    }
+
+    /// Waits for the end of the process of `name`.
+    pub(crate) fn ended(&mut self, name: &str) -> ExitStatus {
+        self.until(&format!("{name} ends"), |book| book.has_ended(name));
+        let mut child = self.running.remove(name).expect("it ran");
+        child.wait().expect("it has ended")
+    }
+
+    /// How much has been said so far.
+    pub(crate) fn mark(&self) -> usize {
+        self.shared.book().said.len()
+    }
+
+    /// All that was said since `mark`.
+    pub(crate) fn since(&self, mark: usize) -> Vec<Said> {
+        self.shared.book().said[mark..].to_vec()
+    }
+
+    /// The boot in which `name` last found itself a member.
+    pub(crate) fn boot(&self, name: &str) -> u64 {
+        self.shared.book().boot(name).unwrap_or_else(|| panic!("{name} is no member"))
+    }
+
+    /// Waits until `holds`, which is asked whenever anything was said.
+    pub(crate) fn until(&self, what: &str, holds: impl FnMut(&Book) -> bool) {
+        if !self.within(PATIENCE, holds) {
+            let book = self.shared.book();
+            let shown = book.lines.len().saturating_sub(LINES_SHOWN);
+            panic!("{what}: not within {PATIENCE:?}\n{}", book.lines[shown..].join("\n"));
+        }
+    }
+
+    /// Whether it comes to hold `within` a time.
+    pub(crate) fn within(&self, within: Duration, mut holds: impl FnMut(&Book) -> bool) -> bool {
+        let book = self.shared.book();
+        let waited = self.shared.written.wait_timeout_while(book, within, |book| !holds(book));
+        !waited.expect("no reader panics").1.timed_out()
+    }
+}
