@@ -239,7 +239,7 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
-        assert_eq!(*order.lock(), []);
+        assert!(order.lock().is_empty());
         gate.set(false);
         for task in tasks {
             task.await.expect("no panic");
