@@ -61,7 +61,7 @@ pub(crate) fn run(seeds: Range<u64>) -> Report {
     let (mut broken, mut sums, began) = (Vec::new(), Sums::default(), Instant::now());
     for seed in seeds {
         let line = match Scenario::of(seed).run() {
-            Ok(figures) if seed % 100 == 0 && is_another(seed, &figures) => {
+            Ok(figures) if seed.is_multiple_of(100) && is_another(seed, &figures) => {
                 broken.push(seed);
                 format!("seed {seed} BROKEN: it went another way the second time")
             }

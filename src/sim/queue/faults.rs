@@ -124,7 +124,7 @@ impl RandomFaults {
     pub fn heal(&mut self, swarm: &mut Swarm) -> Result<(), Broken> {
         for (_, fault) in std::mem::take(&mut self.active) {
             let is_gone = matches!(fault, Fault::Killed(_) | Fault::PowerLoss(_));
-            if !is_gone || self.rng.next_u64() % 2 == 0 {
+            if !is_gone || self.rng.next_u64().is_multiple_of(2) {
                 swarm.end(&fault)?;
             }
         }
@@ -167,7 +167,7 @@ impl RandomFaults {
             6 => Fault::OneWay(other, victim),
             7 => Fault::Apart(BTreeSet::from([victim])),
             _ => {
-                let among = |_: &&usize| self.rng.next_u64() % 2 == 0;
+                let among = |_: &&usize| self.rng.next_u64().is_multiple_of(2);
                 let mut group: BTreeSet<_> = self.victims.iter().filter(among).copied().collect();
                 group.insert(victim);
                 Fault::Apart(group)

@@ -37,7 +37,8 @@ impl Swarm {
         let was_asleep = self.hosts[node].asleep.starved;
         self.hosts[node].asleep.starved = !was_asleep;
         let [least, most] = STARVED;
-        let lasts = if was_asleep { SLICE } else { least + self.rng.up_to(most - least) };
+        let lasts =
+            if was_asleep { SLICE } else { least + self.rng.up_to(most.saturating_sub(least)) };
         self.events.push(self.now + lasts, Event::Slice(node, period));
         if was_asleep { self.go_on(node) } else { Ok(()) }
     }

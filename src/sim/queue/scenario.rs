@@ -20,7 +20,7 @@ const FAULTS_FOR: Duration = Duration::from_secs(20);
 const AGREE_WITHIN: Duration = Duration::from_secs(10);
 /// Within this after agreement all have the cards of all: what was missed while a link was down is
 /// learnt when two compare.
-const CARDS_WITHIN: Duration = Duration::from_secs(60);
+const CARDS_WITHIN: Duration = Duration::from_mins(1);
 /// How often some node has something else to say of itself.
 const SAYS_EVERY: Duration = Duration::from_millis(700);
 /// How often it is looked whether they do.
@@ -111,7 +111,7 @@ impl Scenario {
     }
 
     fn profile(self) -> Profile {
-        if self.seed % 2 == 0 { Profile::lan() } else { Profile::dev() }
+        if self.seed.is_multiple_of(2) { Profile::lan() } else { Profile::dev() }
     }
 
     /// Runs it.

@@ -356,7 +356,7 @@ impl Swarm {
     fn check(&mut self, node: usize) -> Result<(), Broken> {
         self.steps += 1;
         let (nodes, host) = (self.hosts.len(), &self.hosts[node]);
-        let is_due = nodes <= CHECKED_MAX || self.steps % nodes as u64 == 0;
+        let is_due = nodes <= CHECKED_MAX || self.steps.is_multiple_of(nodes as u64);
         let machine = host.machine.as_ref().filter(|_| is_due);
         let checked =
             laws::bounds(host, nodes).and_then(|()| machine.map_or(Ok(()), Machine::check));
