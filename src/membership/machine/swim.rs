@@ -106,7 +106,9 @@ impl Gossip {
         if let Message::PingReq { target, .. } = &header.message
             && self.members.get(&target.node).is_none_or(|seen| seen.id.boot != target.boot)
         {
-            return None;
+            // One that is no member here any more, or not yet.
+            self.counts.strangers += 1;
+            return Some(());
         }
         self.learn(now, src, header.src_incarnation, out);
         self.tell(now, &header, out);
