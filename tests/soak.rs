@@ -1,9 +1,13 @@
 //! Long runs, whose figures are kept as evidence.
 
+#[path = "soak/group.rs"]
+mod group;
 #[path = "soak/links.rs"]
 mod links;
 #[path = "soak/main_job.rs"]
 mod main_job;
+#[path = "processes/nodes.rs"]
+mod nodes;
 #[path = "simulation/run.rs"]
 mod run;
 
@@ -19,7 +23,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Fewer seeds are no evidence.
 const SEEDS_MIN: u64 = 200;
 /// Variables that change what a long run does: they belong to its command.
-const VARIABLES: [&str; 4] = ["SIM_SEEDS", "LINKS_SECS", "LINKS_RATE", "LINKS_SEED"];
+const VARIABLES: [&str; 5] = ["SIM_SEEDS", "LINKS_SECS", "LINKS_RATE", "LINKS_SEED", "GROUP_RUNS"];
+/// Fewer runs of a fault are no evidence.
+const GROUP_RUNS_MIN: u64 = 30;
 /// A shorter run of links, or one of fewer messages, is no evidence.
 const LINKS_LENGTH_MIN: Duration = Duration::from_mins(10);
 const LINKS_MESSAGES_MIN: u64 = 100_000_000;
@@ -105,7 +111,7 @@ fn turmoil_seeds() {
 }
 
 fn number(variable: &str, default: u64) -> u64 {
-    let number = |text: String| text.parse().expect("LINKS_* is a number");
+    let number = |text: String| text.parse().expect("it is a number");
     std::env::var(variable).map_or(default, number)
 }
 
@@ -145,4 +151,21 @@ fn links_briefly() {
     let links::Report { text, messages, cuts, broken, .. } = links::run(plan);
     assert!(broken.is_empty(), "{text}");
     assert!(messages > 0 && cuts > 0, "nothing happened:\n{text}");
+}
+
+/// Goal: how soon two of three real processes find the third gone, killed or silent. Method: 30
+/// signals of each kind in each profile, at all moments between two probes. With fewer `GROUP_RUNS`
+/// it keeps nothing.
+#[test]
+#[ignore = "takes twelve minutes: cargo test --release --test soak -- --ignored group_detection"]
+fn group_detection() {
+    let begun = tree();
+    let runs = number("GROUP_RUNS", GROUP_RUNS_MIN);
+    let group::Report { text, false_alarms } = group::run(u32::try_from(runs).expect("few"));
+    let text = evidence("group_detection", &begun, &text);
+    println!("{text}");
+    if runs >= GROUP_RUNS_MIN {
+        keep("group_detection", &text);
+    }
+    assert!(false_alarms.is_empty(), "false alarms:\n{}", false_alarms.join("\n"));
 }
