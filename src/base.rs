@@ -24,7 +24,12 @@ pub use id::{
 };
 pub(crate) use keyed::Keyed;
 #[cfg(feature = "cluster")]
-pub use net::{Io, Listener, Net, Stream, TokioNet};
+pub(crate) use net::{ADDRESS_FORM, ip_of, is_host_port, is_nowhere};
+#[cfg(feature = "cluster")]
+pub use net::{
+    Io, LOCAL_PATH_BYTES_MAX, Listener, LocalError, LocalListener, Net, Stream, TokioNet,
+    connect_local,
+};
 #[cfg(feature = "cluster")]
 pub use seam::{BootClock, Seams, Spawner};
 pub use seam::{Clock, Elapsed, LATE_MAX, Rng, SeededRng, TokioClock, within};

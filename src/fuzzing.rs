@@ -33,6 +33,8 @@ pub enum Target {
     Replica,
     /// Addresses, refusals and answers.
     Entity,
+    /// What nodes say of themselves.
+    Status,
     /// A user's type in postcard.
     Data,
     /// The same in named-field `MessagePack`.
@@ -41,7 +43,7 @@ pub enum Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Greeting,
         Self::Frames,
         Self::Formation,
@@ -52,6 +54,7 @@ impl Target {
         Self::Gossip,
         Self::Replica,
         Self::Entity,
+        Self::Status,
         Self::Data,
         Self::Named,
     ];
@@ -70,6 +73,7 @@ impl Target {
             Self::Gossip => "gossip",
             Self::Replica => "replica",
             Self::Entity => "entity",
+            Self::Status => "status",
             Self::Data => "data",
             Self::Named => "named",
         }
@@ -94,6 +98,7 @@ pub fn decode(target: Target, bytes: &[u8]) -> bool {
         Target::Gossip => crate::membership::fuzz_gossip(bytes),
         Target::Replica => crate::replica::fuzz_replica(bytes),
         Target::Entity => crate::entity::fuzz_entity(bytes),
+        Target::Status => crate::observe::fuzz_status(bytes),
         Target::Data => stable::<Tree>(
             bytes,
             |bytes| from_data(bytes).ok(),

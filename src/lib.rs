@@ -38,6 +38,11 @@ pub mod replica;
 // layer 4
 #[cfg(feature = "cluster")]
 pub mod entity;
+// layer 5: what is seen and asked of a node, which starts it
+#[cfg(feature = "cluster")]
+pub mod observe;
+#[cfg(feature = "cluster")]
+pub mod admin;
 #[cfg(feature = "cluster")]
 pub mod node;
 // testing

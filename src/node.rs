@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod answers;
 mod build;
 mod config;
 mod health;
@@ -41,12 +42,14 @@ pub use build::{NodeBuilder, StartError};
 pub use config::{ConfigError, NodeConfig, Security};
 pub use health::{DiskConfig, HealthConfig, HealthError, HealthProbe, PROBES_MAX, ProbeConfig};
 
+use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
 use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
     Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
 };
+use crate::observe::{Desk, NodesReport, RingAsk, RingAskError, RingReport};
 use crate::placement::View;
 use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
@@ -68,7 +71,8 @@ struct Parts {
     replicas: Replicas,
     hosts: Hosts,
     /// Of the present life.
-    membership: Mutex<Option<Membership>>,
+    membership: Publisher<Option<Membership>>,
+    desk: Desk,
     /// What this node says of itself.
     said: Said,
     hub: MemberHub,
@@ -103,6 +107,8 @@ impl Said {
 struct Inner {
     parts: Arc<Parts>,
     tree: Tree,
+    /// The socket in the data directory, if there is to be one.
+    admin: Option<Server>,
     /// The control runtime, unless the seams were given.
     control: Mutex<Option<ControlRuntime>>,
 }
@@ -169,12 +175,11 @@ impl Node {
         *self.0.parts.authority.standing().get()
     }
 
-    /// All members of the cluster as this node sees them, itself included, by name. Empty until it
-    /// is one.
+    /// All members of the cluster as this node sees them, itself included, by name.
     #[must_use]
     pub fn members(&self) -> Vec<MemberState> {
-        let membership = self.0.parts.membership.lock();
-        membership.as_ref().map(Membership::members).unwrap_or_default()
+        let membership = self.0.parts.membership.get();
+        membership.as_ref().as_ref().map(Membership::members).unwrap_or_default()
     }
 
     /// Follows what changes about the members from now on. At most `events_max` events wait to be
@@ -187,8 +192,24 @@ impl Node {
     /// What this node observes of the others by gossip.
     #[must_use]
     pub fn observed(&self) -> Arc<Observations> {
-        let membership = self.0.parts.membership.lock();
-        membership.as_ref().map(|membership| membership.observed().get()).unwrap_or_default()
+        let membership = self.0.parts.membership.get();
+        let observed = membership.as_ref().as_ref().map(|membership| membership.observed().get());
+        observed.unwrap_or_default()
+    }
+
+    /// The members as they say they are, and as each observes the others: all are asked, and have
+    /// one second to answer.
+    pub async fn nodes_report(&self) -> NodesReport {
+        self.0.parts.desk.report().await
+    }
+
+    /// Shares of ring and shards, the owner of a key, and what a join or a loss would move; from
+    /// the newest view applied here. See [`RingReport::new`] for what it costs.
+    ///
+    /// # Errors
+    /// [`RingAskError`].
+    pub fn ring_report(&self, ask: &RingAsk) -> Result<RingReport, RingAskError> {
+        RingReport::new(&self.view(), ask)
     }
 
     /// The copies of the shards with records that this node owns.
@@ -239,6 +260,9 @@ impl Node {
     /// released so that its shards go on at once, links close, files close. May be called again.
     pub async fn stop(&self) {
         self.0.parts.stop(self.0.tree.stop().map(drop)).await;
+        if let Some(admin) = &self.0.admin {
+            admin.stop().await;
+        }
         // Joins the thread, which must not be one of the runtime's own.
         drop(self.0.control.lock().take());
     }
@@ -256,6 +280,13 @@ impl Parts {
         tree.await;
         self.authority.stop().await;
         self.links.stop().await;
+    }
+}
+
+impl Drop for Parts {
+    /// The last of the node's own tasks is gone: it was stopped, or its runtime ended under it.
+    fn drop(&mut self) {
+        self.links.abandon();
     }
 }
 

@@ -3,8 +3,10 @@
 //! Nothing imports this module. The network and the time are turmoil's: a host is a paused
 //! current-thread runtime, a link delivers in order after a drawn latency. What goes wrong is a
 //! *power loss* (all links cut first, then the host is gone, its disk keeps what was synced and a
-//! random part of the rest) or a *cut*; both are repeatable from the seed. So is *loss*, which is a
-//! property of the links and not a fault: it shows as TCP shows it, as delay.
+//! random part of the rest), a *killed* process (its sockets close in order, then it is gone; its
+//! disk keeps everything), a *stopped* one (the time goes on without it), one that *leaves*, or
+//! a *cut*; all are repeatable from the seed. So is *loss*, which is a property of the links and
+//! not a fault: it shows as TCP shows it, as delay.
 //!
 //! Every sleep of a node is by its own [`SimClock`], which has an offset and a rate. Two things
 //! keep the world's time: the network, and the timers inside of openraft, on which no lease rests.
@@ -12,17 +14,21 @@
 //! [`World::step`] passes one tick of time and then checks the invariants: one valid lease holder
 //! per shard (I1), versions and epochs that only grow (I4), views that keep their rules and are the
 //! same at every node. What is acknowledged and must be there is for an oracle outside to know.
+//!
+//! [`queue`] is another world, without turmoil: membership alone, for up to 1,000 nodes.
 
 mod clock;
 mod faults;
 mod host;
 mod laws;
 mod net;
+mod process;
+pub mod queue;
 mod trace;
 mod world;
 
 pub use clock::SimClock;
-pub use faults::{Fault, Faults};
+pub use faults::{Fault, FaultKind, Faults};
 pub use host::{Load, Prepare};
 pub use net::{RETRANSMISSIONS_MAX, SimNet};
 pub use trace::Trace;

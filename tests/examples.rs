@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Longest run of an example.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const LINES_MAX: usize = 120;
+const LINES_MAX: usize = 150;
 
 /// An example's executable; `cargo test` builds it beside this test.
 fn example(name: &str) -> Command {
@@ -93,4 +93,9 @@ fn hung_actor_prints_what_its_header_says() {
 #[test]
 fn consistent_hash_prints_what_its_header_says() {
     prints_what_its_header_says("consistent_hash");
+}
+
+#[test]
+fn gossip_prints_what_its_header_says() {
+    prints_what_its_header_says("gossip");
 }

@@ -1,11 +1,13 @@
-//! Three real nodes on simulated links, disks and clocks. The links of every third seed, and of
-//! some more, lose segments.
+//! Three real nodes on simulated links, disks and clocks, and worlds of 3 to 10 that only watch each
+//! other. The links of every third seed, and of some more, lose segments.
 //!
 //! `SIM_SEEDS=0..20 cargo test --release --test simulation` runs other seeds than the sample, and
 //! `SIM_LOG=info` shows what happens.
 
 #[path = "simulation/log.rs"]
 mod log;
+#[path = "simulation/membership.rs"]
+mod membership;
 #[path = "simulation/run.rs"]
 mod run;
 
@@ -70,4 +72,46 @@ fn seeds_that_once_failed_pass() {
             panic!("seed {seed}, {broken}");
         }
     }
+}
+
+/// Goal: no fault makes anybody miss a node that it does not concern; afterwards all see all; a
+/// dead node is missed by everybody, and one that leaves is never said to have failed. Method:
+/// worlds of 3 to 10 nodes, links cut both ways and one way, processes stopped, killed and without
+/// power, every third world with loss; a look at what all observe every 10 ms.
+#[test]
+fn membership_misses_those_who_are_gone_and_nobody_else() {
+    log::init();
+    let (sample, mut looks, mut found) = (0..8, 0, 0);
+    let chosen = seeds(sample.clone());
+    for seed in chosen.clone() {
+        match membership::run(seed) {
+            Ok(figures) => {
+                println!("seed {seed}: {figures}");
+                looks += figures.looks;
+                found += figures.found;
+            }
+            Err(broken) => panic!(
+                "seed {seed}, {broken}\nrepeat: SIM_SEEDS={seed}..{} cargo test --test simulation \
+                 membership_misses -- --nocapture",
+                seed + 1,
+            ),
+        }
+    }
+    let shows = looks > 0 && found > 0;
+    assert!(shows || chosen != sample, "{looks} looks, {found} found: the sample shows nothing");
+}
+
+/// Goal: processes that are stopped and killed do not make a seed another run. Method: as with
+/// [`the_same_seed_twice_gives_the_same_trace`].
+#[test]
+fn membership_gives_the_same_trace_for_the_same_seed() {
+    log::init();
+    let run = |seed| membership::run(seed).unwrap_or_else(|broken| panic!("{seed}, {broken}"));
+    let (first, again) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| run(0));
+        let again = scope.spawn(|| run(0));
+        (first.join().expect("it runs to its end"), again.join().expect("it runs to its end"))
+    });
+    let differ = first.trace.first_difference(&again.trace);
+    assert_eq!(differ, None, "it went another way the second time, from this step on");
 }

@@ -159,7 +159,7 @@ impl<E: Entity> Home<E> {
     }
 
     async fn turn(&self, slot: &Slot<E>) -> End {
-        let mut loaded = slot.take_state();
+        let (mut loaded, mut handled) = (slot.take_state(), 0);
         for _ in 0..TURN_MESSAGES_MAX {
             if self.hosts.gate(self.tenure).await.is_err() {
                 return End::Moved;
@@ -181,10 +181,14 @@ impl<E: Entity> Home<E> {
                 }
             };
             loaded = match envelope.take(self.hosts.now(), self.hosts.lease(), self.tenure) {
-                Some(envelope) => self.handle(slot, ready, envelope).await,
+                Some(envelope) => {
+                    handled += 1;
+                    self.handle(slot, ready, envelope).await
+                }
                 None => Some(ready),
             };
         }
+        self.hosts.counts().turns.add(self.tenure.shard, handled);
         if slot.put_state(self.hosts.now(), loaded) { End::More } else { End::Idle }
     }
 

@@ -3,20 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 
+use super::answers::Answering;
 use super::health::{Health, WatchedDisk};
 use super::life::{self, Life};
 use super::{ConfigError, Inner, Node, NodeConfig, Parts, Said, Security};
+use crate::admin::{Limits, SOCKET_FILE, Server, ServerParts};
 use crate::authority::{
-    Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
+    Formation, QuorumAuthority, QuorumParts, Seeds, StartError as AuthorityError, ViewAuthority,
 };
-use crate::base::TokioNet;
 use crate::base::{
-    Boot, BootClock, ControlRuntime, Instant, NodeId, Publisher, Seams, SeededRng, Spawner,
+    Boot, BootClock, ControlRuntime, Instant, LocalError, NodeId, Publisher, Seams, SeededRng,
+    Spawner, Watched,
 };
+use crate::base::{TokioNet, within};
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
-use crate::membership::{Hints, MemberHub};
+use crate::membership::{Hints, MemberHub, Membership};
+use crate::observe::{Desk, DeskParts};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
@@ -76,6 +81,10 @@ pub enum StartError {
     /// What it was to host.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The admin socket in its data directory. Next: as it says, or do without
+    /// ([`NodeConfig::admin`]).
+    #[error("admin socket: {0}")]
+    Admin(#[from] LocalError),
     /// Its own tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -103,6 +112,7 @@ struct Opened {
     boot: Boot,
     store: Store,
     links: Links,
+    admin: Option<(Server, Arc<Answering>)>,
     health: Health,
 }
 
@@ -161,6 +171,8 @@ impl NodeBuilder {
 
     async fn open(&mut self, schemas: Schemas) -> Result<Opened, StartError> {
         let config = &self.config;
+        // Where a world or a disk is given, nobody looks into a directory for a socket.
+        let has_admin = config.admin && self.seams.is_none() && self.disk.is_none();
         let (seams, control) = if let Some(seams) = self.seams.take() {
             (seams, None)
         } else {
@@ -183,20 +195,41 @@ impl NodeBuilder {
             Store::discard(&*disk)?;
         }
         facts.set_mark(mark)?;
+        let admin = if has_admin { Some(admin(config, &seams, disk.clone()).await?) } else { None };
         let worker = seams.worker(&format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
         let security = security(&config.name, &config.security, &seams)?;
-        let boot = facts.begin_boot()?;
+        let boot = facts.begin_boot(&*seams.rng)?;
         let identity =
             Identity { cluster_name: config.cluster.clone(), node: config.name.clone(), boot };
-        let links_config =
-            LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
+        let links_config = LinksConfig {
+            schemas,
+            token: facts.token(boot),
+            ..LinksConfig::new(identity, config.listen, security)
+        };
         let links = Links::start(links_config, seams.clone()).await?;
         let name = config.name.clone();
         let health = Health::start(name, &seams, &config.health, disk.clone(), &store);
-        Ok(Opened { seams, control, disk, facts, boot, store, links, health })
+        Ok(Opened { seams, control, disk, facts, boot, store, links, admin, health })
     }
+}
+
+/// The socket in the data directory. It answers from now on, if only that the node starts.
+async fn admin(
+    config: &NodeConfig,
+    seams: &Seams,
+    disk: Arc<dyn Disk>,
+) -> Result<(Server, Arc<Answering>), StartError> {
+    let answering = Arc::new(Answering::new(config.name.clone(), seams.clone()));
+    let server = Server::start(ServerParts {
+        path: config.data.join(SOCKET_FILE),
+        seams: seams.clone(),
+        disk,
+        limits: Limits::default(),
+        answers: answering.clone(),
+    });
+    Ok((server.await?, answering))
 }
 
 /// The machine's clock, chance, sockets, tasks and threads.
@@ -236,10 +269,11 @@ async fn authority(
     deadline: Instant,
 ) -> Result<QuorumAuthority, StartError> {
     let Opened { seams, disk, facts, boot, store, links, .. } = opened;
-    let formation = if config.expect <= 1 && config.seeds.is_empty() {
+    let seeds = Seeds { list: config.seeds.clone(), file: config.seeds_file.clone() };
+    let formation = if config.expect <= 1 && seeds == Seeds::default() {
         Formation::Bootstrap
     } else {
-        Formation::Expect { expect: config.expect, seeds: config.seeds.clone() }
+        Formation::Expect { expect: config.expect, seeds }
     };
     let addr = config.advertise.clone().unwrap_or_else(|| links.local_addr().to_string());
     let parts = QuorumParts {
@@ -267,7 +301,7 @@ async fn start(
     deadline: Instant,
 ) -> Result<Node, StartError> {
     let authority = authority(config, &opened, deadline).await?;
-    let Opened { seams, control, facts, store, links, health, .. } = opened;
+    let Opened { seams, control, facts, store, links, health, admin, .. } = opened;
     let views: Arc<dyn ViewAuthority> = Arc::new(authority.clone());
     let lease = authority.lease();
     let name = config.name.clone();
@@ -291,6 +325,8 @@ async fn start(
         kinds,
         hints: hints.clone(),
     });
+    let membership = Publisher::new(None);
+    let desk = desk((&seams, &links), &name, (&authority, &hosts), membership.watched());
     let parts = Arc::new(Parts {
         name,
         seams,
@@ -299,7 +335,8 @@ async fn start(
         store,
         replicas,
         hosts,
-        membership: Mutex::new(None),
+        membership,
+        desk,
         said: Said::new(&config.zone),
         hub: MemberHub::default(),
         hints,
@@ -314,5 +351,34 @@ async fn start(
             return Err(error.into());
         }
     };
-    Ok(Node(Arc::new(Inner { parts, tree, control: Mutex::new(control) })))
+    // It gossips at once: it is a member.
+    let mut membership = parts.membership.watched().follow();
+    let gossips = membership.until(Option::is_some).boxed();
+    if within(&*parts.seams.clock, deadline, gossips).await.is_err() {
+        tracing::warn!("the gossip has not begun yet");
+    }
+    let (admin, answering) = admin.unzip();
+    let inner = Arc::new(Inner { parts, tree, admin, control: Mutex::new(control) });
+    if let Some(answering) = answering {
+        answering.started(&inner);
+    }
+    Ok(Node(inner))
+}
+
+/// Where other members ask from now on what this node says of itself.
+fn desk(
+    (seams, links): (&Seams, &Links),
+    node: &NodeId,
+    (authority, hosts): (&QuorumAuthority, &Hosts),
+    membership: Watched<Option<Membership>>,
+) -> Desk {
+    let members = move || membership.get().as_ref().as_ref().map(Membership::members);
+    Desk::open(DeskParts {
+        seams: seams.clone(),
+        links: links.clone(),
+        node: node.clone(),
+        authority: authority.clone(),
+        hosts: hosts.clone(),
+        members: Box::new(move || members().unwrap_or_default()),
+    })
 }

@@ -28,39 +28,47 @@ pub(super) struct Life {
 pub(super) async fn tree(life: Life) -> Result<Tree, StartError> {
     let life = Arc::new(life);
     let (one, two, three) = (life.clone(), life.clone(), life.clone());
-    let health = life.clone();
+    let (health, load) = (life.clone(), life.clone());
     let spec = SupervisorSpec::one_for_one("node")
         .child(task("gossip", move |stop: Stop| one.clone().gossip(stop)))
         .child(task("health", move |stop: Stop| health.clone().health(stop)))
         .child(task("boots", move |stop: Stop| two.clone().boots(stop)))
-        .child(task("disk", move |stop: Stop| three.clone().disk(stop)));
+        .child(task("disk", move |stop: Stop| three.clone().disk(stop)))
+        .child(task("load", move |stop: Stop| load.clone().load(stop)));
     spec.start_in(Setting::new(life.parts.seams.clock.clone())).await
 }
 
 impl Life {
     /// Gossips in every life that the node has, on the control runtime.
-    async fn gossip(self: Arc<Self>, stop: Stop) {
+    async fn gossip(self: Arc<Self>, stop: Stop) -> Result<(), String> {
         let mut standing = self.parts.authority.standing().follow();
         loop {
             let member = standing.until(|now| matches!(now, Standing::Member(_)));
             let boot = tokio::select! {
                 biased;
-                () = stop.requested() => return,
+                () = stop.requested() => return Ok(()),
                 now = member => match now.as_deref() {
                     Some(Standing::Member(boot)) => *boot,
-                    _ => return,
+                    _ => return Ok(()),
                 },
             };
             let gossip = self.gossip_as(boot);
-            let gossip = self.parts.seams.control.spawn(gossip);
-            tokio::select! {
+            let mut gossip = self.parts.seams.control.spawn(gossip);
+            let ended = tokio::select! {
                 biased;
-                () = stop.requested() => {}
-                _ = standing.until(|now| *now != Standing::Member(boot)) => {}
+                () = stop.requested() => None,
+                _ = standing.until(|now| *now != Standing::Member(boot)) => None,
+                ended = &mut gossip => Some(ended),
+            };
+            if let Some(ended) = ended {
+                // Only a fault ends it while this life lasts: it begins anew.
+                let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".into());
+                return Err(format!("the gossip of {boot}: {why}"));
             }
             gossip.abort();
-            // Aborted, or ended by itself: the next life starts its own.
+            // Aborted: the next life starts its own.
             let _ = gossip.await;
+            self.parts.hints.clear();
         }
     }
 
@@ -78,11 +86,13 @@ impl Life {
             hub: parts.hub.clone(),
             hints: parts.hints.clone(),
         });
-        *parts.membership.lock() = Some(membership.clone());
+        parts.membership.publish(Arc::new(Some(membership.clone())));
         let authority = parts.authority.clone();
         async move {
             let mut observed = membership.observed().follow();
             let report = async {
+                // Not what the life before this one saw.
+                authority.unreachable(membership.unreachable());
                 while observed.changed().await.is_some() {
                     authority.unreachable(membership.unreachable());
                 }
@@ -95,18 +105,22 @@ impl Life {
         }
     }
 
-    /// Says in the gossip which health probes fail.
+    /// Says in the gossip which health probes fail, on the control runtime: that may be the one
+    /// which finds all workers blocked.
     async fn health(self: Arc<Self>, stop: Stop) {
-        let mut failing = self.parts.health.watched().follow();
-        loop {
-            let names = failing.get();
-            self.parts.said.change(|own| own.failing.clone_from(&names));
-            tokio::select! {
-                biased;
-                () = stop.requested() => return,
-                changed = failing.changed() => if changed.is_none() { return },
+        let (control, parts) = (self.parts.seams.control.clone(), self.parts.clone());
+        let says = control.spawn(async move {
+            let mut failing = parts.health.watched().follow();
+            loop {
+                let names = failing.get();
+                parts.said.change(|own| own.failing.clone_from(&names));
+                if failing.changed().await.is_none() {
+                    return;
+                }
             }
-        }
+        });
+        stop.requested().await;
+        says.abort();
     }
 
     /// Begins a new boot whenever the present one was evicted.
@@ -131,7 +145,10 @@ impl Life {
         let name = &self.parts.name;
         loop {
             // One for each attempt: the one before may have been admitted and ended meanwhile.
-            let boot = self.facts.begin_boot().map_err(|error| self.end(error.to_string()))?;
+            let boot = self
+                .facts
+                .begin_boot(&*self.parts.seams.rng)
+                .map_err(|error| self.end(error.to_string()))?;
             tracing::warn!(%name, %boot, "evicted: a new boot begins");
             let deadline = self.parts.seams.clock.now() + BEGIN_WITHIN;
             let store = self.parts.store.id();
@@ -165,6 +182,15 @@ impl Life {
         };
         self.end(why);
         stop.requested().await;
+    }
+
+    /// Measures the load on the control runtime, whatever blocks the workers.
+    async fn load(self: Arc<Self>, stop: Stop) {
+        let measure = self.parts.seams.control.spawn(self.parts.desk.measure());
+        stop.requested().await;
+        measure.abort();
+        // Aborted: there is nothing to learn.
+        let _ = measure.await;
     }
 
     fn end(&self, why: String) -> String {

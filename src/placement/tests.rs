@@ -10,21 +10,22 @@ use crate::base::{Boot, ClusterId, NodeId, ShardId, StoreId, VoterId};
 /// Shards of the test cluster.
 const SHARDS: u16 = 16;
 
-pub(super) fn id(node: u16) -> NodeId {
+pub(crate) fn id(node: u16) -> NodeId {
     format!("n{node}").parse().expect("a node name")
 }
 
-pub(super) fn constants(copies: u8, write_min: u8) -> Constants {
+pub(crate) fn constants(copies: u8, write_min: u8) -> Constants {
     Constants { shards: SHARDS, copies, write_min, profile: Profile::lan(), lease_before: None }
 }
 
 /// `node` in its life `boot` on store `store`, with all earlier lives in its directory.
-pub(super) fn claim(node: u16, boot: u64, store: u128) -> Claim {
+pub(crate) fn claim(node: u16, boot: u64, store: u128) -> Claim {
     Claim {
         node: id(node),
         boot: Boot(boot),
         token: boot,
         earlier_boots: (1..boot).map(|one| (Boot(one), Boot(one))).collect(),
+        tokens: Vec::new(),
         store: StoreId(store),
         voter: Some(VoterId(u64::from(node))),
         addr: format!("127.0.0.1:{}", 4000 + node),
@@ -36,14 +37,14 @@ pub(super) fn claim(node: u16, boot: u64, store: u128) -> Claim {
 
 /// A view with the log that leads to it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cluster {
-    pub(super) view: View,
+pub(crate) struct Cluster {
+    pub(crate) view: View,
     pub(super) index: u64,
 }
 
 impl Cluster {
     /// Nodes `n1` to `n{nodes}`, each in boot 1 on the store of its own number.
-    pub(super) fn formed(nodes: u16, constants: &Constants) -> Self {
+    pub(crate) fn formed(nodes: u16, constants: &Constants) -> Self {
         let members: Vec<Claim> = (1..=nodes).map(|node| claim(node, 1, node.into())).collect();
         let assign = plan_formation(constants, &members);
         let mut cluster = Self::default();
@@ -62,7 +63,7 @@ impl Cluster {
         outcome
     }
 
-    pub(super) fn accept(&mut self, change: Change) {
+    pub(crate) fn accept(&mut self, change: Change) {
         let shown = format!("{change:?}");
         assert_eq!(self.apply(change), Outcome::Accepted, "{shown}");
     }
@@ -75,7 +76,7 @@ impl Cluster {
         refusal
     }
 
-    pub(super) fn shard(&self, shard: ShardId) -> &Shard {
+    pub(crate) fn shard(&self, shard: ShardId) -> &Shard {
         self.view.shard(shard).expect("a shard")
     }
 
@@ -89,7 +90,7 @@ impl Cluster {
     }
 
     /// The shard gets records on the stores that hold it.
-    pub(super) fn write(&mut self, shard: ShardId) {
+    pub(crate) fn write(&mut self, shard: ShardId) {
         let in_sync = self.shard(shard).in_sync.clone();
         self.accept(Change::HasRecords { shard, in_sync, when: self.when(shard) });
     }
@@ -102,7 +103,7 @@ impl Cluster {
     }
 
     /// Eviction of `node`, as planned from the present view.
-    pub(super) fn eviction(&self, node: u16) -> Change {
+    pub(crate) fn eviction(&self, node: u16) -> Change {
         let assign = plan_evict(&self.view, &id(node));
         Change::Evict {
             node: id(node),
@@ -129,7 +130,7 @@ impl Cluster {
     }
 
     /// Shards owned by `node`.
-    pub(super) fn of(&self, node: u16) -> Vec<ShardId> {
+    pub(crate) fn of(&self, node: u16) -> Vec<ShardId> {
         let owned = |shard: &Shard| shard.owner.as_ref().is_some_and(|o| o.node == id(node));
         self.view.numbered().filter(|(_, s)| owned(s)).map(|(number, _)| number).collect()
     }

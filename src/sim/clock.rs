@@ -1,11 +1,13 @@
 //! One node's clock in the simulated world, with an offset and a rate of its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::process::Gate;
 use crate::base::{Clock, Instant};
 
 const MILLION: u64 = 1_000_000;
@@ -16,6 +18,8 @@ pub struct SimClock {
     offset: Duration,
     rate_ppm: u64,
     last: AtomicU64,
+    /// No sleep ends while the process is stopped.
+    gate: Arc<Gate>,
 }
 
 impl SimClock {
@@ -23,7 +27,12 @@ impl SimClock {
     /// world's rate: 1,000,000 is exact.
     #[must_use]
     pub fn new(offset: Duration, rate_ppm: u64) -> Self {
-        Self { offset, rate_ppm: rate_ppm.max(1), last: AtomicU64::new(0) }
+        Self { offset, rate_ppm: rate_ppm.max(1), last: AtomicU64::new(0), gate: Arc::default() }
+    }
+
+    /// The same, for a process that `gate` stops.
+    pub(super) fn of(self, gate: Arc<Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// What it shows when `world` has passed since the world's start.
@@ -35,7 +44,7 @@ impl SimClock {
     }
 
     /// The world's time that passes while this clock shows `local` more; rounded up.
-    fn to_world(&self, local: Duration) -> Duration {
+    pub(super) fn to_world(&self, local: Duration) -> Duration {
         let world = (local.as_nanos() * u128::from(MILLION)).div_ceil(u128::from(self.rate_ppm));
         Duration::from_nanos(u64::try_from(world).unwrap_or(u64::MAX))
     }
@@ -56,7 +65,13 @@ impl Clock for SimClock {
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()> {
-        tokio::time::sleep(self.to_world(at.since(self.now()))).boxed()
+        let gate = self.gate.clone();
+        let sleep = tokio::time::sleep(self.to_world(at.since(self.now())));
+        async move {
+            sleep.await;
+            gate.opened().await;
+        }
+        .boxed()
     }
 
     fn unix(&self) -> Duration {

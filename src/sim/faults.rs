@@ -18,6 +18,12 @@ const ACTIVE_MAX: usize = 2;
 pub enum Fault {
     /// The host is gone at once; it is started again at the end.
     PowerLoss(usize),
+    /// The process is killed, its host lives; it is started again at the end.
+    Killed(usize),
+    /// The process is stopped; it goes on at the end.
+    Stopped(usize),
+    /// The process is asked to leave; once it has ended, it is started again at the end.
+    Left(usize),
     /// Nothing reaches the host and nothing leaves it.
     Isolated(usize),
     /// Nothing passes between the two.
@@ -30,21 +36,89 @@ pub enum Fault {
     Deaf(usize),
 }
 
+/// What may go wrong, without saying where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// [`Fault::PowerLoss`].
+    PowerLoss,
+    /// [`Fault::Killed`].
+    Killed,
+    /// [`Fault::Stopped`].
+    Stopped,
+    /// [`Fault::Left`].
+    Left,
+    /// [`Fault::Isolated`].
+    Isolated,
+    /// [`Fault::Cut`].
+    Cut,
+    /// [`Fault::OneWay`].
+    OneWay,
+    /// [`Fault::Mute`].
+    Mute,
+    /// [`Fault::Deaf`].
+    Deaf,
+}
+
+/// What goes wrong if nothing else is said. Each is as likely as it stands here often.
+const KINDS: [FaultKind; 8] = [
+    FaultKind::PowerLoss,
+    FaultKind::PowerLoss,
+    FaultKind::PowerLoss,
+    FaultKind::Isolated,
+    FaultKind::Cut,
+    FaultKind::OneWay,
+    FaultKind::Mute,
+    FaultKind::Deaf,
+];
+
+impl Fault {
+    /// The hosts it names.
+    #[must_use]
+    pub fn hosts(self) -> (usize, Option<usize>) {
+        match self {
+            Self::PowerLoss(one)
+            | Self::Killed(one)
+            | Self::Stopped(one)
+            | Self::Left(one)
+            | Self::Isolated(one)
+            | Self::Mute(one)
+            | Self::Deaf(one) => (one, None),
+            Self::Cut(one, other) | Self::OneWay(one, other) => (one, Some(other)),
+        }
+    }
+}
+
 /// A sequence of faults, fixed by a seed.
 #[derive(Debug)]
 pub struct Faults {
     rng: SeededRng,
+    kinds: Vec<FaultKind>,
     next: Duration,
     active: Vec<(Duration, Fault)>,
     begun: u64,
 }
 
 impl Faults {
-    /// The sequence of `seed`.
+    /// The sequence of `seed`: losses of power, and links that are cut.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::among(seed, KINDS.into())
+    }
+
+    /// The sequence of `seed` among these kinds, each as likely as it stands there often.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn among(seed: u64, kinds: Vec<FaultKind>) -> Self {
+        assert!(!kinds.is_empty(), "nothing may go wrong");
         let rng = SeededRng::new(mix(&[seed, 0xfa17]));
-        Self { rng, next: Duration::ZERO, active: Vec::new(), begun: 0 }
+        Self { rng, kinds, next: Duration::ZERO, active: Vec::new(), begun: 0 }
+    }
+
+    /// Those that go on.
+    pub fn active(&self) -> impl Iterator<Item = Fault> {
+        self.active.iter().map(|(_, fault)| *fault)
     }
 
     /// How many faults there were.
@@ -90,13 +164,16 @@ impl Faults {
     fn fault(&self, hosts: usize) -> Fault {
         let one = self.below(hosts);
         let other = (one + 1 + self.below(hosts - 1)) % hosts;
-        match self.rng.next_u64() % 8 {
-            0..=2 => Fault::PowerLoss(one),
-            3 => Fault::Isolated(one),
-            4 => Fault::Cut(one, other),
-            5 => Fault::OneWay(one, other),
-            6 => Fault::Mute(one),
-            _ => Fault::Deaf(one),
+        match self.kinds[self.below(self.kinds.len())] {
+            FaultKind::PowerLoss => Fault::PowerLoss(one),
+            FaultKind::Killed => Fault::Killed(one),
+            FaultKind::Stopped => Fault::Stopped(one),
+            FaultKind::Left => Fault::Left(one),
+            FaultKind::Isolated => Fault::Isolated(one),
+            FaultKind::Cut => Fault::Cut(one, other),
+            FaultKind::OneWay => Fault::OneWay(one, other),
+            FaultKind::Mute => Fault::Mute(one),
+            FaultKind::Deaf => Fault::Deaf(one),
         }
     }
 }

@@ -11,9 +11,10 @@ use futures::future::LocalBoxFuture;
 use parking_lot::Mutex;
 
 use super::net::Loss;
+use super::process::Process;
 use super::{SimClock, SimNet, mix};
 use crate::authority::StartError as AuthorityError;
-use crate::base::{Clock, NodeId, Seams, SeededRng, Spawner};
+use crate::base::{Clock, NodeId, Publisher, Seams, SeededRng, Spawner};
 use crate::node::{Node, NodeBuilder, NodeConfig, Security, StartError};
 use crate::placement::{DiskMark, Profile};
 use crate::storage::SimDisk;
@@ -30,6 +31,17 @@ pub type Prepare = Arc<dyn Fn(NodeBuilder) -> NodeBuilder>;
 /// What runs beside a node, on its host, from each of its starts on: the node, and the number of
 /// its host.
 pub type Load = Arc<dyn Fn(Node, usize) -> LocalBoxFuture<'static, ()>>;
+
+/// What is wanted of the process of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// That it runs, and is started again when it ends.
+    Run,
+    /// That it leaves its cluster and ends.
+    Leave,
+    /// That it ends at once.
+    Die,
+}
 
 /// What all hosts of a world share.
 pub(super) struct Plan {
@@ -49,6 +61,8 @@ pub(super) struct Host {
     pub(super) disk: SimDisk,
     pub(super) clock: Arc<SimClock>,
     pub(super) security: Security,
+    pub(super) process: Arc<Process>,
+    order: Publisher<Order>,
     /// How many times a process was started here.
     lives: AtomicU64,
     /// The one that runs now.
@@ -65,6 +79,7 @@ impl fmt::Debug for Host {
 
 impl Host {
     pub(super) fn new(index: usize, name: NodeId, clock: SimClock, security: Security) -> Self {
+        let process = Arc::new(Process::default());
         let mark = DiskMark {
             filesystem: 1,
             device: 1,
@@ -75,8 +90,10 @@ impl Host {
             index,
             name,
             disk: SimDisk::new(mark),
-            clock: Arc::new(clock),
+            clock: Arc::new(clock.of(process.gate.clone())),
             security,
+            process,
+            order: Publisher::new(Order::Run),
             lives: AtomicU64::new(0),
             node: Mutex::new(None),
             failed: Mutex::new(None),
@@ -96,6 +113,20 @@ impl Host {
         self.failed.lock().clone()
     }
 
+    /// Wants this of the process from now on.
+    pub(super) fn order(&self, order: Order) {
+        if *self.order.get() != order {
+            self.order.publish(Arc::new(order));
+        }
+    }
+
+    async fn ordered(&self, order: Order) {
+        let mut orders = self.order.watched().follow();
+        if orders.until(|now| *now == order).await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The host is about to be gone.
     pub(super) fn forget(&self) {
         // The host's own task holds another: nothing of it ends here, outside of its runtime.
@@ -105,7 +136,17 @@ impl Host {
     /// What the host runs: a process that is started again whenever it finds no cluster.
     pub(super) async fn run(self: Arc<Self>, plan: Rc<Plan>) {
         loop {
-            match self.clone().live(&plan).await {
+            self.ordered(Order::Run).await;
+            let lived = tokio::select! {
+                biased;
+                () = self.ordered(Order::Die) => {
+                    self.process.close_sockets();
+                    // All else ends with the runtime, which the world takes away after this step.
+                    return std::future::pending().await;
+                }
+                lived = self.clone().live(&plan) => lived,
+            };
+            match lived {
                 Ok(()) => {}
                 Err(StartError::Authority(AuthorityError::NoCluster(why))) => {
                     tracing::info!(name = %self.name, why, "started in vain");
@@ -127,7 +168,7 @@ impl Host {
         let seams = Seams {
             clock: self.clock.clone(),
             rng: Arc::new(SeededRng::new(seed)),
-            net: Arc::new(SimNet::new(self.name.clone(), plan.loss.clone())),
+            net: Arc::new(SimNet::new(self.name.clone(), plan.loss.clone(), self.process.clone())),
             control: Spawner::Current,
             work: Spawner::Current,
             threads: false,
@@ -149,12 +190,19 @@ impl Host {
         tracing::info!(name = %self.name, life, "started");
         *self.node.lock() = Some(node.clone());
         let load = async {
-            (plan.load)(node.clone(), self.index).await;
+            // Part of the process: it stops with it.
+            self.process.gate.through((plan.load)(node.clone(), self.index)).await;
             std::future::pending::<()>().await;
         };
         let why = tokio::select! {
             biased;
             why = node.ended() => why,
+            () = self.ordered(Order::Leave) => {
+                tracing::info!(name = %self.name, life, "leaves");
+                self.forget();
+                node.stop().await;
+                return Ok(());
+            }
             () = load => return Ok(()),
         };
         *self.failed.lock() = Some(format!("the node ended: {why}"));

@@ -12,10 +12,11 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use turmoil::net::{TcpListener, TcpStream};
 
-pub(super) use self::loss::Loss;
 pub use self::loss::RETRANSMISSIONS_MAX;
-use self::loss::{Retransmissions, Side, delay};
+pub(super) use self::loss::{Loss, delay};
+use self::loss::{Retransmissions, Side};
 use self::lossy::LossyStream;
+use super::process::{GatedListener, Process};
 use crate::base::{Listener, Net, NodeId, Stream};
 
 /// The simulated network, as the host that uses it sees it.
@@ -23,12 +24,13 @@ use crate::base::{Listener, Net, NodeId, Stream};
 pub struct SimNet {
     /// What is lost on the ways to this host, if anything, and what this host is called.
     lossy: Option<(NodeId, Arc<Loss>)>,
+    process: Arc<Process>,
 }
 
 impl SimNet {
-    /// The network of `loss`, as the host `name` sees it.
-    pub(super) fn new(name: NodeId, loss: Arc<Loss>) -> Self {
-        Self { lossy: (loss.permille() > 0).then_some((name, loss)) }
+    /// The network of `loss`, as `process` on the host `name` sees it.
+    pub(super) fn new(name: NodeId, loss: Arc<Loss>, process: Arc<Process>) -> Self {
+        Self { lossy: (loss.permille() > 0).then_some((name, loss)), process }
     }
 
     /// What the next connection with `addr` loses; nothing on a way that leaves no host.
@@ -61,7 +63,8 @@ impl Net for SimNet {
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         async move {
             let listener = SimListener { tcp: TcpListener::bind(addr).await?, net: self.clone() };
-            Ok(Box::new(listener) as Box<dyn Listener>)
+            let (process, listener) = (self.process.clone(), Box::new(listener));
+            Ok(Box::new(GatedListener { process, listener }) as Box<dyn Listener>)
         }
         .boxed()
     }
@@ -78,7 +81,10 @@ impl Net for SimNet {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
             }
-            Ok(stream(TcpStream::connect(addr).await?, losses))
+            self.process.gate.opened().await;
+            let stream = stream(TcpStream::connect(addr).await?, losses);
+            self.process.gate.opened().await;
+            Ok(self.process.socket(stream))
         }
         .boxed()
     }

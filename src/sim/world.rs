@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::faults::Fault;
-use super::host::{Host, Load, Plan, Prepare};
+use super::host::{Host, Load, Order, Plan, Prepare};
 use super::laws::Laws;
 use super::net::Loss;
 use super::{SimClock, Trace, mix};
@@ -67,6 +67,8 @@ pub struct World {
     sim: turmoil::Sim<'static>,
     hosts: Vec<Arc<Host>>,
     up: Vec<bool>,
+    /// Processes that die in this step.
+    dying: Vec<bool>,
     /// Faults that are going on, in the order they began.
     faults: Vec<Fault>,
     loss: Arc<Loss>,
@@ -134,6 +136,7 @@ impl World {
         Self {
             sim,
             up: vec![true; hosts.len()],
+            dying: vec![false; hosts.len()],
             hosts,
             faults: Vec::new(),
             loss,
@@ -151,6 +154,7 @@ impl World {
     pub fn step(&mut self) -> Result<(), Broken> {
         self.steps += 1;
         let stepped = self.sim.step().map(drop).map_err(|error| error.to_string());
+        self.bury();
         let checked = stepped.and_then(|()| self.laws.check(&self.hosts, self.sim.elapsed()));
         self.record();
         checked.map_err(|what| Broken { step: self.steps, what })
@@ -231,10 +235,11 @@ impl World {
 
     /// `fault` begins.
     pub fn begin(&mut self, fault: Fault) {
+        if let Fault::Killed(one) = fault {
+            self.dying[one] |= self.up[one] && !self.has(fault);
+        }
         self.faults.push(fault);
-        // Links first: peers see silence, and what the dying host sends reaches nobody.
-        self.set_links();
-        self.set_power();
+        self.set_faults();
     }
 
     /// `fault` ends; what other faults forbid stays forbidden.
@@ -242,19 +247,26 @@ impl World {
         if let Some(at) = self.faults.iter().position(|one| *one == fault) {
             self.faults.remove(at);
         }
-        self.set_links();
-        self.set_power();
+        self.set_faults();
     }
 
     /// All faults end.
     pub fn heal(&mut self) {
         self.faults.clear();
-        self.set_links();
-        self.set_power();
+        self.set_faults();
     }
 
-    fn is_up(&self, index: usize) -> bool {
-        !self.faults.contains(&Fault::PowerLoss(index))
+    /// Whether `fault` goes on.
+    #[must_use]
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    fn set_faults(&mut self) {
+        // Links first: peers see silence, and what the dying host sends reaches nobody.
+        self.set_links();
+        self.set_power();
+        self.set_processes();
     }
 
     fn set_links(&self) {
@@ -266,6 +278,7 @@ impl World {
                     Fault::OneWay(one, other) => (one, other) == (from, to),
                     Fault::Mute(one) => one == from,
                     Fault::Deaf(one) => one == to,
+                    Fault::Killed(_) | Fault::Stopped(_) | Fault::Left(_) => false,
                 });
                 let (from, to) = (self.hosts[from].name.as_str(), self.hosts[to].name.as_str());
                 if closed {
@@ -279,7 +292,8 @@ impl World {
 
     fn set_power(&mut self) {
         for index in 0..self.hosts.len() {
-            let (is_up, host) = (self.is_up(index), self.hosts[index].clone());
+            let is_up = !self.has(Fault::PowerLoss(index));
+            let host = self.hosts[index].clone();
             if is_up == self.up[index] {
                 continue;
             }
@@ -292,7 +306,39 @@ impl World {
                 host.disk.set_host_boot(&format!("{}-{}", host.name, host.life()));
                 host.forget();
                 self.sim.crash(host.name.as_str());
+                self.dying[index] = false;
             }
         }
     }
+
+    fn set_processes(&mut self) {
+        for (index, host) in self.hosts.iter().enumerate() {
+            if self.has(Fault::Killed(index)) {
+                host.order(Order::Die);
+            } else if !self.dying[index] {
+                let leaves = self.has(Fault::Left(index));
+                host.order(if leaves { Order::Leave } else { Order::Run });
+            }
+            host.process.gate.set(self.dying[index] || self.has(Fault::Stopped(index)));
+        }
+    }
+
+    /// Takes away what is left of the processes that were killed in this step; their hosts go on.
+    fn bury(&mut self) {
+        for index in 0..self.hosts.len() {
+            if !std::mem::take(&mut self.dying[index]) {
+                continue;
+            }
+            let host = self.hosts[index].clone();
+            // The disk first, so that what closes on drop writes nothing.
+            host.disk.kill();
+            host.forget();
+            self.sim.crash(host.name.as_str());
+            self.set_processes();
+            self.sim.bounce(host.name.as_str());
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

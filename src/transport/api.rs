@@ -85,11 +85,13 @@ pub enum Service {
     Replica = 6,
     /// Messages to entities.
     Entity = 7,
+    /// What a node says of itself, for reports.
+    Status = 8,
 }
 
 impl Service {
     /// How many tables by service have places, the unused place 0 included.
-    pub(super) const PLACES: usize = 8;
+    pub(super) const PLACES: usize = 9;
 
     /// The service with this number on the wire.
     #[must_use]
@@ -102,6 +104,7 @@ impl Service {
             5 => Self::Gossip,
             6 => Self::Replica,
             7 => Self::Entity,
+            8 => Self::Status,
             _ => return None,
         })
     }
@@ -130,6 +133,25 @@ pub struct Peer {
     pub node: NodeId,
     /// Its life, as it says itself.
     pub boot: Boot,
+}
+
+/// One process of a node: the boot it says it is in, and the token that was drawn when that began.
+/// Two processes under one name may count to the same boot; they do not draw the same token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Its boot.
+    pub boot: Boot,
+    /// Its token; 0 if it does not say.
+    pub token: u64,
+}
+
+impl Life {
+    /// Whether `other` may be this very process.
+    #[must_use]
+    pub fn is_of(self, other: Self) -> bool {
+        let unsaid = self.token == 0 || other.token == 0;
+        self.boot == other.boot && (unsaid || self.token == other.token)
+    }
 }
 
 /// Takes what arrives for one service.
@@ -301,6 +323,8 @@ pub struct LinksConfig {
     pub timing: Timing,
     /// The kinds of entities this node knows, with the schemas of their messages.
     pub schemas: Schemas,
+    /// Drawn when its present life began; 0 says none.
+    pub token: u64,
 }
 
 impl LinksConfig {
@@ -308,7 +332,8 @@ impl LinksConfig {
     #[must_use]
     pub fn new(identity: Identity, listen: SocketAddr, security: Security) -> Self {
         let (limits, timing) = (Limits::default(), Timing::default());
-        Self { identity, listen, security, limits, timing, schemas: Schemas::default() }
+        let schemas = Schemas::default();
+        Self { identity, listen, security, limits, timing, schemas, token: 0 }
     }
 }
 
@@ -403,7 +428,8 @@ impl From<SendError> for AskError {
 }
 
 /// What happened on all links since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Counts {
     /// Connections to others that came to stand.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::api::Lost;
+use super::api::{Lost, Peer};
 use crate::base::{Instant, NodeId};
 use crate::wire::negotiate::Schemas;
 
-type Arrival = Arc<dyn Fn(&NodeId, Instant) + Send + Sync>;
-type Broken = Arc<dyn Fn(&NodeId, &str) + Send + Sync>;
+type Arrival = Arc<dyn Fn(&Peer, Instant) + Send + Sync>;
+type Broken = Arc<dyn Fn(&Peer, &str) + Send + Sync>;
 type Refused = Arc<dyn Fn(SocketAddr, &str) + Send + Sync>;
 type Met = Arc<dyn Fn(&NodeId, &Schemas) + Send + Sync>;
 type Losses = Arc<dyn Fn(&Lost) + Send + Sync>;
@@ -27,18 +27,28 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub(super) fn arrival(&self, node: &NodeId, now: Instant) {
+    /// Nobody listens any more.
+    pub(super) fn clear(&self) {
+        // Dropped after each lock: what a hook holds may hold these.
+        let _arrival = self.arrival.write().take();
+        let _broken = self.broken.write().take();
+        let _refused = self.refused.write().take();
+        let _met = self.met.write().take();
+        let _lost = self.lost.write().take();
+    }
+
+    pub(super) fn arrival(&self, peer: &Peer, now: Instant) {
         // Not called under the lock: it may set hooks itself.
         let hook = self.arrival.read().clone();
         if let Some(hook) = hook {
-            hook(node, now);
+            hook(peer, now);
         }
     }
 
-    pub(super) fn broken(&self, node: &NodeId, why: &str) {
+    pub(super) fn broken(&self, peer: &Peer, why: &str) {
         let hook = self.broken.read().clone();
         if let Some(hook) = hook {
-            hook(node, why);
+            hook(peer, why);
         }
     }
 

@@ -86,6 +86,7 @@ impl Story {
         self.group.until(&format!("{what} {name}: all see each other again"), |book| {
             book.is_well(&NAMES) && book.boot(name).is_some_and(|boot| boot > before)
         });
+        self.group.until_linked(&format!("{what} {name}"));
         let after = BootClock.now().since(at);
         println!("{what} {name}: all is well in boot {}, after {after:?}", self.group.boot(name));
         assert!(after < WELL_WITHIN, "{what} {name}: well after {after:?}");

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use evertree::base::{BootClock, Clock as _, Instant, Worker};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 pub(crate) use book::{Book, Said, Sight};
 
@@ -24,6 +25,8 @@ const CLUSTER: &str = "processes";
 const LOG: &str = "warn,openraft=error,evertree=info,evertree::transport::links=debug";
 /// Longest wait for anything that is to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a process is asked.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 /// Lines of the logs that a failure shows.
 const LINES_SHOWN: usize = 60;
 
@@ -158,6 +161,33 @@ impl Group {
         self.until(&format!("{name} ends"), |book| book.has_ended(name));
         let mut child = self.running.remove(name).expect("it ran");
         child.wait().expect("it has ended")
+    }
+
+    /// Waits until every node reaches every other over its own links, as `evertree nodes` finds.
+    pub(crate) fn until_linked(&self, what: &str) {
+        let end = BootClock.now() + PATIENCE;
+        let missing = || NAMES.into_iter().find_map(|name| self.unanswered(name));
+        while let Some(why) = missing() {
+            assert!(BootClock.now() < end, "{what}: {why}, still after {PATIENCE:?}");
+            // Another process has no event to wait for.
+            self.within(ASK_EVERY, |_| false);
+        }
+    }
+
+    /// Whom `name`, when it is asked for its members, has no answer of.
+    fn unanswered(&self, name: &str) -> Option<String> {
+        let mut command = Command::new(EVERTREE);
+        command.env_clear().args(["nodes", "--json", "--data", &self.path(name)]);
+        let output = command.output().expect("it runs");
+        if !output.status.success() {
+            return Some(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = report["nodes"].as_array().expect("an array");
+        let silent = rows.iter().find(|row| !row["no_answer"].is_null());
+        let few =
+            (rows.len() < NAMES.len()).then(|| format!("{name} knows {} members", rows.len()));
+        few.or_else(|| Some(format!("{name}: {}", silent?["no_answer"])))
     }
 
     /// The longest time from a log line's own time until it was read.

@@ -105,6 +105,7 @@ fn one(group: &mut Group, gone: Gone, victim: &'static str) -> Run {
     group.until(&format!("{gone:?} {victim}: all is well again"), |book| {
         book.is_well(&NAMES) && book.boot(victim).is_some_and(|boot| boot > before)
     });
+    group.until_linked(&format!("{gone:?} {victim}"));
     let is_alarm = |sight| matches!(sight, Sight::Unreachable | Sight::Evicted);
     let alarms = group.since(from).into_iter();
     let alarms = alarms.filter(|said| said.node != victim && is_alarm(said.sight));

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use evertree::admin::{Answer, Ask, Client};
+
 use crate::Failure;
 use crate::settings::{DATA, Fault, Faults, Flags, Layers};
 
@@ -21,6 +23,20 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Asks the node, and waits for its answer.
+    ///
+    /// # Errors
+    /// Which node is meant is not said, it does not run, or it does not answer that.
+    pub(crate) fn ask(&self, ask: &Ask) -> Result<Answer, Failure> {
+        let data = self.data()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::failed(&format!("no runtime: {error}")))?;
+        let answer = runtime.block_on(async { Client::connect(&data).await?.ask(ask).await });
+        answer.map_err(|error| Failure::failed(&error))
+    }
+
     /// The data directory of the node to ask, from the same layers as the node's own.
     ///
     /// # Errors

@@ -114,8 +114,7 @@ fn init(args: &InitArgs) -> Result<Done, Failure> {
     let directory = Directory::make(&args.place.dir)?;
     directory.has_none(
         &["ca.pem", "ca.key"],
-        "there is an authority already; use it, or give \
-        another directory",
+        "there is an authority already; use it, or give another directory",
     )?;
     let authority = Authority::valid(&cluster, validity(AUTHORITY_DAYS))?;
     let (pem, key) = (authority.ca_pem(), authority.key_pem());
@@ -133,14 +132,14 @@ fn init(args: &InitArgs) -> Result<Done, Failure> {
 fn issue(args: &NodeArgs) -> Result<Done, Failure> {
     let (name, directory, authority) = opened(args)?;
     let names = [format!("{name}.pem"), format!("{name}.key")];
-    directory.has_none(
-        &names,
-        "renew the certificate with `evertree certs renew`; for a new key, \
-        move both files away first",
-    )?;
+    let [pem_name, key_name] = &names;
+    let next = format!(
+        "renew the certificate with `evertree certs renew {name}`; for a new key, or after a run \
+         that was cut short, move {pem_name} and {key_name} away first"
+    );
+    directory.has_none(&names, &next)?;
     let (pem, key) = authority.issue_node_valid(name.as_str(), validity(args.days))?;
     let until = ends_with(&authority, &pem)?;
-    let [pem_name, key_name] = &names;
     let files = directory.write(&[Write::key(key_name, &key), Write::open(pem_name, &pem)])?;
     let (dir, cluster) = (args.place.dir.display(), authority.cluster_name().to_owned());
     let said = format!(
@@ -155,8 +154,13 @@ fn issue(args: &NodeArgs) -> Result<Done, Failure> {
 fn renew(args: &NodeArgs) -> Result<Done, Failure> {
     let (name, directory, authority) = opened(args)?;
     let pem_name = format!("{name}.pem");
-    let present = directory.read(&pem_name)?;
     let path = args.place.dir.join(&pem_name);
+    if !path.exists() {
+        let path = path.display();
+        let text = format!("there is no {path} to renew: `evertree certs issue {name}` makes one");
+        return Err(Failure::failed(&text));
+    }
+    let present = directory.read(&pem_name)?;
     let wrong = |error: CertsError| Failure::failed(&format!("{}: {error}", path.display()));
     let was = Issued::read(&present).map_err(wrong)?.until;
     let pem = authority.renew_node(name.as_str(), &present, validity(args.days)).map_err(wrong)?;

@@ -1,10 +1,13 @@
 //! The command that operators live with: it runs a node, makes certificates, and says what is
 //! configured. `docs/operating.md` is its page.
 
+mod asked;
 mod certs;
 mod config;
 mod node;
+mod nodes;
 mod print;
+mod ring;
 mod settings;
 
 use std::fmt;
@@ -33,6 +36,10 @@ EVERTREE_<SETTING>, and flags, each over the ones before; `evertree config show`
 enum Command {
     /// Runs a node until SIGINT or SIGTERM
     Node(node::NodeArgs),
+    /// Lists the members, as they say they are and as each observes the others
+    Nodes(nodes::NodesArgs),
+    /// Shares of the ring, the owner of a key, and what a join or a loss would move
+    Ring(ring::RingArgs),
     /// Makes and renews certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -64,6 +71,8 @@ impl Failure {
 fn main() -> ExitCode {
     let done = match Evertree::parse().command {
         Command::Node(args) => node::run(&args),
+        Command::Nodes(args) => nodes::run(&args),
+        Command::Ring(args) => ring::run(&args),
         Command::Certs(command) => certs::run(&command),
         Command::Config(command) => config::run(&command),
     };

@@ -156,3 +156,48 @@ async fn stop(node: &Node, signals: &mut Signals) -> Result<(), Failure> {
 fn exit_of(signal: i32) -> u8 {
     u8::try_from(signal).map_or(EXIT_FAILED, |number| EXIT_SIGNAL.saturating_add(number))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use evertree::node::NodeConfig;
+    use evertree::placement::DiskMark;
+    use evertree::storage::SimDisk;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_ends_by_itself_is_a_failure_that_says_why() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Both are held until both are known.
+        let held = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let listen = held.map(|held| held.local_addr().expect("an address"));
+        let seeds = listen.map(|listen| listen.to_string());
+        let build = |number: usize| {
+            let name = format!("n{}", number + 1);
+            Node::build(NodeConfig {
+                listen: listen[number],
+                seeds: seeds.to_vec(),
+                expect: 2,
+                data: folder.path().join(&name),
+                shards: 16,
+                ..NodeConfig::insecure(name.parse().expect("a name"))
+            })
+        };
+        let mark = DiskMark { filesystem: 1, device: 1, lock_inode: 1, host_boot: "a".into() };
+        let disk = SimDisk::new(mark);
+        let one = build(0).disk(Arc::new(disk.mount())).start();
+        let (one, other) = tokio::join!(one, build(1).start());
+        let (one, other) = (one.expect("they form a cluster"), other.expect("they form a cluster"));
+        disk.fail_sync_after(0);
+        // The other one leaves, which the first would have to keep on its disk.
+        let leaves = tokio::spawn(async move { other.stop().await });
+        let mut signals = Signals::new().expect("signals");
+        let failure = until_ended(&one, &mut signals, None).await.expect_err("its disk failed");
+        assert_eq!(failure.code, EXIT_FAILED);
+        assert!(failure.text.starts_with("n1 ended by itself: "), "{}", failure.text);
+        stop(&one, &mut signals).await.expect("it stops nevertheless");
+        leaves.await.expect("it leaves");
+    }
+}

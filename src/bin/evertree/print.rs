@@ -1,6 +1,9 @@
 //! What is printed to standard output: one text for people, or JSON.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
+
+use serde::Serialize;
 
 use crate::Failure;
 
@@ -24,6 +27,19 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
 /// As [`text`].
 pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     text(&format!("{value:#}\n"))
+}
+
+/// Prints a report, as JSON if `as_json`.
+///
+/// # Errors
+/// As [`text`].
+pub(crate) fn report(as_json: bool, report: &(impl Serialize + Display)) -> Result<(), Failure> {
+    if !as_json {
+        return text(&report.to_string());
+    }
+    let written = serde_json::to_string_pretty(report);
+    let written = written.map_err(|error| Failure::failed(&format!("no JSON: {error}")))?;
+    text(&format!("{written}\n"))
 }
 
 /// Prints `value` on one line: for a program that reads line by line.

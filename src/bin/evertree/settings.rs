@@ -91,7 +91,7 @@ settings! {
         "PEM of its key; nobody else may read the file";
     START_WITHIN = "start_within", Kind::Span, Some("60s"),
         "How long it may take to become a member";
-    LOG = "log", Kind::Filter, Some("warn,evertree=info"),
+    LOG = "log", Kind::Filter, Some("warn,openraft=error,evertree=info"),
         "What is logged, as `level` or `target=level`, with commas between";
 }
 

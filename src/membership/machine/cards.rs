@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use foca::AccumulatingRuntime;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,10 @@ use crate::wire::{from_data, to_data};
 /// How often a node compares its cards with one other's, in periods, in a small cluster.
 const SYNC_PERIODS: u32 = 20;
 
+/// Rounds of gossip within which a node says that it has applied a view, if that is all there is to
+/// say: views may follow one another fast, and every node applies them.
+const VIEW_ROUNDS: u32 = 8;
+
 /// The sum of the hashes of all cards that one node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::membership) struct Digest {
@@ -30,15 +35,15 @@ pub(in crate::membership) struct Digest {
     pub(in crate::membership) asks: bool,
 }
 
-/// A number for what a card says and of whom.
+/// A number for a card: of two that differ in anything the numbers do, too.
 pub(super) fn hash(card: &Card) -> u64 {
-    let (boot, number) = (card.boot.0.to_be_bytes(), card.number.to_be_bytes());
-    ring::point(&[card.node.as_str().as_bytes(), &[0], &boot, &number])
+    // Plain values encode always.
+    ring::point(&[&to_data(card).unwrap_or_default()])
 }
 
 impl Gossip {
     /// What this node says of itself from now on.
-    pub(super) fn own(&mut self, now: Instant, own: Own) {
+    pub(super) fn own(&mut self, now: Instant, own: Own, out: &mut Vec<Output>) {
         let Own { leaving, draining, mut failing, zone, view } = own;
         failing.retain(|name| name.len() <= PROBE_NAME_BYTES_MAX);
         failing.truncate(FAILING_MAX);
@@ -46,9 +51,22 @@ impl Gossip {
         if card == self.card {
             return;
         }
-        card.number += 1;
+        card.number = card.number.saturating_add(1);
+        let leaves = card.leaving && !self.card.leaving;
+        let (view, number) = (self.card.view, self.card.number);
+        let is_view_alone = Card { number, view, ..card.clone() } == self.card;
         self.replace_own(card);
-        self.changed(now);
+        let rounds = if is_view_alone { VIEW_ROUNDS } else { 1 };
+        self.say_within(now, self.config.period / 2 * rounds);
+        if leaves {
+            // It may be gone before the next round.
+            self.say();
+            let mut effects = AccumulatingRuntime::new();
+            if self.swim.gossip(&mut effects).is_err() {
+                self.counts.refused += 1;
+            }
+            self.carry_out(now, &mut effects, out);
+        }
     }
 
     fn replace_own(&mut self, card: Card) {
@@ -56,16 +74,22 @@ impl Gossip {
         self.card = card;
     }
 
-    /// The card is said within half a period: views may follow one another fast.
+    /// The card is said within half a period.
     pub(super) fn changed(&mut self, now: Instant) {
-        if !self.saying {
-            self.saying = true;
-            self.alarms.set(now + self.config.period / 2, Alarm::Say);
+        self.say_within(now, self.config.period / 2);
+    }
+
+    /// What changes until then is said with it.
+    fn say_within(&mut self, now: Instant, span: Duration) {
+        let at = now + span;
+        if self.saying.is_none_or(|saying| at < saying) {
+            self.saying = Some(at);
+            self.alarms.set(at, Alarm::Say);
         }
     }
 
     pub(super) fn say(&mut self) {
-        self.saying = false;
+        self.saying = None;
         self.pass_on(&Record::Card(self.card.clone()).encode());
     }
 
@@ -104,9 +128,16 @@ impl Gossip {
         let known = seen.card.as_ref().map_or(0, |card| card.number);
         if card.number > known.saturating_add(LEAP_MAX) && card.node != *from {
             self.counts.stripped += 1;
+            let owner = card.node.clone();
+            self.ask_owner(now, &owner, out);
             return None;
         }
-        if seen.card.as_ref().is_some_and(|known| !card.is_newer_than(known)) {
+        // Its owner's word for it is the last.
+        let is_owners = card.node == *from;
+        let replaces = |known: &Card| {
+            card.is_newer_than(known) || is_owners && card.number == known.number && card != *known
+        };
+        if seen.card.as_ref().is_some_and(|known| !replaces(known)) {
             return None;
         }
         let before = seen.card.replace(card.clone());
@@ -121,7 +152,7 @@ impl Gossip {
         let is_mine = *card == self.card || card.number < self.card.number;
         let is_leap = card.number > self.card.number.saturating_add(LEAP_MAX);
         if card.boot == self.card.boot && !is_mine && !is_leap {
-            self.replace_own(Card { number: card.number + 1, ..self.card.clone() });
+            self.replace_own(Card { number: card.number.saturating_add(1), ..self.card.clone() });
             self.changed(now);
         }
     }
@@ -138,8 +169,24 @@ impl Gossip {
 
     /// Compares all cards with one other member's.
     pub(super) fn sync(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let every = self.sync_every();
+        // Who has just begun knows no card, and does not wait for its turn.
+        let every = if self.synced { self.sync_every() } else { self.config.period };
         self.alarms.set(now + every, Alarm::Sync);
+        self.compare(out);
+    }
+
+    /// Somebody joined. The news of its card passes by who does not know yet that it is a member,
+    /// and of many at once some miss some: soon everybody compares.
+    pub(super) fn compare_soon(&mut self, now: Instant) {
+        if !self.comparing {
+            self.comparing = true;
+            let within = self.within(self.config.period * 4);
+            self.alarms.set(now + self.config.period * 2 + within, Alarm::Compare);
+        }
+    }
+
+    pub(super) fn compare(&mut self, out: &mut Vec<Output>) {
+        self.comparing = false;
         if self.members.is_empty() {
             return;
         }
@@ -147,6 +194,24 @@ impl Gossip {
         if let Some(to) = self.members.keys().nth(at).cloned() {
             self.send_digest(&to, true, out);
         }
+    }
+
+    /// A card that others have of `owner` cannot be believed: it is asked for its own.
+    fn ask_owner(&mut self, now: Instant, owner: &NodeId, out: &mut Vec<Output>) {
+        if self.may_compare(now, owner) {
+            self.send_digest(owner, true, out);
+        }
+    }
+
+    /// At most once a period with each, whatever it sends.
+    fn may_compare(&mut self, now: Instant, node: &NodeId) -> bool {
+        let period = self.config.period;
+        let Some(seen) = self.members.get_mut(node) else { return false };
+        let may = seen.compared.is_none_or(|compared| now >= compared + period);
+        if may {
+            seen.compared = Some(now);
+        }
+        may
     }
 
     fn send_digest(&self, to: &NodeId, asks: bool, out: &mut Vec<Output>) {
@@ -157,13 +222,17 @@ impl Gossip {
 
     pub(super) fn digest(
         &mut self,
-        _now: Instant,
+        now: Instant,
         from: &NodeId,
         body: &Bytes,
         out: &mut Vec<Output>,
     ) -> Option<()> {
         let theirs: Digest = from_data(body).ok()?;
         if theirs.sum == self.digest {
+            self.synced = true;
+            return Some(());
+        }
+        if !self.may_compare(now, from) {
             return Some(());
         }
         let known = self.members.values().filter_map(|seen| seen.card.as_ref());
@@ -200,8 +269,15 @@ impl Gossip {
         out: &mut Vec<Output>,
     ) -> Option<()> {
         let cards: Vec<Card> = from_data(body).ok()?;
+        self.synced = true;
         for card in cards {
-            self.merge(now, from, card, out);
+            let is_own = card.node == *from;
+            // Who sends its own may be new: others will not have it.
+            if let Some(card) = self.merge(now, from, card, out)
+                && is_own
+            {
+                self.pass_on(&Record::Card(card).encode());
+            }
         }
         Some(())
     }

@@ -11,8 +11,9 @@ pub struct HealthConfig {
     /// `executor`: a task on the runtime that entities run on must be polled within the deadline.
     /// When it is not, all workers of that runtime are blocked.
     ///
-    /// Every 500 ms, within 1 s: workers that are blocked for good are known to all within 2 s,
-    /// before the node stops to renew its lease for it (after two leases, 2 s in profile `lan`).
+    /// Every 500 ms, within 1 s: workers that are blocked for good are found within 2 s, and the
+    /// gossip says so. A node whose workers run nothing for two leases (2 s in profile `lan`, 4 s in
+    /// `dev`) also renews its lease no more.
     pub executor: Option<ProbeConfig>,
     /// `disk`: what the data directory is asked for must be done within the deadline.
     pub disk: Option<DiskConfig>,
@@ -26,8 +27,8 @@ pub struct HealthConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskConfig {
     /// Every 500 ms, within 5 s. A healthy disk syncs in milliseconds, one under heavy load in
-    /// a second or two; a kernel gives up a request after 30 s (Linux: of `nvme` and `sd`). What takes
-    /// 5 s is neither.
+    /// a second or two; Linux gives a request up after 30 s (`nvme`, `sd`). What takes 5 s is
+    /// neither.
     pub probe: ProbeConfig,
     /// One minute. A disk that nobody writes to harms nobody by hanging, and the next write that
     /// hangs is noticed by itself; that it works is of interest to those who might move shards

@@ -9,6 +9,7 @@ use redb::StorageBackend;
 
 use super::*;
 use crate::base::{BootClock, ControlRuntime, SeededRng, TokioClock, TokioNet, within};
+use crate::membership::{MemberChange, MemberEvents};
 use crate::node::NodeConfig;
 use crate::placement::DiskMark;
 use crate::storage::{Directory, Disk};
@@ -296,6 +297,44 @@ fn a_probe_that_blocks_its_thread_is_found_and_other_probes_go_on() {
         drop(release);
         until(&failing, &[]).await;
     });
+}
+
+/// The next change of what a node says of its own probes.
+async fn said(events: &mut MemberEvents) -> MemberChange {
+    let health = async {
+        loop {
+            let change = events.recv().await.expect("the node is there").change;
+            if matches!(change, MemberChange::Unhealthy { .. } | MemberChange::Healthy) {
+                return change;
+            }
+        }
+    };
+    within(&BootClock, BootClock.now() + PATIENCE, health.boxed()).await.expect("a change")
+}
+
+#[test]
+fn a_node_whose_workers_are_all_blocked_still_says_so() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let workers = builder.worker_threads(2).enable_all().build().expect("threads");
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let here = here.expect("a runtime");
+    let data = tempfile::tempdir().expect("a directory");
+    let often = ProbeConfig::new(Duration::from_millis(20), Duration::from_millis(200));
+    let health = HealthConfig { executor: Some(often), disk: None };
+    let data = data.path().join("n1");
+    let config = NodeConfig { data, shards: 16, health, ..NodeConfig::insecure(name()) };
+    let node = workers.block_on(Node::build(config).start()).expect("a cluster of one");
+    let mut events = node.member_events(100);
+    let releases = [(); 2].map(|()| {
+        let (release, released) = mpsc::sync_channel::<()>(0);
+        workers.spawn(async move { released.recv().is_err() });
+        release
+    });
+    let unhealthy = MemberChange::Unhealthy { failing: vec!["executor".into()] };
+    assert_eq!(here.block_on(said(&mut events)), unhealthy);
+    drop(releases);
+    assert_eq!(here.block_on(said(&mut events)), MemberChange::Healthy);
+    workers.block_on(node.stop());
 }
 
 /// Whether syncs hang.

@@ -25,7 +25,7 @@ const FIRST_RETRANSMISSION: Duration = Duration::from_millis(200);
 pub const RETRANSMISSIONS_MAX: u32 = 8;
 
 /// By how much a segment is late that was lost `lost` times.
-pub(super) fn delay(lost: u32) -> Duration {
+pub(in crate::sim) fn delay(lost: u32) -> Duration {
     FIRST_RETRANSMISSION * ((1 << lost.min(RETRANSMISSIONS_MAX + 1)) - 1)
 }
 

@@ -34,7 +34,7 @@ where
     F: Future<Output = ()> + 'static,
 {
     let mut sim = world();
-    let net = SimNet::new(name("n1"), loss.clone());
+    let net = SimNet::new(name("n1"), loss.clone(), Arc::default());
     sim.host("n1", move || {
         let net = net.clone();
         async move {
@@ -45,7 +45,7 @@ where
             }
         }
     });
-    let client = client(SimNet::new(name("n2"), loss.clone()));
+    let client = client(SimNet::new(name("n2"), loss.clone(), Arc::default()));
     sim.client("n2", async move {
         client.await;
         Ok(())
@@ -103,7 +103,7 @@ fn trace(seed: u64, permille: u16) -> (Vec<(Duration, usize)>, u64) {
 fn simulated_sockets_are_held_to_what_real_ones_are() {
     for permille in [0, 100] {
         let (loss, mut sim) = (Arc::new(Loss::new(1, permille)), world());
-        let net = SimNet::new(name("n1"), loss.clone());
+        let net = SimNet::new(name("n1"), loss.clone(), Arc::default());
         sim.client("n1", async move {
             let listener = net.listen(SocketAddr::from(([0, 0, 0, 0], PORT))).await?;
             net_contract::accept_side(&*listener).await;
@@ -116,7 +116,7 @@ fn simulated_sockets_are_held_to_what_real_ones_are() {
             );
             Ok(())
         });
-        let net = SimNet::new(name("n2"), loss.clone());
+        let net = SimNet::new(name("n2"), loss.clone(), Arc::default());
         sim.client("n2", async move {
             net_contract::dial_side(&net, "n1:7000").await;
             Ok(())

@@ -52,7 +52,7 @@ async fn control_links_go_on_while_every_worker_is_blocked_and_message_links_out
         async move { ask_in(&a, "b", Class::Message).await }
     });
     let (_, mut rung, say) = collector();
-    a.on_arrival(move |node, _| say(node.as_str()));
+    a.on_arrival(move |peer, _| say(peer.node.as_str()));
     // Many pings long.
     for _ in 0..50 {
         in_time("a pong", rung.recv()).await;

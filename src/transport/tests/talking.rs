@@ -158,7 +158,7 @@ async fn a_new_boot_is_seen_by_the_other_side() {
     introduce(&a, "b", &b);
     let mut heard = obey(&b, Service::Entity);
     for boot in [Boot(1), Boot(2)] {
-        a.set_boot(boot);
+        a.set_life(Life { boot, token: 0 });
         a.tell(&node("b"), Class::Bulk, Service::Entity, Head::default(), Bytes::new())
             .expect("links are dialled again at once");
         match in_time("the tell", heard.recv()).await {
@@ -178,8 +178,8 @@ async fn arrivals_on_control_links_are_reported_on_both_sides_while_idle() {
     introduce(&a, "b", &b);
     let (said_a, mut rung_a, say_a) = collector();
     let (said_b, mut rung_b, say_b) = collector();
-    a.on_arrival(move |node, _| say_a(node.as_str()));
-    b.on_arrival(move |node, _| say_b(node.as_str()));
+    a.on_arrival(move |peer, _| say_a(peer.node.as_str()));
+    b.on_arrival(move |peer, _| say_b(peer.node.as_str()));
     a.tell(&node("b"), Class::Control, Service::Gossip, Head::default(), Bytes::new())
         .expect("dialled");
     for _ in 0..5 {

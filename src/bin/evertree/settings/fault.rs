@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Source;
+use super::{PREFIX, Source};
 
 /// How much alike two names are, of 1, to be thought a slip of the pen. clap takes the same.
 const ALIKE_MIN: f64 = 0.7;
@@ -113,10 +113,10 @@ fn short(value: &str) -> String {
     format!("{kept:?}{more}")
 }
 
-/// The one most like `name`, if any is much like it.
+/// The one most like `name`, if any is much like it. What all variables begin with does not count.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    let alike = |other: &str| strsim::jaro(&name.to_lowercase(), &other.to_lowercase());
-    let alike = known.iter().map(|other| (alike(other), other.as_str()));
+    let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
+    let alike = known.iter().map(|other| (strsim::jaro(&own(name), &own(other)), other.as_str()));
     let best = alike.max_by(|(one, _), (other, _)| one.total_cmp(other));
     best.filter(|(alike, _)| *alike > ALIKE_MIN).map(|(_, name)| name)
 }

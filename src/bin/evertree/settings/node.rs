@@ -18,6 +18,9 @@ use super::{
 /// A round trip and an fsync that a profile must at least allow for, as at the node's own start.
 const LEAST: Duration = Duration::from_millis(1);
 
+/// Fields of a node's configuration that are called otherwise here.
+const FIELDS: [(&str, Setting); 2] = [("seeds", JOIN), ("security", INSECURE)];
+
 /// What a node is told.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -142,20 +145,24 @@ fn security(layers: &Layers, faults: &mut Vec<Fault>) -> Option<TlsFiles> {
 /// A rule of the library that is broken, in the words of the settings.
 fn unfit(layers: &Layers, error: &ConfigError) -> Fault {
     let of = |field: &str, value: &str| {
-        let key = match field {
-            "seeds" => JOIN.key,
-            "security" => INSECURE.key,
-            other => other,
-        };
+        let named = FIELDS.iter().find(|(name, _)| *name == field);
+        let key = named.map_or(field, |(_, setting)| setting.key);
         let setting = ALL.iter().find(|setting| setting.key == key);
-        let other =
-            || Named { key: key.to_owned(), value: value.to_owned(), source: Source::Default };
-        Box::new(setting.map_or_else(other, |setting| told(layers, setting)))
+        let (key, source) = (key.to_owned(), Source::Default);
+        let other = || Named { key, value: String::new(), source };
+        let mut named = setting.map_or_else(other, |setting| told(layers, setting));
+        // It may say more than the setting, such as a line of the file that is named there.
+        if !value.is_empty() {
+            value.clone_into(&mut named.value);
+        }
+        Box::new(named)
     };
     Fault::Unfit {
         first: of(error.first, &error.value),
         second: of(error.second, ""),
-        why: error.why.replace("`seeds`", "`join`"),
+        why: FIELDS.iter().fold(error.why.to_owned(), |why, (field, setting)| {
+            why.replace(&format!("`{field}`"), setting.key)
+        }),
     }
 }
 

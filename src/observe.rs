@@ -1,0 +1,28 @@
+//! What can be seen of a cluster: reports for people and programs.
+//!
+//! A report is a plain value: it is computed from a view and from what nodes say of themselves,
+//! printed as a table by its `Display`, and written as JSON by serde. Field names say their units.
+//!
+//! - [`NodesReport`]: the members, as they say they are and as each observes the others.
+//! - [`RingReport`]: shares of ring and shards, the owner of a key, what a join or a loss moves.
+
+mod hex;
+mod load;
+mod nodes;
+mod ring;
+mod status;
+mod table;
+mod words;
+
+pub use nodes::{NodeRow, NodesReport, SIGHTS_MAX, Said, Sight};
+pub use ring::{
+    Copying, Forecast, Handover, Holder, Joiner, Key, KeyReport, NameError, RingAsk, RingAskError,
+    RingNode, RingReport,
+};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use status::fuzz_status;
+pub(crate) use status::{Desk, DeskParts};
+pub use status::{NodeStatus, STATUS_BYTES_MAX};
+
+#[cfg(test)]
+mod golden;
