@@ -2,12 +2,16 @@
 
 #[path = "soak/flood.rs"]
 mod flood;
+#[path = "soak/group.rs"]
+mod group;
 #[path = "soak/links.rs"]
 mod links;
 #[path = "soak/main_job.rs"]
 mod main_job;
 #[path = "soak/membership.rs"]
 mod membership;
+#[path = "processes/nodes.rs"]
+mod nodes;
 #[path = "simulation/run.rs"]
 mod run;
 
@@ -24,8 +28,17 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SEEDS_MIN: u64 = 200;
 const MEMBERSHIP_SEEDS_MIN: u64 = 1_000;
 /// Variables that change what a long run does: they belong to its command.
-const VARIABLES: [&str; 6] =
-    ["SIM_SEEDS", "LINKS_SECS", "LINKS_RATE", "LINKS_SEED", "FLOOD_SECS", "FLOOD_RATE"];
+const VARIABLES: [&str; 7] = [
+    "SIM_SEEDS",
+    "LINKS_SECS",
+    "LINKS_RATE",
+    "LINKS_SEED",
+    "FLOOD_SECS",
+    "FLOOD_RATE",
+    "GROUP_RUNS",
+];
+/// Fewer runs of a fault are no evidence.
+const GROUP_RUNS_MIN: u64 = 30;
 /// A shorter run of links, or one of fewer messages, is no evidence.
 const LINKS_LENGTH_MIN: Duration = Duration::from_mins(10);
 const LINKS_MESSAGES_MIN: u64 = 100_000_000;
@@ -204,4 +217,21 @@ fn flood_briefly() {
     let plan = flood::Plan { length: Duration::from_secs(3), per_second: 2_000 };
     let flood::Report { text, broken, .. } = flood::run(plan);
     assert!(broken.is_empty(), "{text}");
+}
+
+/// Goal: how soon two of three real processes find the third gone, killed or silent. Method: 30
+/// signals of each kind in each profile, at all moments between two probes. With fewer `GROUP_RUNS`
+/// it keeps nothing.
+#[test]
+#[ignore = "takes twelve minutes: cargo test --release --test soak -- --ignored group_detection"]
+fn group_detection() {
+    let begun = tree();
+    let runs = number("GROUP_RUNS", GROUP_RUNS_MIN);
+    let group::Report { text, false_alarms } = group::run(u32::try_from(runs).expect("few"));
+    let text = evidence("group_detection", &begun, &text);
+    println!("{text}");
+    if runs >= GROUP_RUNS_MIN {
+        keep("group_detection", &text);
+    }
+    assert!(false_alarms.is_empty(), "false alarms:\n{}", false_alarms.join("\n"));
 }

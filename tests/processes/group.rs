@@ -4,13 +4,12 @@
 //! Method: signals to real processes of the command; everything that any of them says of another
 //! is kept, and judged at the end.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use evertree::base::{BootClock, Clock as _, Instant};
 use rustix::process::Signal;
 
-use crate::processes::nodes::{Group, NAMES, Said, Seat, Sight};
+use crate::processes::nodes::{Group, NAMES, Said, Seat, Sight, loopback};
 
 /// From a fault until both others say so. Measured: a few seconds; a busy machine may need more.
 const FOUND_WITHIN: Duration = Duration::from_secs(20);
@@ -87,6 +86,7 @@ impl Story {
         self.group.until(&format!("{what} {name}: all see each other again"), |book| {
             book.is_well(&NAMES) && book.boot(name).is_some_and(|boot| boot > before)
         });
+        self.group.until_linked(&format!("{what} {name}"));
         let after = BootClock.now().since(at);
         println!("{what} {name}: all is well in boot {}, after {after:?}", self.group.boot(name));
         assert!(after < WELL_WITHIN, "{what} {name}: well after {after:?}");
@@ -153,18 +153,9 @@ impl Story {
             let are_named = !observers.is_empty() && !observers.contains(node);
             assert!(said.sight != Sight::Unreachable || are_named, "{said}");
         }
+        println!("a log line was read at most {:?} after its own time", self.group.lag_max());
         println!("{suspected} suspicions against nodes that nothing had happened to");
     }
-}
-
-/// Addresses of this process alone, on loopback.
-fn loopback() -> [Seat; 3] {
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    [1, 2, 3].map(|last| Seat {
-        // Never 127.0.0.x, where others listen.
-        addr: SocketAddr::from(([127, high | 1, low, last], 7001)),
-        before: Vec::new(),
-    })
 }
 
 #[test]

@@ -17,7 +17,7 @@ use evertree::base::{BootClock, Clock as _};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::processes::group::Story;
-use crate::processes::nodes::{NAMES, Seat, Sight};
+use crate::processes::nodes::{Book, NAMES, Seat, Sight};
 
 /// Before the id of the test's process, in the name of every namespace.
 const PREFIX: &str = "evertree-";
@@ -154,12 +154,29 @@ fn cut_off(story: &mut Story, net: &Net, name: &'static str) {
     story.healed(what, from, before - 1, true);
 }
 
+/// Whether `by` has said since line `from` that its link to `to` broke.
+fn broke(book: &Book, from: usize, (by, to): (&str, &str)) -> bool {
+    let (begins, words) = (format!("{by}: "), format!("broken node={to} class=control"));
+    book.lines[from..].iter().any(|line| line.starts_with(&begins) && line.contains(&words))
+}
+
 /// Each of `ways` is cut for a while: nobody becomes unreachable, and all is well afterwards.
 fn cut_between(story: &mut Story, net: &Net, ways: &[(&'static str, &'static str)]) {
     let from = story.group.mark();
+    let mut lines = 0;
+    story.group.until("the logs", |book| {
+        lines = book.lines.len();
+        true
+    });
+    let at = BootClock.now();
     for (sender, receiver) in ways {
         net.way(sender, receiver, NOBODY);
     }
+    for (sender, receiver) in ways {
+        let what = format!("cut {ways:?}: the link of {sender} breaks");
+        story.group.until(&what, |book| broke(book, lines, (sender, receiver)));
+    }
+    println!("cut {ways:?}: links broke after {:?}", BootClock.now().since(at));
     let is_found = story
         .group
         .within(CUT, |book| book.said[from..].iter().any(|said| said.sight == Sight::Unreachable));

@@ -14,14 +14,19 @@ use std::time::Duration;
 
 use evertree::base::{BootClock, Clock as _, Instant, Worker};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 pub(crate) use book::{Book, Said, Sight};
 
 pub(crate) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 const EVERTREE: &str = env!("CARGO_BIN_EXE_evertree");
 const CLUSTER: &str = "processes";
+/// What changes about members, and which links broke; raft says of each heartbeat that it failed.
+const LOG: &str = "warn,openraft=error,evertree=info,evertree::transport::links=debug";
 /// Longest wait for anything that is to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a process is asked.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 /// Lines of the logs that a failure shows.
 const LINES_SHOWN: usize = 60;
 
@@ -31,6 +36,16 @@ pub(crate) struct Seat {
     pub(crate) addr: SocketAddr,
     /// What stands before the command, such as `ip netns exec NAME`.
     pub(crate) before: Vec<String>,
+}
+
+/// Addresses of this process alone, on loopback.
+pub(crate) fn loopback() -> [Seat; 3] {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    [1, 2, 3].map(|last| Seat {
+        // Never 127.0.0.x, where others listen.
+        addr: SocketAddr::from(([127, high | 1, low, last], 7001)),
+        before: Vec::new(),
+    })
 }
 
 /// The book, and a bell for whoever waits for what will stand in it.
@@ -52,7 +67,7 @@ impl Shared {
 
     fn read(self: Arc<Self>, by: &'static str, log: impl Read) {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
-            let at = BootClock.now();
+            let at = (BootClock.now(), BootClock.unix());
             self.write(|book| book.log(at, by, &line));
         }
         self.write(|book| book.ends(by));
@@ -123,7 +138,7 @@ impl Group {
             let file = if flag == "ca" { file.to_owned() } else { format!("{name}.{file}") };
             command.arg(format!("--{flag}")).arg(self.path(&format!("certs/{file}")));
         }
-        command.args(["--log", "warn,openraft=error,evertree=info"]);
+        command.args(["--log", LOG]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         self.shared.write(|book| book.begins(name));
         let mut child = command.spawn().expect("it runs");
@@ -146,6 +161,38 @@ impl Group {
         self.until(&format!("{name} ends"), |book| book.has_ended(name));
         let mut child = self.running.remove(name).expect("it ran");
         child.wait().expect("it has ended")
+    }
+
+    /// Waits until every node reaches every other over its own links, as `evertree nodes` finds.
+    pub(crate) fn until_linked(&self, what: &str) {
+        let end = BootClock.now() + PATIENCE;
+        let missing = || NAMES.into_iter().find_map(|name| self.unanswered(name));
+        while let Some(why) = missing() {
+            assert!(BootClock.now() < end, "{what}: {why}, still after {PATIENCE:?}");
+            // Another process has no event to wait for.
+            self.within(ASK_EVERY, |_| false);
+        }
+    }
+
+    /// Whom `name`, when it is asked for its members, has no answer of.
+    fn unanswered(&self, name: &str) -> Option<String> {
+        let mut command = Command::new(EVERTREE);
+        command.env_clear().args(["nodes", "--json", "--data", &self.path(name)]);
+        let output = command.output().expect("it runs");
+        if !output.status.success() {
+            return Some(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = report["nodes"].as_array().expect("an array");
+        let silent = rows.iter().find(|row| !row["no_answer"].is_null());
+        let few =
+            (rows.len() < NAMES.len()).then(|| format!("{name} knows {} members", rows.len()));
+        few.or_else(|| Some(format!("{name}: {}", silent?["no_answer"])))
+    }
+
+    /// The longest time from a log line's own time until it was read.
+    pub(crate) fn lag_max(&self) -> Duration {
+        self.shared.book().lag_max
     }
 
     /// How much has been said so far.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use evertree::base::Instant;
 
+const DAY_SECS: u64 = 86_400;
 /// In a log line that tells what changed about a member.
 const MEMBER: &str = "evertree::membership::state: member node=";
 
@@ -43,8 +45,10 @@ impl fmt::Display for Said {
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     pub(crate) said: Vec<Said>,
-    /// Whole logs, for people.
+    /// Whole logs.
     pub(crate) lines: Vec<String>,
+    /// The longest time from a line's own time until it was read.
+    pub(crate) lag_max: Duration,
     /// By name: how much had been said when its process started.
     lives: BTreeMap<&'static str, usize>,
     /// By name: that its process has closed its log.
@@ -65,7 +69,14 @@ impl Book {
         self.ended.get(by).copied().unwrap_or(true)
     }
 
-    pub(crate) fn log(&mut self, at: Instant, by: &'static str, line: &str) {
+    /// Enters a line of the log of `by`, read `at` a time, which was `unix` by the clock on the
+    /// wall.
+    pub(crate) fn log(&mut self, (at, unix): (Instant, Duration), by: &'static str, line: &str) {
+        if let Some(written) = written(line) {
+            let day = Duration::new(unix.as_secs() % DAY_SECS, unix.subsec_nanos());
+            // Past midnight it says nothing.
+            self.lag_max = self.lag_max.max(day.saturating_sub(written));
+        }
         self.lines.push(format!("{by}: {line}"));
         if let Some((node, boot, sight, observers)) = parsed(line) {
             self.said.push(Said { at, by, node, boot, sight, observers });
@@ -93,6 +104,16 @@ impl Book {
         };
         names.iter().all(|by| names.iter().all(|node| sees(by, node)))
     }
+}
+
+/// The time of day at the start of a line: `2026-11-26T07:32:59.836605Z ..`.
+fn written(line: &str) -> Option<Duration> {
+    let (_, rest) = line.split_once('T')?;
+    let (time, _) = rest.split_once("Z ")?;
+    let (whole, micros) = time.split_once('.')?;
+    let secs =
+        whole.split(':').try_fold(0, |secs, part| Some(secs * 60 + part.parse::<u64>().ok()?));
+    Some(Duration::from_secs(secs?) + Duration::from_micros(micros.parse().ok()?))
 }
 
 type Parsed = (String, u64, Sight, Vec<String>);
@@ -123,5 +144,6 @@ fn a_line_of_the_log_is_read() {
                 boot=boot 7 change=Suspect { observers: [NodeId(\"n1\"), NodeId(\"n2\")] }";
     let observers = vec!["n1".to_owned(), "n2".to_owned()];
     assert_eq!(parsed(line), Some(("n3".to_owned(), 7, Sight::Suspect, observers)));
+    assert_eq!(written(line), Some(Duration::from_micros(27_179_836_605)));
     assert_eq!(parsed("INFO evertree::membership: nothing"), None);
 }
