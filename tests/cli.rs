@@ -15,6 +15,7 @@ mod cli {
     mod docs;
     mod layers;
     mod node;
+    mod reports;
 }
 
 /// Longest wait for anything that is to happen.

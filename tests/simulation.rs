@@ -1,5 +1,5 @@
-//! Three real nodes on simulated links, disks and clocks. The links of every third seed, and of
-//! some more, lose segments.
+//! Three real nodes on simulated links, disks and clocks, and worlds of 3 to 10 that only watch each
+//! other. The links of every third seed, and of some more, lose segments.
 //!
 //! `SIM_SEEDS=0..20 cargo test --release --test simulation` runs other seeds than the sample, and
 //! `SIM_LOG=info` shows what happens.
@@ -81,7 +81,7 @@ fn seeds_that_once_failed_pass() {
 #[test]
 fn membership_misses_those_who_are_gone_and_nobody_else() {
     log::init();
-    let (sample, mut looks, mut found) = (0..3, 0, 0);
+    let (sample, mut looks, mut found) = (0..8, 0, 0);
     let chosen = seeds(sample.clone());
     for seed in chosen.clone() {
         match membership::run(seed) {

@@ -21,7 +21,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 #[non_exhaustive]
 pub enum ClientError {
     /// There is no data directory.
-    #[error("there is no directory {}: name the data directory of a node with --data", data.display())]
+    #[error(
+        "there is no directory {}: name the data directory of a node with --data",
+        data.display()
+    )]
     NoDirectory {
         /// What was named.
         data: PathBuf,

@@ -36,7 +36,7 @@ pub enum Answer {
     /// To [`Ask::Nodes`].
     Nodes(NodesReport),
     /// To [`Ask::Ring`].
-    Ring(RingReport),
+    Ring(Box<RingReport>),
 }
 
 /// What kind of error it is, for programs.

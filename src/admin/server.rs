@@ -91,13 +91,12 @@ impl Server {
             }
         });
         let server = Self(Mutex::new(Some(task)));
-        match listens.await {
-            Ok(listens) => listens.map(|()| server),
-            Err(_) => {
-                let source = std::io::Error::other("the control runtime has ended");
-                Err(LocalError::Io { path, source })
-            }
-        }
+        let ended = |_| {
+            let source = std::io::Error::other("the control runtime has ended");
+            LocalError::Io { path, source }
+        };
+        listens.await.map_err(ended)??;
+        Ok(server)
     }
 
     /// Ends all connections and removes the socket's file. May be called again.

@@ -69,7 +69,7 @@ struct Inner {
 #[derive(Default)]
 struct News {
     heard: Mutex<BTreeSet<(NodeId, Boot)>>,
-    broken: Mutex<BTreeSet<NodeId>>,
+    broken: Mutex<BTreeSet<(NodeId, Boot)>>,
     any: Notify,
 }
 
@@ -80,17 +80,21 @@ impl News {
         }
     }
 
-    fn broken(&self, node: &NodeId) {
-        self.broken.lock().insert(node.clone());
+    fn broken(&self, peer: &Peer) {
+        let life = (peer.node.clone(), peer.boot);
+        // What came over it came before.
+        self.heard.lock().remove(&life);
+        self.broken.lock().insert(life);
         self.any.notify_one();
     }
 
-    /// What has come; what broke goes first, since what was heard may be of the next link. Another
-    /// life than the view's is not heard yet.
+    /// What has come; what broke goes first, since what was heard since is of the next link. Another
+    /// life than the view's is none of the gossip's.
     fn take(&self, view: &View) -> Vec<Input> {
-        let broken = std::mem::take(&mut *self.broken.lock()).into_iter().map(Input::Broken);
-        let heard = std::mem::take(&mut *self.heard.lock()).into_iter();
-        let heard = heard.filter(|(node, boot)| view.has_boot(node, *boot));
+        let is_known = |(node, boot): &(NodeId, Boot)| view.has_boot(node, *boot);
+        let broken = std::mem::take(&mut *self.broken.lock()).into_iter().filter(is_known);
+        let heard = std::mem::take(&mut *self.heard.lock()).into_iter().filter(is_known);
+        let broken = broken.map(|(node, _)| Input::Broken(node));
         broken.chain(heard.map(|(node, _)| Input::Heard(node))).collect()
     }
 }
@@ -124,7 +128,7 @@ impl Membership {
         let (packets, arrived) = mpsc::channel(PACKETS_MAX);
         let me = GossipId::new(node.clone(), boot);
         let gossip = Gossip::new(me, &GossipConfig::from(&profile), seams.rng.next_u64());
-        hints.set(BTreeSet::new());
+        hints.clear();
         let inner = Arc::new(Inner {
             seams,
             links: links.clone(),
@@ -141,11 +145,14 @@ impl Membership {
         links.serve(Service::Gossip, Arc::new(Receiver { packets, inner: inner.clone() }));
         let (heard, broken) = (inner.clone(), inner.clone());
         links.on_arrival(move |peer, _| heard.news.heard(peer));
-        links.on_broken(move |node, _| broken.news.broken(node));
-        let mut driver = Driver { inner: inner.clone(), views: views.follow(), own: own.follow() };
+        links.on_broken(move |peer, _| broken.news.broken(peer));
+        let (views, own) = (views.follow(), own.follow());
+        let mut driver =
+            Driver { inner: inner.clone(), views, own, has_changed: false, has_hint: false };
         // The members of today are known from the start.
         let view = driver.views.get();
         driver.view(&view);
+        driver.tell();
         (Self(inner), driver.run(arrived))
     }
 
@@ -227,6 +234,10 @@ struct Driver {
     inner: Arc<Inner>,
     views: Watch<View>,
     own: Watch<Own>,
+    /// Something is to be told to followers at the end of this turn.
+    has_changed: bool,
+    /// Whom to route around has changed.
+    has_hint: bool,
 }
 
 impl Driver {
@@ -234,55 +245,50 @@ impl Driver {
         loop {
             let inner = self.inner.clone();
             let deadline = inner.gossip.lock().next_deadline().unwrap_or(Instant::NEVER);
-            let input = tokio::select! {
+            tokio::select! {
                 biased;
                 packet = arrived.recv() => match packet {
-                    Some(packet) => packet,
+                    Some(packet) => self.step(packet),
                     None => return,
                 },
                 () = inner.news.any.notified() => {
                     for input in inner.news.take(&inner.views.get()) {
                         self.step(input);
                     }
-                    continue;
                 }
                 view = self.views.changed() => match view {
-                    Some(view) => {
-                        self.view(&view);
-                        continue;
-                    }
+                    Some(view) => self.view(&view),
                     None => return,
                 },
                 own = self.own.changed() => match own {
                     Some(_) => self.say(),
                     None => return,
                 },
-                () = inner.seams.clock.sleep_until(deadline) => Input::TimePassed,
-            };
-            self.step(input);
+                () = inner.seams.clock.sleep_until(deadline) => self.step(Input::TimePassed),
+            }
+            self.tell();
         }
     }
 
     fn view(&mut self, view: &View) {
         let members = view.members.iter().map(|(node, member)| (node.clone(), member.boot));
         self.step(Input::Committed(members.collect()));
-        let say = self.say();
-        self.step(say);
-        self.see();
+        self.say();
+        (self.has_changed, self.has_hint) = (true, true);
     }
 
     /// What this node says of itself now.
-    fn say(&mut self) -> Input {
+    fn say(&mut self) {
         let view = self.inner.views.get().version;
-        Input::Own(Own { view, ..Own::clone(&self.own.get()) })
+        let own = self.own.get();
+        self.step(Input::Own(Own { view, ..Own::clone(&own) }));
+        self.has_changed = true;
     }
 
     fn step(&mut self, input: Input) {
         let inner = self.inner.clone();
-        let is_own = matches!(input, Input::Own(_));
         let mut out = Vec::new();
         inner.gossip.lock().step(inner.seams.clock.now(), input, &mut out);
-        let (mut changed, mut hint) = (is_own, false);
         for output in out {
             match output {
                 Output::Send { to, packet } => {
@@ -292,18 +298,27 @@ impl Driver {
                         inner.dropped.fetch_add(1, Relaxed);
                     }
                 }
-                Output::Observed { .. } | Output::Said { .. } => changed = true,
+                Output::Observed { .. } => (self.has_changed, self.has_hint) = (true, true),
+                // Views come often, and nobody is told of them.
+                Output::Said { before, now } => {
+                    let seen = before.map(|card| (card.failing, card.draining, card.leaving));
+                    self.has_changed |= seen != Some((now.failing, now.draining, now.leaving));
+                }
                 Output::Late { node, is_late } => {
                     tracing::debug!(%node, is_late, "a hint");
-                    hint = true;
+                    self.has_hint = true;
                 }
             }
         }
-        if changed || hint {
-            let gone = inner.gossip.lock().gone();
-            inner.hints.set(gone);
+    }
+
+    /// Tells what this turn has changed.
+    fn tell(&mut self) {
+        if std::mem::take(&mut self.has_hint) {
+            let gone = self.inner.gossip.lock().gone();
+            self.inner.hints.set(gone);
         }
-        if changed {
+        if std::mem::take(&mut self.has_changed) {
             self.see();
         }
     }

@@ -73,8 +73,8 @@ fn golden_bytes_of_gossip() {
         golden.add(("gossip", name), &packet, &bytes, |bytes| read(bytes.get(1..)?));
         // Foca itself takes what is framed here for it.
         let mut gossip = Gossip::new(id("n1", 0), &config, 1);
-        let n2 = (id("n2", 0).node, Boot(300));
-        gossip.step(Instant::ZERO, Input::Committed(vec![n2]), &mut Vec::new());
+        let members = ["n2", "n3"].map(|name| (id(name, 0).node, Boot(300)));
+        gossip.step(Instant::ZERO, Input::Committed(members.to_vec()), &mut Vec::new());
         let (from, boot) = (id("n2", 0).node, Boot(300));
         gossip.step(Instant::ZERO, Input::Packet { from, boot, bytes }, &mut Vec::new());
         assert_eq!(gossip.counts().refused, 0, "{name}");
@@ -88,7 +88,7 @@ fn golden_bytes_of_news() {
     (card.number, card.draining, card.view) = (300, true, Version(7));
     (card.failing, card.zone) = (vec!["db".into()], "west".into());
     let (observer, subject) = (id("n3", 0).node, id("n2", 1));
-    let word = Word { observer, subject, incarnation: 9, number: 300 };
+    let word = Word { observer, boot: Boot(300), subject, incarnation: 9, number: 300 };
     let mut golden = Golden::new("membership/golden/news.txt");
     for (name, record) in [("card", Record::Card(card.clone())), ("word", Record::Word(word))] {
         let (header, _) = gossip_of(Message::Gossip);

@@ -23,6 +23,11 @@ impl Hints {
         !gone.is_empty() && gone.contains(node)
     }
 
+    /// Nobody seems gone any more: the life that saw it is over.
+    pub(crate) fn clear(&self) {
+        self.set(BTreeSet::new());
+    }
+
     /// These seem gone now, and no others.
     pub(super) fn set(&self, gone: BTreeSet<NodeId>) {
         if **self.0.load() != gone {

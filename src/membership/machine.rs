@@ -78,7 +78,7 @@ pub struct Own {
     /// It hands its shards over.
     pub draining: bool,
     /// Its failing health probes, sorted; more than [`FAILING_MAX`](super::FAILING_MAX) and longer
-    /// names than [`PROBE_NAME_BYTES_MAX`](super::PROBE_NAME_BYTES_MAX) are cut.
+    /// names than [`PROBE_NAME_BYTES_MAX`](super::PROBE_NAME_BYTES_MAX) are left out.
     pub failing: Vec<String>,
     /// Its failure zone.
     pub zone: String,
@@ -185,10 +185,14 @@ pub struct Gossip {
     /// The incarnation that SWIM last sent.
     incarnation: u16,
     card: Card,
-    /// An alarm to say what changed is set.
-    saying: bool,
+    /// When this node says what changed, if anything did.
+    saying: Option<Instant>,
+    /// Its own rounds have begun.
+    begun: bool,
     /// It has compared its cards with somebody's since it began.
     synced: bool,
+    /// When it last took a name above one that somebody used for it.
+    outran: Option<Instant>,
     /// An alarm to compare cards because somebody joined is set.
     comparing: bool,
     /// Sum of the hashes of all cards, this node's included.
@@ -226,8 +230,10 @@ impl Gossip {
             incarnation: 0,
             digest: cards::hash(&card),
             card,
-            saying: false,
+            saying: None,
+            begun: false,
             synced: false,
+            outran: None,
             comparing: false,
             counts: GossipCounts::default(),
         }
@@ -273,9 +279,9 @@ impl Gossip {
         }
     }
 
-    /// After a stall, everything that waits comes later by the time the loop did not run, and by one
-    /// round trip more: what arrived meanwhile is read before anybody is judged. A node that was
-    /// stalled doubts itself.
+    /// After a stall, all that judges others comes later by the time the loop did not run, and by one
+    /// round trip more: what arrived meanwhile is read first. What only speaks goes on. A node that
+    /// was stalled doubts itself.
     fn give_time_back(&mut self, now: Instant) {
         let late = self.alarms.next().map_or(Duration::ZERO, |due| now.since(due));
         if late <= self.config.rtt {
@@ -286,10 +292,12 @@ impl Gossip {
         self.health.apply(1 + i32::try_from(periods.min(7)).unwrap_or(7));
         let span = late + self.config.rtt;
         self.alarms.postpone(span);
-        self.probe = None;
         for seen in self.members.values_mut() {
-            if let Some(doubt) = &mut seen.doubt {
-                doubt.since = doubt.since + span;
+            let heard = seen.heard;
+            if let Some(doubt) = &mut seen.doubt
+                && heard.is_none_or(|heard| heard < doubt.since)
+            {
+                doubt.since = (doubt.since + span).min(now);
             }
         }
     }
@@ -301,10 +309,10 @@ impl Gossip {
             Alarm::Say => self.say(),
             Alarm::Sync => self.sync(now, out),
             Alarm::Compare => self.compare(out),
-            Alarm::AskOthers(node, number) => self.ask_others(now, &node, number, out),
+            Alarm::AskOthers(node, number) => self.ask_others(&node, number, out),
             Alarm::CheckEnds(node, number) => self.check_ends(now, &node, number, out),
             Alarm::Judge(node) => self.judge(now, &node, out),
-            Alarm::Silent(node) => self.silent(now, &node, out),
+            Alarm::Silent(node, boot) => self.silent(now, (&node, boot), out),
         }
     }
 

@@ -65,6 +65,8 @@ impl Card {
 pub(super) struct Word {
     /// Who probed.
     pub observer: NodeId,
+    /// In which life.
+    pub boot: Boot,
     /// Whom.
     pub subject: GossipId,
     /// The incarnation it was known under: one that is higher refutes this.

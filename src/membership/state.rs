@@ -121,7 +121,9 @@ impl MemberHub {
     pub fn subscribe(&self, events_max: usize) -> MemberEvents {
         let (to, events) = mpsc::channel(events_max.max(1));
         let dropped = Arc::new(AtomicU64::new(0));
-        self.0.lock().sinks.push((to, dropped.clone()));
+        let mut hub = self.0.lock();
+        hub.sinks.retain(|(sink, _)| !sink.is_closed());
+        hub.sinks.push((to, dropped.clone()));
         MemberEvents { events, dropped }
     }
 
@@ -129,8 +131,11 @@ impl MemberHub {
     /// is none any more.
     pub(super) fn see(&self, at: Instant, states: &[MemberState], view: &View) {
         let mut hub = self.0.lock();
-        let rows: BTreeMap<_, _> =
-            states.iter().map(|state| (state.node.clone(), row(state))).collect();
+        let rows = states.iter().map(|state| {
+            let before = hub.rows.get(&state.node).filter(|row| row.boot == state.boot);
+            (state.node.clone(), row(state, before))
+        });
+        let rows = rows.collect();
         let before = std::mem::replace(&mut hub.rows, rows);
         for (node, boot, change) in changes(before, states, view) {
             tracing::info!(%node, %boot, ?change, "member");
@@ -147,11 +152,13 @@ impl MemberHub {
     }
 }
 
-fn row(state: &MemberState) -> Row {
+/// What is told of a member. That one who leaves falls silent is no failure.
+fn row(state: &MemberState, before: Option<&Row>) -> Row {
+    let told = before.map_or(Reachability::Reachable, |row| row.reachability);
     Row {
         boot: state.boot,
         status: state.status,
-        reachability: state.reachability,
+        reachability: if state.leaving { told } else { state.reachability },
         failing: state.failing.clone(),
         draining: state.draining,
     }
@@ -189,8 +196,9 @@ fn changes(before: BTreeMap<NodeId, Row>, now: &[MemberState], view: &View) -> V
     let mut all = VecDeque::new();
     let mut kept = BTreeMap::new();
     for (node, row) in before {
-        let same = now.iter().any(|state| state.node == node && state.boot == row.boot);
-        if same {
+        // The states are those of a view, by name.
+        let at = now.binary_search_by(|state| state.node.cmp(&node));
+        if at.is_ok_and(|at| now[at].boot == row.boot) {
             kept.insert(node, row);
             continue;
         }
@@ -217,7 +225,6 @@ fn changes(before: BTreeMap<NodeId, Row>, now: &[MemberState], view: &View) -> V
         if before.status != state.status {
             say(MemberChange::Status(state.status));
         }
-        // That one who leaves falls silent is no failure.
         if before.reachability != state.reachability && !state.leaving {
             let observers = state.observers.clone();
             say(match state.reachability {

@@ -68,7 +68,7 @@ impl Answering {
             let report = report.await.map_err(|error| failed(&error))?;
             let refused =
                 |error: &dyn std::fmt::Display| Refusal::new(Code::Refused, &error.to_string());
-            Ok(Answer::Ring(report.map_err(|error| refused(&error))?))
+            Ok(Answer::Ring(Box::new(report.map_err(|error| refused(&error))?)))
         }
     }
 }

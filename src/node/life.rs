@@ -40,28 +40,35 @@ pub(super) async fn tree(life: Life) -> Result<Tree, StartError> {
 
 impl Life {
     /// Gossips in every life that the node has, on the control runtime.
-    async fn gossip(self: Arc<Self>, stop: Stop) {
+    async fn gossip(self: Arc<Self>, stop: Stop) -> Result<(), String> {
         let mut standing = self.parts.authority.standing().follow();
         loop {
             let member = standing.until(|now| matches!(now, Standing::Member(_)));
             let boot = tokio::select! {
                 biased;
-                () = stop.requested() => return,
+                () = stop.requested() => return Ok(()),
                 now = member => match now.as_deref() {
                     Some(Standing::Member(boot)) => *boot,
-                    _ => return,
+                    _ => return Ok(()),
                 },
             };
             let gossip = self.gossip_as(boot);
-            let gossip = self.parts.seams.control.spawn(gossip);
-            tokio::select! {
+            let mut gossip = self.parts.seams.control.spawn(gossip);
+            let ended = tokio::select! {
                 biased;
-                () = stop.requested() => {}
-                _ = standing.until(|now| *now != Standing::Member(boot)) => {}
+                () = stop.requested() => None,
+                _ = standing.until(|now| *now != Standing::Member(boot)) => None,
+                ended = &mut gossip => Some(ended),
+            };
+            if let Some(ended) = ended {
+                // Only a fault ends it while this life lasts: it begins anew.
+                let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".into());
+                return Err(format!("the gossip of {boot}: {why}"));
             }
             gossip.abort();
-            // Aborted, or ended by itself: the next life starts its own.
+            // Aborted: the next life starts its own.
             let _ = gossip.await;
+            self.parts.hints.clear();
         }
     }
 
@@ -84,6 +91,8 @@ impl Life {
         async move {
             let mut observed = membership.observed().follow();
             let report = async {
+                // Not what the life before this one saw.
+                authority.unreachable(membership.unreachable());
                 while observed.changed().await.is_some() {
                     authority.unreachable(membership.unreachable());
                 }
@@ -136,7 +145,10 @@ impl Life {
         let name = &self.parts.name;
         loop {
             // One for each attempt: the one before may have been admitted and ended meanwhile.
-            let boot = self.facts.begin_boot().map_err(|error| self.end(error.to_string()))?;
+            let boot = self
+                .facts
+                .begin_boot(&*self.parts.seams.rng)
+                .map_err(|error| self.end(error.to_string()))?;
             tracing::warn!(%name, %boot, "evicted: a new boot begins");
             let deadline = self.parts.seams.clock.now() + BEGIN_WITHIN;
             let store = self.parts.store.id();

@@ -1,47 +1,51 @@
 //! Numbers of more than 53 bits as hex digits: most readers of JSON hold numbers in a double.
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize as _, Deserializer, Serializer};
 
-/// An [`Epoch`](crate::base::Epoch).
-pub(super) mod epoch {
-    use super::{Deserialize as _, Deserializer, Serializer, digits};
-    use crate::base::Epoch;
+use crate::base::{Epoch, StoreId};
 
-    pub(in crate::observe) fn serialize<S: Serializer>(
-        epoch: &Epoch,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{:x}", epoch.0))
+/// A number that is written in hex digits.
+pub(super) trait Digits: Copy {
+    /// Least digits.
+    const WIDTH: usize;
+
+    fn number(self) -> u128;
+
+    fn of(number: u128) -> Option<Self>;
+}
+
+impl Digits for Epoch {
+    const WIDTH: usize = 1;
+
+    fn number(self) -> u128 {
+        self.0.into()
     }
 
-    pub(in crate::observe) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Epoch, D::Error> {
-        let text = String::deserialize(from)?;
-        u64::from_str_radix(&text, 16).map(Epoch).map_err(|_| digits())
+    fn of(number: u128) -> Option<Self> {
+        u64::try_from(number).map(Self).ok()
     }
 }
 
-/// A [`StoreId`](crate::base::StoreId).
-pub(super) mod store {
-    use super::{Deserialize as _, Deserializer, Serializer, digits};
-    use crate::base::StoreId;
+impl Digits for StoreId {
+    const WIDTH: usize = 32;
 
-    pub(in crate::observe) fn serialize<S: Serializer>(
-        store: &StoreId,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{:032x}", store.0))
+    fn number(self) -> u128 {
+        self.0
     }
 
-    pub(in crate::observe) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<StoreId, D::Error> {
-        let text = String::deserialize(from)?;
-        u128::from_str_radix(&text, 16).map(StoreId).map_err(|_| digits())
+    fn of(number: u128) -> Option<Self> {
+        Some(Self(number))
     }
 }
 
-fn digits<E: serde::de::Error>() -> E {
-    E::custom("hex digits were expected")
+pub(super) fn serialize<T: Digits, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    let width = T::WIDTH;
+    to.collect_str(&format_args!("{:0width$x}", value.number()))
+}
+
+pub(super) fn deserialize<'de, T: Digits, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    let text = String::deserialize(from)?;
+    let number = u128::from_str_radix(&text, 16).ok().and_then(T::of);
+    number.ok_or_else(|| D::Error::custom("hex digits were expected"))
 }

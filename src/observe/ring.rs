@@ -116,7 +116,7 @@ pub struct KeyReport {
     /// In which life.
     pub owner_boot: Option<Boot>,
     /// Of the present ownership, in hex digits.
-    #[serde(with = "hex::epoch")]
+    #[serde(with = "hex")]
     pub epoch: Epoch,
     /// The stores that hold every acknowledged write.
     pub in_sync: Vec<Holder>,
@@ -133,7 +133,7 @@ pub struct KeyReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The store, in hex digits.
-    #[serde(with = "hex::store")]
+    #[serde(with = "hex")]
     pub store: StoreId,
     /// The node whose directory it is in.
     pub node: Option<NodeId>,

@@ -173,12 +173,11 @@ impl Desk {
     pub(crate) fn status(&self) -> NodeStatus {
         let DeskParts { seams, links, node, authority, members, .. } = &self.0.parts;
         let (standing, view) = (*authority.standing().get(), authority.view());
-        let boot = view.members.get(node).map(|member| member.boot).unwrap_or_default();
+        let known = view.members.get(node).map(|member| member.boot).unwrap_or_default();
         let (boot, is_member) = match standing {
             Standing::Member(boot) => (boot, true),
-            Standing::Outside => (boot, false),
-            Standing::Evicted(boot) => (boot, false),
-            Standing::Left => (boot, false),
+            Standing::Evicted(over) => (over, false),
+            Standing::Outside | Standing::Left => (known, false),
         };
         NodeStatus {
             node: node.clone(),

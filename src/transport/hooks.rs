@@ -11,7 +11,7 @@ use crate::base::{Instant, NodeId};
 use crate::wire::negotiate::Schemas;
 
 type Arrival = Arc<dyn Fn(&Peer, Instant) + Send + Sync>;
-type Broken = Arc<dyn Fn(&NodeId, &str) + Send + Sync>;
+type Broken = Arc<dyn Fn(&Peer, &str) + Send + Sync>;
 type Refused = Arc<dyn Fn(SocketAddr, &str) + Send + Sync>;
 type Met = Arc<dyn Fn(&NodeId, &Schemas) + Send + Sync>;
 type Losses = Arc<dyn Fn(&Lost) + Send + Sync>;
@@ -45,10 +45,10 @@ impl Hooks {
         }
     }
 
-    pub(super) fn broken(&self, node: &NodeId, why: &str) {
+    pub(super) fn broken(&self, peer: &Peer, why: &str) {
         let hook = self.broken.read().clone();
         if let Some(hook) = hook {
-            hook(node, why);
+            hook(peer, why);
         }
     }
 

@@ -92,9 +92,7 @@ fn ring_says_where_a_key_is_and_what_would_move() {
     let place = tempfile::tempdir().expect("a folder");
     let folder = place.path();
     let mut running = three(folder);
-    let ask = |more: &[&str]| {
-        done_json(folder, &[&["ring", "--json", "--data=n1"], more].concat())
-    };
+    let ask = |more: &[&str]| done_json(folder, &[&["ring", "--json", "--data=n1"], more].concat());
     let report = ask(&["--key=cart/alice", "--join=n4:2", "--lose=n2"]);
     let rows = report["nodes"].as_array().expect("a list");
     let owns: u64 = rows.iter().map(|row| seen_by(row, "owns")).sum();

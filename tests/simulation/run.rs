@@ -12,7 +12,7 @@ use std::time::Duration;
 use evertree::base::NodeId;
 use evertree::entity::{Durable, Kind};
 use evertree::placement::Profile;
-use evertree::sim::{Broken, Faults, Setup, Trace, World};
+use evertree::sim::{Broken, FaultKind, Faults, Setup, Trace, World};
 use futures::FutureExt as _;
 
 use oracle::{Counter, Counts, Oracle};
@@ -38,6 +38,29 @@ fn loss_permille(seed: u64) -> u16 {
     }
 }
 
+/// What goes wrong in a seed's world: in every fourth, processes are also stopped, killed, and asked
+/// to leave.
+fn faults(seed: u64) -> Faults {
+    if seed % 4 != 1 {
+        return Faults::new(seed);
+    }
+    let kinds = [
+        FaultKind::PowerLoss,
+        FaultKind::Killed,
+        FaultKind::Killed,
+        FaultKind::Stopped,
+        FaultKind::Stopped,
+        FaultKind::Stopped,
+        FaultKind::Left,
+        FaultKind::Isolated,
+        FaultKind::Cut,
+        FaultKind::OneWay,
+        FaultKind::Mute,
+        FaultKind::Deaf,
+    ];
+    Faults::among(seed, kinds.into())
+}
+
 /// What a run came to.
 #[derive(Debug)]
 pub(crate) struct Figures {
@@ -47,8 +70,8 @@ pub(crate) struct Figures {
     pub(crate) loss_permille: u16,
     /// Segments that were lost, each as many times as it was.
     pub(crate) lost: u64,
-    /// Nodes that were there and lost power.
-    pub(crate) power_losses: u64,
+    /// Nodes that were there and are gone: without power, killed, or of their own will.
+    pub(crate) gone: u64,
     /// Shards whose owner in the end was not the node it was when all served first.
     pub(crate) moved: usize,
     pub(crate) views: u64,
@@ -62,14 +85,14 @@ impl fmt::Display for Figures {
         let Counts { acked, unknown, refused } = self.counts;
         write!(
             f,
-            "{} steps, {} faults, {} segments lost at {} permille, {} losses of power, {} shards \
+            "{} steps, {} faults, {} segments lost at {} permille, {} nodes gone, {} shards \
              moved, {} views, {} changes of owner seen, adds: {acked} acknowledged, {unknown} \
              unknown, {refused} not executed; healed within {} ms, trace {:016x}",
             self.steps,
             self.faults,
             self.lost,
             self.loss_permille,
-            self.power_losses,
+            self.gone,
             self.moved,
             self.views,
             self.ownerships,
@@ -82,22 +105,22 @@ impl fmt::Display for Figures {
 /// What a batch of runs came to together. One run may lack what all of them must not.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    power_losses: u64,
+    gone: u64,
     moved: usize,
 }
 
 impl Batch {
     pub(crate) fn add(&mut self, figures: &Figures) {
-        self.power_losses += figures.power_losses;
+        self.gone += figures.gone;
         self.moved += figures.moved;
     }
 
     /// Refuses a batch that never came to what it is there to show.
     pub(crate) fn judge(&self) -> Result<(), String> {
-        let Self { power_losses, moved } = *self;
-        if power_losses == 0 || moved == 0 {
+        let Self { gone, moved } = *self;
+        if gone == 0 || moved == 0 {
             return Err(format!(
-                "{power_losses} losses of power and {moved} moved shards over all seeds: without \
+                "{gone} nodes gone and {moved} moved shards over all seeds: without \
                  one of each they show nothing, more seeds are needed"
             ));
         }
@@ -175,7 +198,7 @@ impl Run {
         shards.map(|shard| shard.owner.as_ref().map(|owner| owner.node.clone())).collect()
     }
 
-    /// How many nodes are gone since the last look. Only a loss of power takes a node that had
+    /// How many nodes are gone since the last look. Only faults take a node that had
     /// started: one that ends by itself breaks the run.
     fn gone(&self, was_up: &mut [bool; NODES]) -> u64 {
         let mut gone = 0;
@@ -193,12 +216,12 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
     let mut run = Run::new(seed);
     run.until(FORMED_WITHIN, |_| "not all nodes served".into(), Run::all_serve)?;
     let first_owners = run.owners();
-    let mut faults = Faults::new(seed);
-    let (mut was_up, mut power_losses) = ([true; NODES], 0);
+    let mut faults = faults(seed);
+    let (mut was_up, mut gone) = ([true; NODES], 0);
     let end = run.world.elapsed() + FAULTS_FOR;
     while run.world.elapsed() < end {
         faults.apply(&mut run.world);
-        power_losses += run.gone(&mut was_up);
+        gone += run.gone(&mut was_up);
         run.step()?;
     }
     tracing::info!("heal");
@@ -226,7 +249,7 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
         faults: faults.begun(),
         loss_permille,
         lost,
-        power_losses,
+        gone,
         moved,
         views: run.world.version().0,
         ownerships: run.world.ownerships(),

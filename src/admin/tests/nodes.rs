@@ -24,7 +24,7 @@ async fn nodes(data: &Path) -> NodesReport {
 
 async fn ring(data: &Path, what: RingAsk) -> Result<RingReport, ClientError> {
     match ask(data, &Ask::Ring(what)).await? {
-        Answer::Ring(report) => Ok(report),
+        Answer::Ring(report) => Ok(*report),
         other @ Answer::Nodes(_) => panic!("{other:?}"),
     }
 }
@@ -101,6 +101,13 @@ async fn messages_handled_are_the_load() {
         }
     });
     let load = load.await;
+    // A turn is counted when it ends, a moment after its answer.
+    let counted = async {
+        while node.entity_counts().turns < asked {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(counted).await;
     assert_eq!(node.entity_counts().turns, asked);
     assert!(u64::from(load) <= asked, "{load} a second, {asked} in all, in a second or more");
     soon(node.stop()).await;
@@ -152,7 +159,7 @@ async fn a_node_that_waits_for_its_cluster_says_so_and_leaves_nothing_behind() {
     // The other seed is nobody's port: nobody listens on port 1 of loopback.
     let seeds = vec!["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
     let config = NodeConfig { seeds, expect: 2, ..config(&data, "n1") };
-    let starts = Node::build(config).start_within(Duration::from_secs(1)).start();
+    let starts = Node::build(config).start_within(Duration::from_secs(2)).start();
     let starts = tokio::spawn(starts);
     let waits = soon(async {
         loop {

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RingArgs) -> Result<ExitCode, Failure> {
     let ask = RingAsk { key: key.clone(), join: join.clone(), lose: lose.clone() };
     match asked.ask(&Ask::Ring(ask))? {
         Answer::Ring(report) => {
-            print::report(asked.json, &report)?;
+            print::report(asked.json, &*report)?;
             Ok(ExitCode::SUCCESS)
         }
         other => Err(Failure::failed(&format!("the node answered something else: {other:?}"))),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foca::Timer;
 
-use crate::base::{Instant, NodeId};
+use crate::base::{Boot, Instant, NodeId};
 use crate::membership::GossipId;
 
 /// One thing that is due at an instant.
@@ -27,8 +27,27 @@ pub(super) enum Alarm {
     CheckEnds(NodeId, u8),
     /// A suspicion may have lasted long enough.
     Judge(NodeId),
-    /// A node's silence may be too long.
-    Silent(NodeId),
+    /// The silence of a node in this life may be too long.
+    Silent(NodeId, Boot),
+}
+
+impl Alarm {
+    /// Whether somebody is found wanting when it goes off.
+    fn judges(&self) -> bool {
+        match self {
+            Self::Swim(timer) => match timer {
+                Timer::ProbeRandomMember(_)
+                | Timer::SendIndirectProbe { .. }
+                | Timer::ChangeSuspectToDown { .. } => true,
+                Timer::PeriodicAnnounce(_)
+                | Timer::PeriodicAnnounceDown(_)
+                | Timer::PeriodicGossip(_)
+                | Timer::RemoveDown(_) => false,
+            },
+            Self::AskOthers(..) | Self::CheckEnds(..) | Self::Judge(_) | Self::Silent(..) => true,
+            Self::Watch | Self::Say | Self::Sync | Self::Compare => false,
+        }
+    }
 }
 
 /// All alarms, in order of time and, at one instant, in the order they were set.
@@ -65,11 +84,15 @@ impl Alarms {
         swim.into_iter().chain(others).collect()
     }
 
-    /// Everything comes later by `span`.
+    /// All that judges comes later by `span`, in the order it has.
     pub(super) fn postpone(&mut self, span: Duration) {
-        let all = std::mem::take(&mut self.by_time);
-        self.by_time =
-            all.into_iter().map(|((at, number), alarm)| ((at + span, number), alarm)).collect();
+        let all = std::mem::take(&mut self.by_time).into_iter();
+        self.by_time = all
+            .map(|((at, number), alarm)| {
+                let later = if alarm.judges() { at + span } else { at };
+                ((later, number), alarm)
+            })
+            .collect();
     }
 
     pub(super) fn len(&self) -> usize {

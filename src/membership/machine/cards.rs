@@ -23,6 +23,10 @@ use crate::wire::{from_data, to_data};
 /// How often a node compares its cards with one other's, in periods, in a small cluster.
 const SYNC_PERIODS: u32 = 20;
 
+/// Rounds of gossip within which a node says that it has applied a view, if that is all there is to
+/// say: views may follow one another fast, and every node applies them.
+const VIEW_ROUNDS: u32 = 8;
+
 /// The sum of the hashes of all cards that one node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::membership) struct Digest {
@@ -31,10 +35,10 @@ pub(in crate::membership) struct Digest {
     pub(in crate::membership) asks: bool,
 }
 
-/// A number for what a card says and of whom.
+/// A number for a card: of two that differ in anything the numbers do, too.
 pub(super) fn hash(card: &Card) -> u64 {
-    let (boot, number) = (card.boot.0.to_be_bytes(), card.number.to_be_bytes());
-    ring::point(&[card.node.as_str().as_bytes(), &[0], &boot, &number])
+    // Plain values encode always.
+    ring::point(&[&to_data(card).unwrap_or_default()])
 }
 
 impl Gossip {
@@ -47,10 +51,13 @@ impl Gossip {
         if card == self.card {
             return;
         }
-        card.number += 1;
+        card.number = card.number.saturating_add(1);
         let leaves = card.leaving && !self.card.leaving;
+        let (view, number) = (self.card.view, self.card.number);
+        let is_view_alone = Card { number, view, ..card.clone() } == self.card;
         self.replace_own(card);
-        self.changed(now);
+        let rounds = if is_view_alone { VIEW_ROUNDS } else { 1 };
+        self.say_within(now, self.config.period / 2 * rounds);
         if leaves {
             // It may be gone before the next round.
             self.say();
@@ -67,16 +74,22 @@ impl Gossip {
         self.card = card;
     }
 
-    /// The card is said within half a period: views may follow one another fast.
+    /// The card is said within half a period.
     pub(super) fn changed(&mut self, now: Instant) {
-        if !self.saying {
-            self.saying = true;
-            self.alarms.set(now + self.config.period / 2, Alarm::Say);
+        self.say_within(now, self.config.period / 2);
+    }
+
+    /// What changes until then is said with it.
+    fn say_within(&mut self, now: Instant, span: Duration) {
+        let at = now + span;
+        if self.saying.is_none_or(|saying| at < saying) {
+            self.saying = Some(at);
+            self.alarms.set(at, Alarm::Say);
         }
     }
 
     pub(super) fn say(&mut self) {
-        self.saying = false;
+        self.saying = None;
         self.pass_on(&Record::Card(self.card.clone()).encode());
     }
 
@@ -115,9 +128,16 @@ impl Gossip {
         let known = seen.card.as_ref().map_or(0, |card| card.number);
         if card.number > known.saturating_add(LEAP_MAX) && card.node != *from {
             self.counts.stripped += 1;
+            let owner = card.node.clone();
+            self.ask_owner(now, &owner, out);
             return None;
         }
-        if seen.card.as_ref().is_some_and(|known| !card.is_newer_than(known)) {
+        // Its owner's word for it is the last.
+        let is_owners = card.node == *from;
+        let replaces = |known: &Card| {
+            card.is_newer_than(known) || is_owners && card.number == known.number && card != *known
+        };
+        if seen.card.as_ref().is_some_and(|known| !replaces(known)) {
             return None;
         }
         let before = seen.card.replace(card.clone());
@@ -132,7 +152,7 @@ impl Gossip {
         let is_mine = *card == self.card || card.number < self.card.number;
         let is_leap = card.number > self.card.number.saturating_add(LEAP_MAX);
         if card.boot == self.card.boot && !is_mine && !is_leap {
-            self.replace_own(Card { number: card.number + 1, ..self.card.clone() });
+            self.replace_own(Card { number: card.number.saturating_add(1), ..self.card.clone() });
             self.changed(now);
         }
     }
@@ -176,6 +196,24 @@ impl Gossip {
         }
     }
 
+    /// A card that others have of `owner` cannot be believed: it is asked for its own.
+    fn ask_owner(&mut self, now: Instant, owner: &NodeId, out: &mut Vec<Output>) {
+        if self.may_compare(now, owner) {
+            self.send_digest(owner, true, out);
+        }
+    }
+
+    /// At most once a period with each, whatever it sends.
+    fn may_compare(&mut self, now: Instant, node: &NodeId) -> bool {
+        let period = self.config.period;
+        let Some(seen) = self.members.get_mut(node) else { return false };
+        let may = seen.compared.is_none_or(|compared| now >= compared + period);
+        if may {
+            seen.compared = Some(now);
+        }
+        may
+    }
+
     fn send_digest(&self, to: &NodeId, asks: bool, out: &mut Vec<Output>) {
         // A number and a flag encode always.
         let body = to_data(&Digest { sum: self.digest, asks }).unwrap_or_default();
@@ -184,7 +222,7 @@ impl Gossip {
 
     pub(super) fn digest(
         &mut self,
-        _now: Instant,
+        now: Instant,
         from: &NodeId,
         body: &Bytes,
         out: &mut Vec<Output>,
@@ -192,6 +230,9 @@ impl Gossip {
         let theirs: Digest = from_data(body).ok()?;
         if theirs.sum == self.digest {
             self.synced = true;
+            return Some(());
+        }
+        if !self.may_compare(now, from) {
             return Some(());
         }
         let known = self.members.values().filter_map(|seen| seen.card.as_ref());

@@ -3,7 +3,7 @@
 //! They use SWIM's own messages, so every node answers them: a ping, then, through others, pings by
 //! request. Any arrival of the node's, whatever it is, is an answer.
 
-use foca::{Member, Message, State};
+use foca::Message;
 use rand::RngExt as _;
 
 use super::alarms::Alarm;
@@ -23,7 +23,7 @@ pub(super) struct Check {
     pub(super) number: u8,
     pub(super) at: Instant,
     pub(super) answered: bool,
-    helpers: Vec<NodeId>,
+    pub(super) helpers: Vec<NodeId>,
 }
 
 /// A probe without an answer.
@@ -41,10 +41,12 @@ impl Gossip {
     /// Asks `node`, unless that is being done.
     pub(super) fn check(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
         let Some(seen) = self.members.get(node) else { return };
-        if self.checks.contains_key(node) {
+        let going_on = self.checks.get(node).map(|check| check.number);
+        if going_on.is_some_and(|number| self.open_check(node, number).is_some()) {
             return;
         }
-        if self.checks.len() >= CHECKS_MAX {
+        // One that was answered is over, and this is a new question.
+        if going_on.is_none() && self.checks.len() >= CHECKS_MAX {
             self.counts.checks_dropped += 1;
             return;
         }
@@ -68,21 +70,14 @@ impl Gossip {
     }
 
     /// `node` did not answer at once.
-    pub(super) fn ask_others(
-        &mut self,
-        now: Instant,
-        node: &NodeId,
-        number: u8,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn ask_others(&mut self, node: &NodeId, number: u8, out: &mut Vec<Output>) {
         let Some(check) = self.open_check(node, number) else { return };
-        let (id, at) = (check.id.clone(), check.at);
-        debug_assert!(at <= now);
+        let id = check.id.clone();
         let me = &self.me().node;
         // One that this node doubts already is asked again and again, so that its return is
         // noticed; others need not be troubled each time.
         let spoke = |seen: &super::Seen| {
-            seen.doubt.as_ref().is_some_and(|doubt| doubt.observers.contains_key(me))
+            seen.doubt.as_ref().is_some_and(|doubt| doubt.observers.contains(me))
         };
         if self.members.get(node).is_some_and(spoke) {
             return;
@@ -124,8 +119,6 @@ impl Gossip {
         let Some(incarnation) = self.known(&check.id) else { return };
         let failed = Failed { id: &check.id, incarnation, at: check.at, helpers: &check.helpers };
         self.no_answer(now, &failed, out);
-        let suspect = Member::new(check.id, incarnation, State::Suspect);
-        self.apply(now, suspect, out);
     }
 
     /// A probe had no answer.
@@ -186,11 +179,12 @@ impl Gossip {
         self.greet(out);
     }
 
-    /// Pings one member that is in doubt, so that one that is back is heard within a few rounds by
+    /// Pings one member that is in doubt or late, so that one that is back is heard within a few rounds by
     /// whoever doubts it, and not only once SWIM's round comes to it. No answer means nothing new.
     fn greet(&mut self, out: &mut Vec<Output>) {
         let doubted = self.members.iter().filter(|(node, seen)| {
-            seen.reachability != Reachability::Reachable && !self.checks.contains_key(*node)
+            let is_gone = seen.is_late || seen.reachability != Reachability::Reachable;
+            is_gone && !self.checks.contains_key(*node)
         });
         let doubted: Vec<GossipId> = doubted.map(|(_, seen)| seen.id.clone()).collect();
         if doubted.is_empty() {

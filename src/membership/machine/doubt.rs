@@ -4,7 +4,7 @@
 //! observers share it. Differs: observers are named, one alone never suffices while others are left
 //! to observe, and nobody is declared down: who was found unreachable and is heard is reachable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use foca::{AccumulatingRuntime, Member, State};
 
 use super::alarms::Alarm;
 use super::{Gossip, OBSERVERS, Output};
-use crate::base::{Instant, NodeId};
+use crate::base::{Boot, Instant, NodeId};
 use crate::membership::packet::LEAP_MAX;
 use crate::membership::record::{Record, Word};
 use crate::membership::timing::{suspicion, suspicion_min};
@@ -30,8 +30,10 @@ pub(super) struct Doubt {
     pub(super) incarnation: u16,
     /// When this node first learnt of it.
     pub(super) since: Instant,
-    /// By name, with the number of the last word.
-    pub(super) observers: BTreeMap<NodeId, u32>,
+    /// Who had no answer since.
+    pub(super) observers: BTreeSet<NodeId>,
+    /// The life and the number of each observer's last word, so that none counts twice.
+    said: BTreeMap<NodeId, (Boot, u32)>,
     /// When it is judged next.
     judged_at: Option<Instant>,
     /// When this node itself spoke last.
@@ -40,11 +42,14 @@ pub(super) struct Doubt {
 
 impl Doubt {
     fn new(incarnation: u16, since: Instant) -> Self {
-        Self { incarnation, since, observers: BTreeMap::new(), judged_at: None, spoke: None }
+        let (observers, said) = (BTreeSet::new(), BTreeMap::new());
+        Self { incarnation, since, observers, said, judged_at: None, spoke: None }
     }
 
-    pub(super) fn names(&self) -> Vec<NodeId> {
-        self.observers.keys().cloned().collect()
+    /// The member was heard since: what is said from now on begins a new suspicion.
+    fn begin_anew(&mut self, incarnation: u16, now: Instant) {
+        (self.incarnation, self.since) = (incarnation, now);
+        self.observers.clear();
     }
 }
 
@@ -67,7 +72,8 @@ impl Gossip {
             return;
         }
         let (observer, number) = (self.me().node.clone(), self.number());
-        let word = Word { observer, subject: id.clone(), incarnation, number };
+        let boot = self.me().boot;
+        let word = Word { observer, boot, subject: id.clone(), incarnation, number };
         let record = Record::Word(word.clone()).encode();
         if self.doubts(now, &word, &record, out)
             && let Some(seen) = self.members.get_mut(&id.node)
@@ -96,7 +102,9 @@ impl Gossip {
         }
         let is_near = |known: u16| u32::from(word.incarnation) <= u32::from(known) + LEAP_MAX;
         let known = self.known(&word.subject);
-        if !self.members.contains_key(&word.observer) || !known.is_some_and(is_near) {
+        let observer = self.members.get(&word.observer);
+        let is_member = observer.is_some_and(|observer| observer.id.boot == word.boot);
+        if !is_member || !known.is_some_and(is_near) {
             self.counts.stripped += 1;
             return;
         }
@@ -107,8 +115,7 @@ impl Gossip {
 
     /// The incarnation under which SWIM knows `id`, if it knows just that identity.
     pub(super) fn known(&self, id: &GossipId) -> Option<u16> {
-        let mut all = self.swim.iter_membership_state();
-        all.find(|member| member.id() == id).map(Member::incarnation)
+        self.members.get(&id.node).filter(|seen| seen.id == *id).map(|seen| seen.incarnation)
     }
 
     /// Somebody suspects this node.
@@ -148,18 +155,17 @@ impl Gossip {
         if doubt.incarnation > word.incarnation {
             return false;
         }
-        if doubt.incarnation < word.incarnation {
-            *doubt = Doubt::new(word.incarnation, now);
-        }
-        if doubt.observers.get(&word.observer).is_some_and(|number| *number >= word.number) {
+        let said = (word.boot, word.number);
+        if doubt.said.get(&word.observer).is_some_and(|before| *before >= said) {
             return false;
         }
-        // Heard meanwhile, it is doubted anew.
-        if seen.heard.is_some_and(|heard| heard >= doubt.since) {
-            let spoke = doubt.spoke;
-            *doubt = Doubt { spoke, ..Doubt::new(word.incarnation, now) };
+        let heard_since = seen.heard.is_some_and(|heard| heard >= doubt.since);
+        if doubt.incarnation < word.incarnation || heard_since {
+            doubt.begin_anew(word.incarnation, now);
         }
-        doubt.observers.insert(word.observer.clone(), word.number);
+        doubt.said.insert(word.observer.clone(), said);
+        doubt.observers.insert(word.observer.clone());
+        seen.incarnation = seen.incarnation.max(word.incarnation);
         // Its item is decoded again, and keyed, as all that is passed on.
         if self.swim.add_broadcast(record).is_err() {
             self.counts.refused += 1;
@@ -178,7 +184,7 @@ impl Gossip {
     /// itself.
     fn left_to_observe(&self, node: &NodeId) -> usize {
         let me = &self.me().node;
-        let doubted = |doubt: &Doubt| doubt.observers.contains_key(me);
+        let doubted = |doubt: &Doubt| doubt.observers.contains(me);
         let others = self.members.iter().filter(|(other, seen)| {
             let is_out = match seen.reachability {
                 Reachability::Reachable => false,
@@ -188,6 +194,20 @@ impl Gossip {
             *other != node && !is_out
         });
         others.take(OBSERVERS.max(CONFIRMATIONS + 1)).count() + 1
+    }
+
+    /// Who doubts `node` and is there to be believed: this node, and members that are not
+    /// unreachable themselves.
+    pub(super) fn believed(&self, node: &NodeId) -> Vec<NodeId> {
+        let doubt = self.members.get(node).and_then(|seen| seen.doubt.as_ref());
+        let me = &self.me().node;
+        let is_there = |observer: &&NodeId| {
+            let seen = self.members.get(*observer);
+            *observer == me
+                || seen.is_some_and(|seen| seen.reachability != Reachability::Unreachable)
+        };
+        let observers = doubt.into_iter().flat_map(|doubt| &doubt.observers);
+        observers.filter(is_there).cloned().collect()
     }
 
     /// Every member in doubt: whom this node doubts counts as an observer no more.
@@ -207,14 +227,14 @@ impl Gossip {
         let min = self.suspicion_min();
         let me = self.me().node.clone();
         let self_doubt = self.health.score().max(1);
+        let mut observers = self.believed(node);
         let Some(seen) = self.members.get_mut(node) else { return };
-        let mut observers = Vec::new();
         let mut reachability = Reachability::Reachable;
         let mut undecided = false;
         if let Some(doubt) = &mut seen.doubt
+            && !observers.is_empty()
             && seen.heard.is_none_or(|heard| heard < doubt.since)
         {
-            observers = doubt.names();
             let confirmations = u32::try_from(observers.len() - 1).unwrap_or(0);
             // Lifeguard stretches probes alone. Where its own word is needed, a node that has reason
             // to doubt itself waits longer; the one probe that failed here is none yet.
@@ -230,6 +250,9 @@ impl Gossip {
                 doubt.judged_at = Some(end);
                 self.alarms.set(end, Alarm::Judge(node.clone()));
             }
+        }
+        if reachability == Reachability::Reachable {
+            observers.clear();
         }
         let before = std::mem::replace(&mut seen.reachability, reachability);
         if reachability != before {
@@ -249,8 +272,9 @@ impl Gossip {
         }
     }
 
-    /// `node` is known under a higher identity or incarnation than it was doubted under.
-    pub(super) fn refuted(
+    /// The member `id` shows itself under this name and incarnation: higher ones than before refute
+    /// what was held against it.
+    pub(super) fn learn(
         &mut self,
         now: Instant,
         id: &GossipId,
@@ -260,10 +284,13 @@ impl Gossip {
         let Some(seen) = self.members.get_mut(&id.node) else { return };
         let newer_name = id.boot == seen.id.boot && id.incarnation > seen.id.incarnation;
         if newer_name {
-            seen.id = id.clone();
+            (seen.id, seen.incarnation) = (id.clone(), 0);
         }
-        let outdated = |doubt: &Doubt| newer_name || doubt.incarnation < incarnation;
-        if seen.id == *id && seen.doubt.as_ref().is_some_and(outdated) {
+        if seen.id != *id {
+            return;
+        }
+        seen.incarnation = seen.incarnation.max(incarnation);
+        if seen.doubt.as_ref().is_some_and(|doubt| newer_name || doubt.incarnation < incarnation) {
             seen.doubt = None;
             self.judge(now, &id.node, out);
         }

@@ -29,6 +29,8 @@ const DEVIATION_PERMILLE: u32 = 400;
 pub(super) struct Seen {
     /// Its name in the gossip; grows.
     pub(super) id: GossipId,
+    /// Its incarnation under that name, as SWIM knows it; grows.
+    pub(super) incarnation: u16,
     /// What this node makes of it.
     pub(super) reachability: Reachability,
     pub(super) doubt: Option<Doubt>,
@@ -40,17 +42,20 @@ pub(super) struct Seen {
     /// An alarm for its silence is set.
     listening: bool,
     /// It is more silent than its habits explain, or a link to it broke, and nothing came since.
-    is_late: bool,
+    pub(super) is_late: bool,
     /// How long its last probe took.
     pub(super) round_trip: Option<Duration>,
     /// When it was last told that it is in doubt.
     pub(super) told: Option<Instant>,
+    /// When this node last sent it its cards, or asked for its own.
+    pub(super) compared: Option<Instant>,
 }
 
 impl Seen {
     fn new(id: GossipId) -> Self {
         Self {
             id,
+            incarnation: 0,
             reachability: Reachability::Reachable,
             doubt: None,
             card: None,
@@ -60,6 +65,7 @@ impl Seen {
             is_late: false,
             round_trip: None,
             told: None,
+            compared: None,
         }
     }
 
@@ -109,7 +115,7 @@ impl Gossip {
         Some(Sight {
             boot: seen.id.boot,
             reachability: seen.reachability,
-            observers: doubt.map(Doubt::names).unwrap_or_default(),
+            observers: doubt.map(|_| self.believed(node)).unwrap_or_default(),
             card: seen.card.clone(),
             round_trip: seen.round_trip,
             silent: seen.heard.map(|heard| now.since(heard)),
@@ -177,7 +183,6 @@ impl Gossip {
             return;
         }
         self.watched = None;
-        let first = self.alarms.next().is_none();
         let config = swim::foca_config(&self.config, self.size());
         let mut effects = AccumulatingRuntime::new();
         // Both fail only where an encoding or a period is at fault, and these are the same as ever.
@@ -186,7 +191,7 @@ impl Gossip {
             self.counts.refused += 1;
         }
         self.carry_out(now, &mut effects, out);
-        if first {
+        if !std::mem::replace(&mut self.begun, true) {
             self.begin(now);
         }
         self.compare_soon(now);
@@ -221,12 +226,15 @@ impl Gossip {
         beats.heard(now);
         if !seen.listening && beats.intervals() >= HABIT {
             seen.listening = true;
-            self.alarms.set(beats.deadline(), Alarm::Silent(node.clone()));
+            let silent = Alarm::Silent(node.clone(), seen.id.boot);
+            self.alarms.set(beats.deadline(), silent);
         }
         if std::mem::take(&mut seen.is_late) {
             out.push(Output::Late { node: node.clone(), is_late: false });
         }
-        if self.members.get(node).is_some_and(|seen| seen.doubt.is_some()) {
+        let in_doubt =
+            |seen: &Seen| seen.doubt.is_some() || seen.reachability != Reachability::Reachable;
+        if self.members.get(node).is_some_and(in_doubt) {
             self.judge(now, node, out);
         }
     }
@@ -242,12 +250,18 @@ impl Gossip {
     }
 
     /// The silence of `node` may be longer than its habits explain: then it is asked.
-    pub(super) fn silent(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
-        let Some(seen) = self.members.get_mut(node).filter(|seen| seen.listening) else { return };
+    pub(super) fn silent(
+        &mut self,
+        now: Instant,
+        (node, boot): (&NodeId, Boot),
+        out: &mut Vec<Output>,
+    ) {
+        let seen = self.members.get_mut(node).filter(|seen| seen.listening);
+        let Some(seen) = seen.filter(|seen| seen.id.boot == boot) else { return };
         let Some(beats) = &seen.beats else { return };
         let deadline = beats.deadline();
         if now < deadline {
-            self.alarms.set(deadline, Alarm::Silent(node.clone()));
+            self.alarms.set(deadline, Alarm::Silent(node.clone(), boot));
             return;
         }
         // It must show habits again: who spoke often, as a leader does, may have become quiet.

@@ -103,26 +103,32 @@ impl Gossip {
         if src.node != *node || src.boot != boot || header.message == Message::TurnUndead {
             return None;
         }
-        self.refuted(now, src, header.src_incarnation, out);
+        if let Message::PingReq { target, .. } = &header.message
+            && self.members.get(&target.node).is_none_or(|seen| seen.id.boot != target.boot)
+        {
+            // One that is no member here any more, or not yet.
+            self.counts.strangers += 1;
+            return Some(());
+        }
+        self.learn(now, src, header.src_incarnation, out);
         self.tell(now, &header, out);
         if header.dst.node == self.me().node && header.dst != *self.me() {
             // SWIM takes nothing that is for an older name: the sender learns the new one.
             send(&Packet::new(self.me(), self.incarnation, src, Message::Gossip), out);
         }
         let records = std::mem::take(&mut packet.records);
-        let before = packet.updates.len();
-        let mut outrun = None;
-        packet.updates.retain(|update| self.admits(update, &mut outrun));
+        let (of_me, of_others): (Vec<_>, Vec<_>) = std::mem::take(&mut packet.updates)
+            .into_iter()
+            .partition(|update| update.id().node == self.me().node);
+        let before = of_others.len();
+        packet.updates = of_others.into_iter().filter(|update| self.admits(update)).collect();
         self.counts.stripped += (before - packet.updates.len()) as u64;
-        if let Some(incarnation) = outrun {
-            self.outrun(now, incarnation, out);
+        for update in of_me {
+            self.said_of_me(now, &update, out);
         }
         for update in &packet.updates {
             if update.state() == State::Alive && update.id().node != *node {
-                self.refuted(now, update.id(), update.incarnation(), out);
-            }
-            if update.state() == State::Suspect && update.id() == self.me() {
-                self.refute(now, true, update.incarnation(), out);
+                self.learn(now, update.id(), update.incarnation(), out);
             }
         }
         self.answered(now, &header);
@@ -143,23 +149,37 @@ impl Gossip {
         handled.ok()
     }
 
-    /// Whether a rumour may be spread. One that names this node under a name it does not have yet
-    /// is answered by a higher one, `outrun`.
-    fn admits(&self, update: &Member<GossipId>, outrun: &mut Option<u32>) -> bool {
-        let (id, me) = (update.id(), self.me());
-        if update.state() == State::Down {
+    /// Whether a rumour of another member may be spread.
+    fn admits(&self, update: &Member<GossipId>) -> bool {
+        let id = update.id();
+        let Some(seen) = self.members.get(&id.node).filter(|seen| seen.id.boot == id.boot) else {
             return false;
-        }
-        let is_leap = |known: u32| id.incarnation > known.saturating_add(LEAP_MAX);
-        if id.node == me.node {
-            if id.boot == me.boot && id.incarnation > me.incarnation && !is_leap(me.incarnation) {
-                *outrun = Some(outrun.unwrap_or(0).max(id.incarnation));
+        };
+        let known = if seen.id == *id { seen.incarnation } else { 0 };
+        update.state() != State::Down
+            && id.incarnation <= seen.id.incarnation.saturating_add(LEAP_MAX)
+            && u32::from(update.incarnation()) <= u32::from(known) + LEAP_MAX
+    }
+
+    /// Something is said of this node: it refutes a suspicion, and takes a name above one that it
+    /// does not have yet; that at most once a period, whoever says what.
+    fn said_of_me(&mut self, now: Instant, update: &Member<GossipId>, out: &mut Vec<Output>) {
+        let (id, me) = (update.id(), self.me());
+        if id == me {
+            if update.state() == State::Suspect {
+                self.refute(now, true, update.incarnation(), out);
             }
-            return id == me;
+            return;
         }
-        self.members
-            .get(&id.node)
-            .is_some_and(|seen| seen.id.boot == id.boot && !is_leap(seen.id.incarnation))
+        let above = id.boot == me.boot && id.incarnation > me.incarnation;
+        let is_near = id.incarnation <= me.incarnation.saturating_add(LEAP_MAX);
+        let may = self.outran.is_none_or(|outran| now >= outran + self.config.period);
+        if above && is_near && may {
+            self.outran = Some(now);
+            self.outrun(now, id.incarnation, out);
+        } else {
+            self.counts.stripped += 1;
+        }
     }
 
     /// Takes a name above `incarnation`, which somebody used for this node.
@@ -215,10 +235,12 @@ impl Gossip {
             | Message::TurnUndead => return,
         };
         let mut asked_at = None;
+        let is_asked = |helpers: &[NodeId]| direct || helpers.contains(&header.src.node);
         if let Some(probe) = &mut self.probe
             && probe.id == *of
             && probe.number == number
             && !probe.answered
+            && is_asked(&probe.helpers)
         {
             probe.answered = true;
             asked_at = Some(probe.at);
@@ -227,6 +249,7 @@ impl Gossip {
             && check.id == *of
             && check.number == number
             && !check.answered
+            && is_asked(&check.helpers)
         {
             check.answered = true;
             asked_at = Some(check.at);
@@ -244,10 +267,31 @@ impl Gossip {
         timer: Timer<GossipId>,
         out: &mut Vec<Output>,
     ) {
+        if matches!(timer, Timer::ProbeRandomMember(_)) {
+            self.answer_for(now, out);
+        }
         let mut effects = AccumulatingRuntime::new();
         if let Err(error) = self.swim.handle_timer(timer, &mut effects) {
             // A loop that was late: foca resumes by itself.
             tracing::debug!(%error, "gossip timer");
+        }
+        self.carry_out(now, &mut effects, out);
+    }
+
+    /// Whoever was heard since SWIM probed it has answered, whatever it was that arrived: SWIM,
+    /// which counts acknowledgements alone, is given one.
+    fn answer_for(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(probe) = self.probe.as_ref().filter(|probe| !probe.answered) else { return };
+        let Some(seen) = self.members.get(&probe.id.node) else { return };
+        if seen.id != probe.id || !seen.heard_since(probe.at) {
+            return;
+        }
+        let ack = Message::Ack(probe.number);
+        let packet = Packet::new(&probe.id, seen.incarnation, self.me(), ack);
+        let mut effects = AccumulatingRuntime::new();
+        let handled = packet.encode().map(|bytes| self.swim.handle_data(&bytes, &mut effects));
+        if !matches!(handled, Some(Ok(()))) {
+            self.counts.refused += 1;
         }
         self.carry_out(now, &mut effects, out);
     }
@@ -258,25 +302,33 @@ impl Gossip {
         effects: &mut AccumulatingRuntime<GossipId>,
         out: &mut Vec<Output>,
     ) {
+        // One call of SWIM's ends a probe and begins the next: the old one is judged by what is
+        // known of it, so it is taken before the new one is heard of.
+        let mut failed = Vec::new();
+        let mut timers = Vec::new();
+        while let Some((after, timer)) = effects.to_schedule() {
+            if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer {
+                failed.push((member_id, incarnation));
+            } else {
+                timers.push((after, timer));
+            }
+        }
+        let ended = if failed.is_empty() { None } else { self.probe.take() };
         while let Some(notification) = effects.to_notify() {
-            self.notified(now, notification);
+            self.notified(now, notification, out);
         }
         while let Some((to, packet)) = effects.to_send() {
             out.push(Output::Send { to: to.node, packet: Kind::Swim.framed(&packet) });
         }
-        let mut failed = Vec::new();
-        while let Some((after, timer)) = effects.to_schedule() {
+        for (after, timer) in timers {
             let after = match &timer {
                 Timer::ProbeRandomMember(_) => self.health.scaled(after),
                 Timer::SendIndirectProbe { probed_id, .. } => {
                     let span = self.answer_within(now, &probed_id.node);
                     self.health.scaled(span)
                 }
-                Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
-                    failed.push((member_id.clone(), *incarnation));
-                    continue;
-                }
-                Timer::PeriodicAnnounce(_)
+                Timer::ChangeSuspectToDown { .. }
+                | Timer::PeriodicAnnounce(_)
                 | Timer::PeriodicAnnounceDown(_)
                 | Timer::PeriodicGossip(_)
                 | Timer::RemoveDown(_) => after,
@@ -284,11 +336,19 @@ impl Gossip {
             self.alarms.set(now + after, Alarm::Swim(timer));
         }
         for (id, incarnation) in failed {
-            self.probe_failed(now, &id, incarnation, out);
+            if let Some(probe) = ended.as_ref().filter(|probe| probe.id == id) {
+                let (at, helpers) = (probe.at, &probe.helpers[..]);
+                self.no_answer(now, &Failed { id: &id, incarnation, at, helpers }, out);
+            }
         }
     }
 
-    fn notified(&mut self, now: Instant, notification: OwnedNotification<GossipId>) {
+    fn notified(
+        &mut self,
+        now: Instant,
+        notification: OwnedNotification<GossipId>,
+        out: &mut Vec<Output>,
+    ) {
         let header = match notification {
             OwnedNotification::DataSent(header) => header,
             OwnedNotification::Rename(_, id) | OwnedNotification::MemberUp(id) => {
@@ -296,7 +356,9 @@ impl Gossip {
                     && seen.id.boot == id.boot
                     && seen.id.incarnation < id.incarnation
                 {
-                    (seen.id, seen.doubt) = (id, None);
+                    let node = id.node.clone();
+                    (seen.id, seen.incarnation, seen.doubt) = (id, 0, None);
+                    self.judge(now, &node, out);
                 }
                 return;
             }
@@ -328,21 +390,6 @@ impl Gossip {
             | Message::Gossip
             | Message::Broadcast
             | Message::TurnUndead => {}
-        }
-    }
-
-    /// SWIM's probe of `id` had no answer.
-    fn probe_failed(
-        &mut self,
-        now: Instant,
-        id: &GossipId,
-        incarnation: u16,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(probe) = self.probe.take() else { return };
-        if probe.id == *id {
-            let failed = Failed { id, incarnation, at: probe.at, helpers: &probe.helpers };
-            self.no_answer(now, &failed, out);
         }
     }
 

@@ -146,3 +146,72 @@ fn a_member_that_is_none_any_more_is_forgotten_and_a_new_life_is_known_at_once()
     let sight = net.nodes[&name(0)].sight(net.now, &name(3)).expect("a member");
     assert_eq!((sight.boot, sight.card.map(|card| card.boot)), (Boot(2), Some(Boot(2))));
 }
+
+#[test]
+fn swims_own_probes_alone_find_a_dead_node_too() {
+    for size in [2, 3, 5] {
+        for seed in 0..5 {
+            let config = GossipConfig { watchers: 0, ..GossipConfig::from(&Profile::lan()) };
+            let mut net = Net::with(size, seed, &config);
+            net.run(SECOND * 5);
+            assert_eq!(net.seen, [], "{size} nodes, seed {seed}");
+            net.dead.push(name(1));
+            net.run(SECOND * 10);
+            assert_eq!(net.unreachable().len(), size - 1, "{size} nodes, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn who_was_alone_at_first_watches_its_first_company() {
+    let mut net = Net::new(1, 1);
+    let alone = vec![(name(0), Boot(1))];
+    net.step(&name(0), Input::Committed(alone));
+    net.step(&name(0), Input::Own(Own { view: Version(1), ..Own::default() }));
+    net.start(&name(1), Boot(1), 2);
+    let both = vec![(name(0), Boot(1)), (name(1), Boot(1))];
+    for index in 0..2 {
+        net.step(&name(index), Input::Committed(both.clone()));
+    }
+    net.run(SECOND * 10);
+    let gossip = &net.nodes[&name(0)];
+    assert!(gossip.sight(net.now, &name(1)).expect("a member").card.is_some());
+    // Once a period it is asked, by whoever did not hear it anyway.
+    let asked = net.packets[&(name(0), name(1))];
+    assert!(asked > 30, "{asked} packets in 33 periods");
+}
+
+#[test]
+fn who_takes_another_name_while_it_is_unreachable_is_found_again() {
+    let mut net = Net::new(3, 1);
+    net.run(SECOND * 2);
+    net.dead.push(name(2));
+    net.run(SECOND * 5);
+    assert_eq!(net.unreachable().len(), 2);
+    let renamed = GossipId { incarnation: 3, ..GossipId::new(name(2), Boot(1)) };
+    for state in [foca::State::Suspect, foca::State::Alive] {
+        let update = foca::Member::new(renamed.clone(), 0, state);
+        net.spread(1, 0, update);
+    }
+    let sight = net.nodes[&name(0)].sight(net.now, &name(2)).expect("a member");
+    assert_eq!(sight.reachability, Reachability::Reachable, "its new name is not doubted yet");
+    net.dead.clear();
+    net.run(SECOND * 5);
+    assert!(net.all_reachable());
+}
+
+#[test]
+fn a_loop_that_is_always_late_speaks_and_accuses_nobody() {
+    let mut net = Net::new(5, 3);
+    net.run(SECOND * 2);
+    let before = net.packets.clone();
+    for _ in 0..60 {
+        // Longer than a round trip: every alarm is late.
+        net.pause(&name(0), Duration::from_millis(300));
+        net.run(Duration::from_millis(320));
+    }
+    let said = |to| net.packets[&(name(0), name(to))] - before[&(name(0), name(to))];
+    assert!((1..5).map(said).sum::<u64>() > 50);
+    let by_it = net.seen.iter().filter(|(_, by, ..)| *by == name(0));
+    assert_eq!(by_it.count(), 0, "{:?}", net.seen);
+}

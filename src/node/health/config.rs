@@ -11,8 +11,9 @@ pub struct HealthConfig {
     /// `executor`: a task on the runtime that entities run on must be polled within the deadline.
     /// When it is not, all workers of that runtime are blocked.
     ///
-    /// Every 500 ms, within 1 s: workers that are blocked for good are known to all within 2 s,
-    /// before the node stops to renew its lease for it (after two leases, 2 s in profile `lan`).
+    /// Every 500 ms, within 1 s: workers that are blocked for good are found within 2 s, and the
+    /// gossip says so. A node whose workers run nothing for two leases (2 s in profile `lan`, 4 s in
+    /// `dev`) also renews its lease no more.
     pub executor: Option<ProbeConfig>,
     /// `disk`: what the data directory is asked for must be done within the deadline.
     pub disk: Option<DiskConfig>,

@@ -87,7 +87,7 @@ fn reachable(row: &NodeRow) -> String {
         let by = row.seen.iter().filter(|sight| sight.reachability == reachability);
         let by: Vec<&str> = by.map(|sight| sight.by.as_str()).collect();
         if !by.is_empty() {
-            text.push_str(&format!("; {what} to {}", by.join(", ")));
+            text = format!("{text}; {what} to {}", by.join(", "));
         }
     }
     text

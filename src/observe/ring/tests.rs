@@ -55,7 +55,7 @@ fn golden_text_of_the_ring() {
     let mut text = String::new();
     for (what, ask) in asks {
         let report = report(&cluster, &ask);
-        text.push_str(&format!("== {what}\n{report}\n"));
+        text = format!("{text}== {what}\n{report}\n");
         let json = serde_json::to_string(&report).expect("it is written");
         let read: RingReport = serde_json::from_str(&json).expect("it is read");
         assert_eq!(read, report, "{what}");

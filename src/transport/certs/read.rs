@@ -213,7 +213,7 @@ mod tests {
         let (ca, key) = (shop.ca_pem(), shop.key_pem());
         let table: [(&str, &str, &str, &str); 5] = [
             ("no certificate", "hello", &key, "there is no PEM certificate in it"),
-            ("no key", &ca, "hello", "cannot"),
+            ("no key", &ca, "hello", "PEM"),
             ("a node's", &node, &node_key, "this is not an authority's"),
             ("another's key", &ca, &other.key_pem(), "key does not belong to it"),
             ("a cut certificate", &ca.replacen("MII", "MIM", 1), &key, "does not decode"),

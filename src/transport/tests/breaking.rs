@@ -21,7 +21,7 @@ async fn a_peer_that_dies_mid_ask_leaves_it_unknown_and_comes_back() {
     introduce(&a, "b", &b);
     let mut heard = obey(&b, Service::Entity);
     let (said, mut rung, say) = collector();
-    a.on_broken(move |node, _| say(node.as_str()));
+    a.on_broken(move |peer, _| say(peer.node.as_str()));
 
     let asked = tokio::spawn({
         let a = a.clone();
@@ -68,7 +68,7 @@ async fn a_half_open_link_is_found_on_both_sides() {
     a.learn(&node("b"), &addr.to_string());
     let mut heard = obey(&b, Service::Entity);
     let (_, mut rung, say) = collector();
-    b.on_broken(move |node, _| say(node.as_str()));
+    b.on_broken(move |peer, _| say(peer.node.as_str()));
     let asked = tokio::spawn({
         let a = a.clone();
         async move { ask(&a, "b", "hold").await }

@@ -63,8 +63,10 @@ async fn an_ask_on_a_link_still_being_dialled_ends_at_its_deadline() {
 async fn meet(listener: &dyn Listener) -> Met {
     let (stream, _) = listener.accept().await.expect("it is dialled");
     let (identity, schemas) = (insecure("b").identity, Schemas::default());
-    let me = Me { identity, cluster: CLUSTER, schemas, generation: 0 };
-    handshake::accept(&me, &Security::Insecure, stream, |_| Ok(())).await.expect("a is a good node")
+    let me = Me { identity, cluster: CLUSTER, schemas, token: 0, generation: 0 };
+    handshake::accept(&me, &Security::Insecure, stream, async |_| Ok(()))
+        .await
+        .expect("a is a good node")
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +77,7 @@ async fn a_broken_link_is_said_once_and_dialled_again_after_a_jittered_wait() {
     let listener = net.listen(insecure("b").listen).await.expect("a port is free");
     a.learn(&node("b"), &listener.local_addr().expect("it listens").to_string());
     let (said, mut rung, say) = collector();
-    a.on_broken(move |node, why| say(&format!("{node}: {why}")));
+    a.on_broken(move |peer, why| say(&format!("{}: {why}", peer.node)));
     let asking = tokio::spawn({
         let a = a.clone();
         async move {

@@ -148,9 +148,14 @@ fn unfit(layers: &Layers, error: &ConfigError) -> Fault {
         let named = FIELDS.iter().find(|(name, _)| *name == field);
         let key = named.map_or(field, |(_, setting)| setting.key);
         let setting = ALL.iter().find(|setting| setting.key == key);
-        let other =
-            || Named { key: key.to_owned(), value: value.to_owned(), source: Source::Default };
-        Box::new(setting.map_or_else(other, |setting| told(layers, setting)))
+        let (key, source) = (key.to_owned(), Source::Default);
+        let other = || Named { key, value: String::new(), source };
+        let mut named = setting.map_or_else(other, |setting| told(layers, setting));
+        // It may say more than the setting, such as a line of the file that is named there.
+        if !value.is_empty() {
+            value.clone_into(&mut named.value);
+        }
+        Box::new(named)
     };
     Fault::Unfit {
         first: of(error.first, &error.value),

@@ -1,6 +1,6 @@
 //! Cases of the suites of memberlist, foca and Pekko.
 
-use foca::{Member, Message, State};
+use foca::{Member, State};
 
 use super::*;
 use crate::membership::packet::{Kind, PACKET_BYTES_MAX, Packet};
@@ -8,15 +8,6 @@ use crate::membership::record::{Record, Word};
 
 fn id(index: usize) -> GossipId {
     GossipId::new(name(index), Boot(1))
-}
-
-/// Sends `update` to `to` as one node would that learnt of it.
-fn spread(net: &mut Net, from: usize, to: usize, update: Member<GossipId>) {
-    let mut packet = Packet::new(&id(from), 0, &id(to), Message::Gossip);
-    packet.updates.push(update);
-    let bytes = Kind::Swim.framed(&packet.encode().expect("encodes"));
-    let packet = Input::Packet { from: name(from), boot: Boot(1), bytes };
-    net.step(&name(to), packet);
 }
 
 #[test]
@@ -44,22 +35,22 @@ fn f19_a_live_node_stays_reachable_and_a_dead_one_is_suspect_after_others_were_a
 fn f20_only_a_higher_incarnation_ends_a_suspicion_and_news_of_no_change_is_none() {
     let mut net = Net::new(4, 4);
     let (of, at) = (id(1), name(0));
-    spread(&mut net, 2, 0, Member::new(of.clone(), 1, State::Alive));
+    net.spread(2, 0, Member::new(of.clone(), 1, State::Alive));
     assert_eq!(net.seen, [], "a refreshed member is no event");
     for number in [1, 1] {
         let (observer, subject) = (name(2), of.clone());
-        let word = Word { observer, subject, incarnation: 1, number };
+        let word = Word { observer, boot: Boot(1), subject, incarnation: 1, number };
         net.word(&at, &word);
     }
     assert_eq!(net.seen.len(), 1, "a word that is known is no event: {:?}", net.seen);
     net.seen.clear();
     let now = |net: &Net| net.nodes[&at].sight(net.now, &name(1)).expect("a member").reachability;
     assert_eq!(now(&net), Reachability::Suspect);
-    spread(&mut net, 2, 0, Member::new(of.clone(), 1, State::Alive));
+    net.spread(2, 0, Member::new(of.clone(), 1, State::Alive));
     assert_eq!(now(&net), Reachability::Suspect, "the same incarnation refutes nothing");
-    spread(&mut net, 2, 0, Member::new(of.clone(), 2, State::Alive));
+    net.spread(2, 0, Member::new(of.clone(), 2, State::Alive));
     assert_eq!(now(&net), Reachability::Reachable);
-    spread(&mut net, 2, 0, Member::new(of, 3, State::Alive));
+    net.spread(2, 0, Member::new(of, 3, State::Alive));
     assert_eq!(net.seen.len(), 1, "one event for the change, none for the refreshment");
 }
 

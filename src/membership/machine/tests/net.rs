@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use foca::{Member, Message};
+
 use super::*;
+use crate::membership::packet::{Kind, Packet};
 use crate::membership::record::{Record, Word};
 
 pub(super) struct Net {
+    config: GossipConfig,
     pub(super) now: Instant,
     pub(super) nodes: BTreeMap<NodeId, Gossip>,
     boots: BTreeMap<NodeId, Boot>,
@@ -29,7 +33,12 @@ pub(super) fn name(index: usize) -> NodeId {
 
 impl Net {
     pub(super) fn new(count: usize, seed: u64) -> Self {
+        Self::with(count, seed, &GossipConfig::from(&Profile::lan()))
+    }
+
+    pub(super) fn with(count: usize, seed: u64, config: &GossipConfig) -> Self {
         let mut net = Self {
+            config: config.clone(),
             now: Instant::ZERO,
             nodes: BTreeMap::new(),
             boots: BTreeMap::new(),
@@ -52,10 +61,9 @@ impl Net {
     }
 
     pub(super) fn start(&mut self, node: &NodeId, boot: Boot, seed: u64) {
-        let config = GossipConfig::from(&Profile::lan());
         let id = GossipId::new(node.clone(), boot);
         self.boots.insert(node.clone(), boot);
-        self.nodes.insert(node.clone(), Gossip::new(id, &config, seed));
+        self.nodes.insert(node.clone(), Gossip::new(id, &self.config, seed));
     }
 
     /// The loop of `node` stands still for `span`.
@@ -67,6 +75,16 @@ impl Net {
         let pair =
             |one: &NodeId, other: &NodeId| self.apart.iter().any(|(a, b)| (a, b) == (one, other));
         self.dead.contains(from) || self.dead.contains(to) || pair(from, to) || pair(to, from)
+    }
+
+    /// Sends `update` to `to` as one node would that learnt of it.
+    pub(super) fn spread(&mut self, from: usize, to: usize, update: Member<GossipId>) {
+        let id = |index| GossipId::new(name(index), Boot(1));
+        let mut packet = Packet::new(&id(from), 0, &id(to), Message::Gossip);
+        packet.updates.push(update);
+        let bytes = Kind::Swim.framed(&packet.encode().expect("encodes"));
+        let packet = Input::Packet { from: name(from), boot: Boot(1), bytes };
+        self.step(&name(to), packet);
     }
 
     /// `word` arrives at `node`.

@@ -81,7 +81,7 @@ fn words_are_put_into_the_mouths_of_others() {
                 let observers = (0..4).filter(move |observer| *observer != subject);
                 observers.map(move |observer| {
                     let (observer, subject) = (name(observer), id(subject));
-                    Record::Word(Word { observer, subject, incarnation, number })
+                    Record::Word(Word { observer, boot: Boot(1), subject, incarnation, number })
                 })
             });
             let words: Vec<_> = words.collect();
