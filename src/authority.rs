@@ -8,6 +8,7 @@ mod office;
 mod quorum;
 mod raft;
 mod renewal;
+mod seeds;
 mod single;
 mod standing;
 
@@ -16,6 +17,7 @@ pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;
 pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
+pub use seeds::{ADDRESSES_MAX, Seeds, SeedsFileError, read_seeds};
 pub use single::SingleNode;
 pub use standing::{Standing, StartError};
 

@@ -24,6 +24,8 @@ pub use id::{
 };
 pub(crate) use keyed::Keyed;
 #[cfg(feature = "cluster")]
+pub(crate) use net::{ADDRESS_FORM, ip_of, is_host_port, is_nowhere};
+#[cfg(feature = "cluster")]
 pub use net::{
     Io, LOCAL_PATH_BYTES_MAX, Listener, LocalError, LocalListener, Net, Stream, TokioNet,
     connect_local,

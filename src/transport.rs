@@ -13,9 +13,11 @@
 mod accept;
 mod api;
 mod blocks;
+mod buffered;
 mod calls;
 pub mod certs;
 mod conn;
+mod crowd;
 mod deadlines;
 mod dial;
 mod handshake;
@@ -27,13 +29,14 @@ mod links;
 mod output;
 mod pace;
 mod reader;
+mod rivals;
 mod table;
 mod tally;
 mod tasks;
 mod tls;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +44,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::api::{
-    AskError, Class, Counts, Head, Identity, Inbound, LANE_BYTES_MIN, Limits, LinksConfig,
+    AskError, Class, Counts, Head, Identity, Inbound, LANE_BYTES_MIN, Life, Limits, LinksConfig,
     LinksError, Lost, Peer, ReplyTo, Security, SendError, Service, Timing,
 };
 use self::conn::Conn;
@@ -50,7 +53,7 @@ pub use self::link::Link;
 use self::link::{Ended, ask_on, check_size, header};
 use self::links::Shared;
 pub use self::tls::{TlsConfig, TlsError, TlsFiles, TlsTexts};
-use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, within};
+use crate::base::{ClusterId, Instant, NodeId, Seams, within};
 use crate::wire::Kind;
 use crate::wire::negotiate::Schemas;
 
@@ -114,8 +117,21 @@ impl Links {
     }
 
     /// A new life: all links are closed, and dialled again as needed.
-    pub fn set_boot(&self, boot: Boot) {
-        self.0.set_boot(boot);
+    pub fn set_life(&self, life: Life) {
+        self.0.set_life(life);
+    }
+
+    /// The life of each member of the newest view: it goes before any other process under that
+    /// name, and links of earlier ones end. Replaces what was said before.
+    pub fn set_members(&self, members: BTreeMap<NodeId, Life>) {
+        self.0.set_members(members);
+    }
+
+    /// Another life of `node` than `life` that has links here and is alive, as far as this node
+    /// knows; and for how long it has said nothing.
+    #[must_use]
+    pub fn rival(&self, node: &NodeId, life: Life) -> Option<(Life, Duration)> {
+        self.0.rival(node, life)
     }
 
     /// Says where to dial `node`: `host:port`. Repeating it changes nothing.

@@ -6,7 +6,10 @@
 //! said that it holds another one, or none, or is of another cluster; while it asks that, it names
 //! no list itself, so nobody can start with the list meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ask;
+mod decide;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,15 +17,16 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub(super) use self::ask::Unfit;
+use self::decide::{Decision, Known, decide};
 use super::Voter;
 use super::office::{decode, encode};
-use crate::base::{ClusterId, Instant, NodeId, Seams, VoterId};
+use super::seeds::{ADDRESSES_MAX, Seeds};
+use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, VoterId};
 use crate::placement::{Change, ChangeId, Claim, Constants, Profile, Proposal, plan_formation};
 use crate::storage::{Facts, StoreError};
-use crate::transport::{Head, Inbound, Links, Peer, ReplyTo, Service};
+use crate::transport::Links;
 
-/// Addresses a node asks.
-const ADDRESSES_MAX: usize = 64;
 /// Between two rounds of questions.
 const ROUND: Duration = Duration::from_millis(100);
 /// Longest wait for one answer.
@@ -110,106 +114,27 @@ pub(super) struct State {
     pub(super) formed: Option<ClusterId>,
     /// Whom it has heard of, so that a few seeds are enough.
     pub(super) known: Vec<String>,
+    /// For how long its process has looked for the others.
+    #[serde(default)]
+    pub(super) waited_ms: u64,
+    /// Who else runs under the asker's name, as far as it knows.
+    #[serde(default)]
+    pub(super) rival: Option<Rival>,
+}
+
+/// Another process of a node, which has links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rival {
+    /// The boot it says it is in.
+    pub(super) boot: Boot,
+    /// For how long it has said nothing.
+    pub(super) silent_ms: u64,
 }
 
 /// For the fuzz target `formation`.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz_formation(bytes: &[u8]) -> bool {
     super::office::fuzz::<State>(bytes) | super::office::fuzz::<List>(bytes)
-}
-
-/// What to do after one round of questions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Decision {
-    /// Ask again.
-    Wait(String),
-    /// Keep this list on disk, and answer with it from then on.
-    Hold(List),
-    /// Everybody answered with it, or a node that did has started with it.
-    Initialise(List),
-    /// Name no list in the next round, so that the held one may be taken back.
-    Withdraw,
-    /// The held list can start nowhere: forget it.
-    TakeBack,
-    /// There is a cluster already.
-    Join(ClusterId),
-    /// A person must act.
-    Refuse(String),
-}
-
-/// What this node knows when it decides.
-#[derive(Debug, Clone)]
-struct Known<'a> {
-    me: &'a Candidate,
-    held: Option<&'a List>,
-    /// In this round it named no list.
-    withdrawn: bool,
-    expect: usize,
-}
-
-/// Decides from the answers of one round, all asked after the held list was on disk.
-fn decide(known: &Known<'_>, answers: &[State]) -> Decision {
-    let my_name = &known.me.claim.node;
-    let mut others: BTreeMap<&NodeId, &State> = BTreeMap::new();
-    for answer in answers {
-        let name = &answer.me.claim.node;
-        if name != my_name {
-            others.insert(name, answer);
-        } else if answer.me.identity() != known.me.identity() {
-            return Decision::Refuse(format!("two nodes are named {name}: rename one"));
-        }
-    }
-    if let Some(list) = known.held {
-        return with_list(known, list, &others);
-    }
-    if let Some(cluster) = others.values().find_map(|other| other.formed) {
-        return Decision::Join(cluster);
-    }
-    let count = others.len() + 1;
-    if count > known.expect {
-        return Decision::Refuse(format!(
-            "{count} nodes want to form a cluster of {}: `expect` must be the same everywhere",
-            known.expect
-        ));
-    }
-    if count < known.expect {
-        return Decision::Wait(format!("{count} of {} nodes answered", known.expect));
-    }
-    let candidates = others.values().map(|other| other.me.clone());
-    Decision::Hold(List::of(candidates.chain([known.me.clone()])))
-}
-
-/// [`decide`] for a node that holds `list`.
-fn with_list(known: &Known<'_>, list: &List, others: &BTreeMap<&NodeId, &State>) -> Decision {
-    let id = list.id();
-    if others.values().any(|other| other.formed == Some(id)) {
-        return Decision::Initialise(list.clone());
-    }
-    let rest = || list.0.iter().filter(|one| one.claim.node != known.me.claim.node);
-    let holds = |one: &Candidate| {
-        let other = others.get(&one.claim.node)?;
-        let same = other.me.identity() == one.identity();
-        Some(same && other.list.as_ref().is_some_and(|list| list.id() == id))
-    };
-    if !known.withdrawn && rest().all(|one| holds(one) == Some(true)) {
-        return Decision::Initialise(list.clone());
-    }
-    if known.withdrawn && rest().all(|one| holds(one) == Some(false)) {
-        return Decision::TakeBack;
-    }
-    // One that holds another list, or is another directory by now, will not come to this one while
-    // it is named here: the way out is to take it back.
-    let astray = |one: &Candidate| {
-        others.get(&one.claim.node).is_some_and(|other| {
-            other.me.identity() != one.identity()
-                || other.formed.is_some()
-                || other.list.as_ref().is_some_and(|list| list.id() != id)
-        })
-    };
-    if rest().any(astray) {
-        return Decision::Withdraw;
-    }
-    Decision::Wait("not every node of the list has answered with it".into())
 }
 
 #[derive(Debug)]
@@ -222,13 +147,20 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Former {
     seams: Seams,
+    links: Links,
+    began: Instant,
     facts: Facts,
     inner: Mutex<Inner>,
 }
 
 impl Former {
     /// Reads what this directory has answered before; draws its nonce if it has none.
-    pub(super) fn open(seams: &Seams, facts: &Facts, claim: Claim) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        seams: &Seams,
+        links: &Links,
+        facts: &Facts,
+        claim: Claim,
+    ) -> Result<Self, StoreError> {
         let nonce = if let Some(nonce) = facts.nonce() {
             nonce
         } else {
@@ -239,9 +171,11 @@ impl Former {
         let list = facts.answer().filter(|bytes| !bytes.is_empty());
         let list = list.and_then(|bytes| decode::<List>(&bytes));
         let me = Candidate { claim, nonce };
-        let state = State { me, list, formed: facts.cluster(), known: Vec::new() };
+        let (formed, known) = (facts.cluster(), Vec::new());
+        let state = State { me, list, formed, known, waited_ms: 0, rival: None };
         let inner = Mutex::new(Inner { state, withdrawn: false });
-        Ok(Self { seams: seams.clone(), facts: facts.clone(), inner })
+        let (seams, links, facts) = (seams.clone(), links.clone(), facts.clone());
+        Ok(Self { began: seams.clock.now(), seams, links, facts, inner })
     }
 
     /// The list this node answers with.
@@ -263,7 +197,21 @@ impl Former {
         if inner.withdrawn {
             state.list = None;
         }
+        state.waited_ms = self.waited_ms();
         state
+    }
+
+    fn waited_ms(&self) -> u64 {
+        let waited = self.seams.clock.now().since(self.began);
+        u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn addr(&self) -> String {
+        self.inner.lock().state.me.claim.addr.clone()
+    }
+
+    fn name(&self) -> NodeId {
+        self.inner.lock().state.me.claim.node.clone()
     }
 
     /// A cluster of this node alone.
@@ -295,21 +243,19 @@ impl Former {
     /// Asks until a list is agreed on, which is then to be initialised with.
     pub(super) async fn agree(
         &self,
-        links: &Links,
         expect: usize,
-        seeds: &[String],
+        seeds: &Seeds,
         deadline: Instant,
     ) -> Result<List, NotFormed> {
-        self.learn(seeds.iter().cloned());
         let told_from = self.seams.clock.now() + TOLD_AFTER;
         let mut told = String::new();
         loop {
-            let withdrawn = self.inner.lock().withdrawn;
-            let (answers, silent) = self.ask_all(links).await;
+            let (withdrawn, asked_ms) = (self.inner.lock().withdrawn, self.waited_ms());
+            let (answers, silent) = self.ask_all(seeds).await;
             let decision = {
-                let inner = self.inner.lock();
-                let (me, held) = (&inner.state.me, inner.state.list.as_ref());
-                decide(&Known { me, held, withdrawn, expect }, &answers)
+                let waited_ms = self.waited_ms();
+                let me = State { waited_ms, ..self.inner.lock().state.clone() };
+                decide(&Known { me: &me, asked_ms, withdrawn, expect }, &answers)
             };
             let why = match decision {
                 Decision::Initialise(list) => return Ok(list),
@@ -344,78 +290,6 @@ impl Former {
             // Different waits, so that two nodes do not withdraw in step for ever.
             let pause = ROUND + self.seams.rng.up_to(ROUND);
             self.seams.clock.sleep(pause).await;
-        }
-    }
-
-    /// Another cluster than `own` that a seed belongs to, if one answers by `deadline`. Asked while
-    /// the links are of no cluster yet.
-    pub(super) async fn other_cluster(
-        &self,
-        links: &Links,
-        seeds: &[String],
-        own: ClusterId,
-        deadline: Instant,
-    ) -> Option<(NodeId, ClusterId)> {
-        let body = encode(&self.state());
-        let mine = self.inner.lock().state.me.claim.addr.clone();
-        let asks = seeds.iter().filter(|addr| **addr != mine).map(|addr| {
-            let body = body.clone();
-            async move {
-                let asked = links.ask_addr(addr, Service::Formation, body, deadline).await;
-                let (peer, cluster, _) = asked.ok()?;
-                (![own, ClusterId::UNFORMED].contains(&cluster)).then_some((peer.node, cluster))
-            }
-        });
-        futures::future::join_all(asks).await.into_iter().flatten().next()
-    }
-
-    /// One round: everyone whose address is known, all at once. Returns the answers, and why there
-    /// is none from the others.
-    async fn ask_all(&self, links: &Links) -> (Vec<State>, Vec<String>) {
-        let body = encode(&self.state());
-        let mine = self.inner.lock().state.me.claim.addr.clone();
-        let addrs: BTreeSet<String> = {
-            let inner = self.inner.lock();
-            inner.state.known.iter().filter(|addr| **addr != mine).cloned().collect()
-        };
-        let deadline = self.seams.clock.now() + ANSWER_WITHIN;
-        let asks = addrs.iter().map(|addr| {
-            let body = body.clone();
-            async move {
-                let asked = links.ask_addr(addr, Service::Formation, body, deadline).await;
-                let (peer, _, body) = asked.map_err(|error| error.to_string())?;
-                let state = decode::<State>(&body);
-                let state = state.filter(|state| state.me.claim.node == peer.node);
-                state.ok_or_else(|| format!("{addr}: {} answers what nobody asked", peer.node))
-            }
-        });
-        let asked: Vec<Result<State, String>> = futures::future::join_all(asks).await;
-        let (mut answers, mut silent) = (Vec::new(), Vec::new());
-        for one in asked {
-            match one {
-                Ok(state) => {
-                    self.learn(state.known.iter().cloned().chain([state.me.claim.addr.clone()]));
-                    answers.push(state);
-                }
-                Err(why) => silent.push(why),
-            }
-        }
-        (answers, silent)
-    }
-}
-
-impl Inbound for Former {
-    fn tell(&self, from: &Peer, _: Head, _: Bytes) {
-        tracing::debug!(node = %from.node, "a tell about formation was dropped");
-    }
-
-    fn ask(&self, from: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
-        match decode::<State>(&body).filter(|state| state.me.claim.node == from.node) {
-            Some(state) => {
-                self.learn([state.me.claim.addr]);
-                reply.send(encode(&self.state()));
-            }
-            None => reply.refuse(Bytes::from_static(b"malformed")),
         }
     }
 }

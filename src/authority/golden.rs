@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::formation::{Candidate, List, State};
+use super::formation::{Candidate, List, Rival, State};
 use super::office::{Answer, Ask, ClaimError, Letter, decode, encode};
 use super::{Grant, Renew, RenewError};
 use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, Version, VoterId};
@@ -20,6 +20,7 @@ pub(super) fn claim(name: &str, number: u64) -> Claim {
         boot: Boot(number + 4),
         token: 0x1234_5678_9abc_def0,
         earlier_boots: vec![(Boot(1), Boot(2)), (Boot(4), Boot(4))],
+        tokens: vec![(Boot(2), 0xfeed), (Boot(4), u64::MAX)],
         store: StoreId(0x00ff << 64 | u128::from(number)),
         voter: Some(VoterId(number)),
         addr: format!("{name}.example:7946"),
@@ -37,10 +38,21 @@ fn golden_bytes_of_formation() {
     let me = candidate("n1", 1);
     let known = vec!["n2.example:7946".to_owned()];
     let mut golden = Golden::new("authority/golden/formation.txt");
-    let empty = State { me: me.clone(), list: None, formed: None, known: vec![] };
+    let empty = State {
+        me: me.clone(),
+        list: None,
+        formed: None,
+        known: vec![],
+        waited_ms: 0,
+        rival: None,
+    };
     let holding = State { list: Some(list.clone()), known, ..empty.clone() };
+    let rival = Some(Rival { boot: Boot(9), silent_ms: 120 });
+    let contested = State { waited_ms: 70_000, rival, ..empty.clone() };
     let formed = State { formed: Some(ClusterId([0xc1; 32])), ..empty.clone() };
-    for (name, state) in [("empty", empty), ("holding", holding), ("formed", formed)] {
+    for (name, state) in
+        [("empty", empty), ("holding", holding), ("formed", formed), ("contested", contested)]
+    {
         golden.add(("formation", name), &state, &encode(&state), decode::<State>);
     }
     golden.add(("formation", "list on disk"), &list, &encode(&list), decode::<List>);

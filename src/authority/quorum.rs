@@ -17,14 +17,15 @@ use super::office::{Answer, Ask, ClaimError, Door, Office, decode, letter};
 use super::renewal::{RenewalParts, Renewals};
 use super::standing::{Standing, StartError};
 use super::{
-    Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError, ViewAuthority,
+    Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError, Seeds,
+    ViewAuthority,
 };
 use crate::base::{
     Boot, Epoch, Instant, NodeId, Publisher, Seams, ShardId, StoreId, Watched, within,
 };
-use crate::placement::{Claim, Profile, Proposal, View};
+use crate::placement::{Claim, Member, Profile, Proposal, View};
 use crate::storage::{Disk, Facts};
-use crate::transport::{Links, Service};
+use crate::transport::{Life, Links, Service};
 
 /// How a node finds its cluster when its directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub enum Formation {
     Expect {
         /// How many nodes form the cluster.
         expect: usize,
-        /// Where others may be reached, `host:port`; its own address may be among them.
-        seeds: Vec<String>,
+        /// Where others may be found; its own address may be among them.
+        seeds: Seeds,
     },
 }
 
@@ -112,10 +113,11 @@ impl QuorumAuthority {
 
     async fn start_here(parts: QuorumParts, deadline: Instant) -> Result<Self, StartError> {
         let claim = claim_of(&parts);
-        let former = Arc::new(Former::open(&parts.seams, &parts.facts, claim.clone())?);
+        let open = Former::open(&parts.seams, &parts.links, &parts.facts, claim.clone());
+        let former = Arc::new(open?);
         parts.links.serve(Service::Formation, former.clone());
         if let Some(cluster) = parts.facts.cluster() {
-            same_cluster(&parts, &former, cluster).await?;
+            same_cluster(&parts, &former, cluster, deadline).await?;
             parts.links.set_cluster(cluster);
         }
         same_votes(&parts)?;
@@ -215,6 +217,10 @@ impl QuorumAuthority {
                 inner.links.learn(node, &member.addr);
             }
         }
+        let token = |member: &Member| view.stores.get(&member.store).map_or(0, |mark| mark.token);
+        let life = |member: &Member| Life { boot: member.boot, token: token(member) };
+        let lives = view.members.iter().map(|(node, member)| (node.clone(), life(member)));
+        inner.links.set_members(lives.collect());
         let mut kept = view.sharing_with(&inner.office.me);
         kept.extend(inner.core.voters().into_values().map(|voter| voter.node));
         inner.links.keep(kept);
@@ -242,7 +248,7 @@ impl QuorumAuthority {
                 Err(ClaimError::Refused(refused)) => return Err(StartError::Refused(refused)),
                 Err(ClaimError::Over) => {
                     // It joined and was evicted before this node saw either.
-                    let boot = inner.facts.begin_boot()?;
+                    let boot = inner.facts.begin_boot(&*inner.seams.rng)?;
                     let (node, over) = (&claim.node, claim.boot);
                     tracing::warn!(%node, %over, %boot, "a new boot begins");
                     self.begin_life(boot, claim.store);
@@ -323,14 +329,13 @@ impl QuorumAuthority {
         inner.renewals.begin(Boot(0));
         inner.standing.publish(Arc::new(Standing::Outside));
         inner.lease.begin(boot);
-        inner.links.set_boot(boot);
+        let token = inner.facts.token(boot);
+        inner.links.set_life(Life { boot, token });
         {
             let mut claim = inner.claim.lock();
             claim.earlier_boots = inner.facts.boots_before(boot);
-            if claim.boot != boot {
-                claim.token = inner.seams.rng.next_u64();
-            }
-            (claim.boot, claim.store) = (boot, store);
+            claim.tokens = inner.facts.tokens_before(boot);
+            (claim.boot, claim.token, claim.store) = (boot, token, store);
         }
         // What the view says of the new life, if anything, the lease learns from it again.
         inner.lease.applied(&inner.core.view());
@@ -409,8 +414,9 @@ fn claim_of(parts: &QuorumParts) -> Claim {
     Claim {
         node: parts.me.clone(),
         boot: parts.boot,
-        token: parts.seams.rng.next_u64(),
+        token: parts.facts.token(parts.boot),
         earlier_boots: parts.facts.boots_before(parts.boot),
+        tokens: parts.facts.tokens_before(parts.boot),
         store: parts.store,
         voter: Some(parts.facts.voter()),
         addr: parts.addr.clone(),

@@ -1,5 +1,6 @@
 //! The seam to sockets.
 
+mod address;
 mod homing;
 mod local;
 mod tcp;
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(crate) use self::address::{FORM as ADDRESS_FORM, ip_of, is_host_port, is_nowhere};
 pub use self::local::{LOCAL_PATH_BYTES_MAX, LocalError, LocalListener, connect_local};
 pub use self::tcp::TokioNet;
 

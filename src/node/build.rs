@@ -12,7 +12,7 @@ use super::life::{self, Life};
 use super::{ConfigError, Inner, Node, NodeConfig, Parts, Said, Security};
 use crate::admin::{Limits, SOCKET_FILE, Server, ServerParts};
 use crate::authority::{
-    Formation, QuorumAuthority, QuorumParts, StartError as AuthorityError, ViewAuthority,
+    Formation, QuorumAuthority, QuorumParts, Seeds, StartError as AuthorityError, ViewAuthority,
 };
 use crate::base::{
     Boot, BootClock, ControlRuntime, Instant, LocalError, NodeId, Publisher, Seams, SeededRng,
@@ -200,11 +200,14 @@ impl NodeBuilder {
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
         let security = security(&config.name, &config.security, &seams)?;
-        let boot = facts.begin_boot()?;
+        let boot = facts.begin_boot(&*seams.rng)?;
         let identity =
             Identity { cluster_name: config.cluster.clone(), node: config.name.clone(), boot };
-        let links_config =
-            LinksConfig { schemas, ..LinksConfig::new(identity, config.listen, security) };
+        let links_config = LinksConfig {
+            schemas,
+            token: facts.token(boot),
+            ..LinksConfig::new(identity, config.listen, security)
+        };
         let links = Links::start(links_config, seams.clone()).await?;
         let name = config.name.clone();
         let health = Health::start(name, &seams, &config.health, disk.clone(), &store);
@@ -266,10 +269,11 @@ async fn authority(
     deadline: Instant,
 ) -> Result<QuorumAuthority, StartError> {
     let Opened { seams, disk, facts, boot, store, links, .. } = opened;
-    let formation = if config.expect <= 1 && config.seeds.is_empty() {
+    let seeds = Seeds { list: config.seeds.clone(), file: config.seeds_file.clone() };
+    let formation = if config.expect <= 1 && seeds == Seeds::default() {
         Formation::Bootstrap
     } else {
-        Formation::Expect { expect: config.expect, seeds: config.seeds.clone() }
+        Formation::Expect { expect: config.expect, seeds }
     };
     let addr = config.advertise.clone().unwrap_or_else(|| links.local_addr().to_string());
     let parts = QuorumParts {

@@ -132,7 +132,10 @@ impl Life {
         let name = &self.parts.name;
         loop {
             // One for each attempt: the one before may have been admitted and ended meanwhile.
-            let boot = self.facts.begin_boot().map_err(|error| self.end(error.to_string()))?;
+            let boot = self
+                .facts
+                .begin_boot(&*self.parts.seams.rng)
+                .map_err(|error| self.end(error.to_string()))?;
             tracing::warn!(%name, %boot, "evicted: a new boot begins");
             let deadline = self.parts.seams.clock.now() + BEGIN_WITHIN;
             let store = self.parts.store.id();

@@ -1,5 +1,7 @@
 //! What a running node can be told.
 
+mod joining;
+
 use std::path::Path;
 
 use super::*;

@@ -51,6 +51,9 @@ pub struct Claim {
     pub token: u64,
     /// The boots recorded in its directory, this one excluded, as closed ranges, newest last.
     pub earlier_boots: Vec<(Boot, Boot)>,
+    /// The tokens that the newest of them drew, as far as the directory knows.
+    #[serde(default)]
+    pub tokens: Vec<(Boot, u64)>,
     /// Its store.
     pub store: StoreId,
     /// Its raft id, if it votes.
@@ -66,10 +69,14 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether its directory has seen `boot`.
+    /// Whether its directory has seen `boot`, the one that drew `token`. A directory that counted
+    /// to the same number by itself, as an old backup does that is started again and again, has
+    /// not.
     #[must_use]
-    pub fn has_seen(&self, boot: Boot) -> bool {
-        self.earlier_boots.iter().any(|(first, last)| (*first..=*last).contains(&boot))
+    pub fn has_seen(&self, boot: Boot, token: u64) -> bool {
+        let known = self.tokens.iter().find(|(one, _)| *one == boot);
+        known.is_none_or(|(_, own)| *own == token)
+            && self.earlier_boots.iter().any(|(first, last)| (*first..=*last).contains(&boot))
     }
 }
 

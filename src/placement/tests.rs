@@ -25,6 +25,7 @@ pub(crate) fn claim(node: u16, boot: u64, store: u128) -> Claim {
         boot: Boot(boot),
         token: boot,
         earlier_boots: (1..boot).map(|one| (Boot(one), Boot(one))).collect(),
+        tokens: Vec::new(),
         store: StoreId(store),
         voter: Some(VoterId(u64::from(node))),
         addr: format!("127.0.0.1:{}", 4000 + node),

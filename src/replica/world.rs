@@ -104,6 +104,7 @@ impl World {
             boot: node.boot,
             token: node.boot.0,
             earlier_boots: earlier.into_iter().map(|boot| (boot, boot)).collect(),
+            tokens: Vec::new(),
             store: node.store.id(),
             voter: None,
             addr: "h:1".into(),

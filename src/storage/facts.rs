@@ -1,6 +1,6 @@
 //! What a node keeps about itself.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,11 +17,15 @@ pub const FACTS_FILE: &str = "node.redb";
 
 /// Most ranges of boots that [`Facts::boots_before`] gives.
 const BOOT_RANGES_MAX: usize = 64;
+/// Most tokens that [`Facts::tokens_before`] gives.
+const BOOT_TOKENS_MAX: usize = 64;
 
 /// The facts: one record, `MessagePack` after a schema byte.
 const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 /// Every boot of this directory.
 const BOOTS: TableDefinition<u64, ()> = TableDefinition::new("boots");
+/// The token that each of them drew. Boots of before there were tokens have none.
+const TOKENS: TableDefinition<u64, u64> = TableDefinition::new("boot_tokens");
 const KEY: &str = "node";
 const SCHEMA: u8 = 1;
 
@@ -60,7 +64,8 @@ impl Kept {
 struct Inner {
     database: Database,
     kept: Kept,
-    boots: BTreeSet<Boot>,
+    /// With the token of each; 0 for one that drew none.
+    boots: BTreeMap<Boot, u64>,
 }
 
 /// The facts a node keeps about itself, in a small file of their own. Every setter returns when the
@@ -93,18 +98,19 @@ impl Facts {
             nonce: None,
             answer: None,
         };
-        let inner = Inner { database, kept: kept.clone(), boots: BTreeSet::new() };
+        let inner = Inner { database, kept: kept.clone(), boots: BTreeMap::new() };
         let facts = Self(Arc::new(Mutex::new(inner)));
         facts.change(|new| *new = kept)?;
         Ok(facts)
     }
 
-    /// Begins a new boot: one more than the last of this directory.
+    /// Begins a new boot: one more than the last of this directory. Draws its token, which tells it
+    /// from the boot of the same number of a copy.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub fn begin_boot(&self) -> Result<Boot, StoreError> {
-        self.boot_after(Boot(0))
+    pub fn begin_boot(&self, rng: &dyn Rng) -> Result<Boot, StoreError> {
+        self.boot_after(Boot(0), rng)
     }
 
     /// Begins a new boot above `seen`, too: the last one of this node that the view knows, which a
@@ -112,21 +118,42 @@ impl Facts {
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub fn boot_after(&self, seen: Boot) -> Result<Boot, StoreError> {
+    pub fn boot_after(&self, seen: Boot, rng: &dyn Rng) -> Result<Boot, StoreError> {
         let mut inner = self.0.lock();
-        let last = inner.boots.last().copied().unwrap_or_default();
+        let last = inner.boots.last_key_value().map(|(boot, _)| *boot).unwrap_or_default();
         let boot = Boot(last.max(seen).0 + 1);
+        // 0 says that there is none.
+        let token = rng.next_u64().max(1);
         let write = begin_write(&inner.database)?;
         write.open_table(BOOTS)?.insert(boot.0, ())?;
+        write.open_table(TOKENS)?.insert(boot.0, token)?;
         write.commit()?;
-        inner.boots.insert(boot);
+        inner.boots.insert(boot, token);
         Ok(boot)
+    }
+
+    /// The token of `boot`; 0 if it is none of this directory, or drew none.
+    #[must_use]
+    pub fn token(&self, boot: Boot) -> u64 {
+        self.0.lock().boots.get(&boot).copied().unwrap_or_default()
+    }
+
+    /// The boots of this directory before `boot` that drew a token, with it, ascending; the newest
+    /// 64 of them.
+    #[must_use]
+    pub fn tokens_before(&self, boot: Boot) -> Vec<(Boot, u64)> {
+        let inner = self.0.lock();
+        let newest = inner.boots.range(..boot).rev().filter(|(_, token)| **token != 0);
+        let mut newest: Vec<_> =
+            newest.take(BOOT_TOKENS_MAX).map(|(boot, token)| (*boot, *token)).collect();
+        newest.reverse();
+        newest
     }
 
     /// Every boot of this directory, ascending.
     #[must_use]
     pub fn boots(&self) -> Vec<Boot> {
-        self.0.lock().boots.iter().copied().collect()
+        self.0.lock().boots.keys().copied().collect()
     }
 
     /// The boots of this directory before `boot` as closed ranges, ascending; the newest
@@ -135,7 +162,7 @@ impl Facts {
     #[must_use]
     pub fn boots_before(&self, boot: Boot) -> Vec<(Boot, Boot)> {
         let mut ranges: Vec<(Boot, Boot)> = Vec::new();
-        for earlier in self.0.lock().boots.range(..boot).copied() {
+        for earlier in self.0.lock().boots.range(..boot).map(|(boot, _)| *boot) {
             match ranges.last_mut() {
                 Some((_, last)) if last.0 + 1 == earlier.0 => *last = earlier,
                 Some(_) | None => ranges.push((earlier, earlier)),
@@ -147,7 +174,7 @@ impl Facts {
     /// Whether this directory has seen `boot`.
     #[must_use]
     pub fn has_boot(&self, boot: Boot) -> bool {
-        self.0.lock().boots.contains(&boot)
+        self.0.lock().boots.contains_key(&boot)
     }
 
     /// Whose directory it is.
@@ -254,7 +281,7 @@ impl Facts {
 }
 
 /// The facts in the file; none if its maker died before it wrote them.
-fn read(database: &Database) -> Result<Option<(Kept, BTreeSet<Boot>)>, StoreError> {
+fn read(database: &Database) -> Result<Option<(Kept, BTreeMap<Boot, u64>)>, StoreError> {
     let read = database.begin_read()?;
     let found = match read.open_table(FACTS) {
         Ok(table) => table.get(KEY)?,
@@ -263,11 +290,21 @@ fn read(database: &Database) -> Result<Option<(Kept, BTreeSet<Boot>)>, StoreErro
     };
     let Some(found) = found else { return Ok(None) };
     let kept = Kept::decode(found.value())?;
-    let mut boots = BTreeSet::new();
+    let mut boots = BTreeMap::new();
     match read.open_table(BOOTS) {
         Ok(table) => {
             for entry in table.iter()? {
-                boots.insert(Boot(entry?.0.value()));
+                boots.insert(Boot(entry?.0.value()), 0);
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match read.open_table(TOKENS) {
+        Ok(table) => {
+            for entry in table.iter()? {
+                let (boot, token) = entry?;
+                boots.insert(Boot(boot.value()), token.value());
             }
         }
         Err(TableError::TableDoesNotExist(_)) => {}

@@ -86,8 +86,11 @@ fn facts(disk: &dyn Disk) {
     let voter = facts.voter();
     assert_eq!((facts.cluster(), facts.answer(), facts.store()), (None, None, None));
     assert!(!facts.is_copy(&disk.mark()), "nothing was written down yet");
-    assert_eq!(facts.begin_boot(), Ok(Boot(1)));
-    assert_eq!(facts.boot_after(Boot(6)), Ok(Boot(7)));
+    let rng = SeededRng::new(3);
+    assert_eq!(facts.begin_boot(&rng), Ok(Boot(1)));
+    assert_eq!(facts.boot_after(Boot(6), &rng), Ok(Boot(7)));
+    let tokens = [1, 7].map(|boot| (Boot(boot), facts.token(Boot(boot))));
+    assert!(tokens[0].1 != tokens[1].1 && facts.token(Boot(2)) == 0);
     facts.set_cluster(ClusterId([3; 32])).expect("set");
     facts.set_store(StoreId(9)).expect("set");
     facts.set_nonce(4).expect("set");
@@ -105,7 +108,9 @@ fn facts(disk: &dyn Disk) {
     assert_eq!(facts.cluster(), Some(ClusterId([3; 32])));
     assert_eq!((facts.store(), facts.nonce()), (Some(StoreId(9)), Some(4)));
     assert_eq!(facts.answer().as_deref(), Some(b"yes".as_slice()));
-    assert_eq!(facts.begin_boot(), Ok(Boot(8)));
+    assert_eq!(facts.tokens_before(Boot(9)), tokens, "kept");
+    assert_eq!(facts.begin_boot(&rng), Ok(Boot(8)));
+    assert_eq!(facts.tokens_before(Boot(8)), tokens);
     assert_eq!(facts.boots(), [Boot(1), Boot(7), Boot(8)]);
     let ranges = [(Boot(1), Boot(1)), (Boot(7), Boot(8))];
     assert_eq!(facts.boots_before(Boot(9)), ranges);
@@ -262,7 +267,7 @@ fn facts_survive_power_loss_at_any_moment() {
             }
             let mount = disk.mount();
             if let Ok(facts) = Facts::open(&mount, &name("n1"), &rng) {
-                while let Ok(boot) = facts.begin_boot() {
+                while let Ok(boot) = facts.begin_boot(&rng) {
                     assert!(boot > last, "a boot was given twice, seed {seed}");
                     last = boot;
                     if boot.0 % 8 == 0 {
@@ -273,6 +278,6 @@ fn facts_survive_power_loss_at_any_moment() {
             disk.power_loss(&rng);
         }
         let facts = Facts::open(&disk.mount(), &name("n1"), &rng).expect("opens after all");
-        assert!(facts.begin_boot().expect("begun") > last, "seed {seed}");
+        assert!(facts.begin_boot(&rng).expect("begun") > last, "seed {seed}");
     }
 }

@@ -1,7 +1,7 @@
 //! Letting others in: each handshake is a task of its own, with a deadline, and there is a most of
 //! them; what is refused is said in the log, at a bounded rate.
 
-use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,45 +9,23 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::api::Peer;
 use super::conn::{Conn, Role};
-use super::handshake;
+use super::handshake::{self, Caller};
 use super::links::Shared;
 use super::tally::count;
 use crate::base::{Instant, Listener, Stream, within};
 
-/// Wait before the next accept when the operating system refuses one.
+/// Wait before the next accept when the operating system refuses one for want of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The handshakes under way. Who comes into a full room ends the oldest: whoever means it is
-/// through in a few milliseconds, and whoever says nothing keeps nobody out.
-#[derive(Debug, Default)]
-pub(super) struct Crowd(Mutex<Guests>);
-
-#[derive(Debug, Default)]
-struct Guests {
-    last: u64,
-    /// By number, so that the first is the oldest.
-    waiting: BTreeMap<u64, CancellationToken>,
-}
-
-impl Crowd {
-    /// One more; its number, and what is cancelled when it must go.
-    fn enter(&self, guests_max: usize) -> (u64, CancellationToken) {
-        let mut guests = self.0.lock();
-        while guests.waiting.len() >= guests_max.max(1) {
-            let Some((_, oldest)) = guests.waiting.pop_first() else { break };
-            oldest.cancel();
-        }
-        guests.last += 1;
-        let (number, token) = (guests.last, CancellationToken::new());
-        guests.waiting.insert(number, token.clone());
-        (number, token)
-    }
-
-    fn leave(&self, number: u64) {
-        self.0.lock().waiting.remove(&number);
-    }
+/// Whether an accept failed by the fault of one connection alone.
+fn is_of_one(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
 }
 
 /// Says refusals in the log, so many per second at most: whoever knocks fast fills no disk.
@@ -91,7 +69,7 @@ impl Shared {
             };
             match accepted {
                 Ok((stream, from)) => {
-                    let (number, must_go) = self.crowd.enter(self.limits.handshakes_max);
+                    let (number, must_go) = self.crowd.enter(from.ip(), self.limits.handshakes_max);
                     let (shared, task) = (self.clone(), self.tasks.guard());
                     self.seams.control.spawn(async move {
                         shared.accept(stream, from, must_go).await;
@@ -99,6 +77,8 @@ impl Shared {
                         drop(task);
                     });
                 }
+                // It went before it was accepted: the next one has nothing to do with that.
+                Err(error) if is_of_one(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; trying again");
                     let pause = self.seams.clock.sleep(ACCEPT_PAUSE);
@@ -120,7 +100,10 @@ impl Shared {
     ) {
         let (me, security) = (self.me(), self.security.load_full());
         let deadline = self.now() + self.timing.handshake;
-        let admit = |peer: &Peer| self.table.lock().admits(&me, peer, self.limits.accepted_max);
+        let admit = |caller: Caller| {
+            let me = &me;
+            async move { self.admit(me, &caller).await }
+        };
         let shake = handshake::accept(&me, &security, stream, admit);
         let met = tokio::select! {
             biased;
@@ -168,19 +151,17 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]
-    fn who_comes_into_a_full_room_ends_the_oldest() {
-        let crowd = Crowd::default();
-        let (first, second) = (crowd.enter(2), crowd.enter(2));
-        assert!(!first.1.is_cancelled());
-        let third = crowd.enter(2);
-        assert!(first.1.is_cancelled() && !second.1.is_cancelled());
-        crowd.leave(second.0);
-        crowd.leave(first.0);
-        let _fourth = crowd.enter(2);
-        assert!(!third.1.is_cancelled(), "there was room");
+    fn only_what_is_wanting_makes_accepting_pause() {
+        let error = |errno: &Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        let of_one = [Errno::CONNABORTED, Errno::CONNRESET, Errno::INTR];
+        assert!(of_one.iter().all(|errno| is_of_one(&error(errno))));
+        let wanting = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        assert!(!wanting.iter().any(|errno| is_of_one(&error(errno))));
     }
 
     #[test]

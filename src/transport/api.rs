@@ -135,6 +135,25 @@ pub struct Peer {
     pub boot: Boot,
 }
 
+/// One process of a node: the boot it says it is in, and the token that was drawn when that began.
+/// Two processes under one name may count to the same boot; they do not draw the same token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Its boot.
+    pub boot: Boot,
+    /// Its token; 0 if it does not say.
+    pub token: u64,
+}
+
+impl Life {
+    /// Whether `other` may be this very process.
+    #[must_use]
+    pub fn is_of(self, other: Self) -> bool {
+        let unsaid = self.token == 0 || other.token == 0;
+        self.boot == other.boot && (unsaid || self.token == other.token)
+    }
+}
+
 /// Takes what arrives for one service.
 ///
 /// Runs on the link's reading task: it must neither block nor take long. Spawn what waits.
@@ -304,6 +323,8 @@ pub struct LinksConfig {
     pub timing: Timing,
     /// The kinds of entities this node knows, with the schemas of their messages.
     pub schemas: Schemas,
+    /// Drawn when its present life began; 0 says none.
+    pub token: u64,
 }
 
 impl LinksConfig {
@@ -311,7 +332,8 @@ impl LinksConfig {
     #[must_use]
     pub fn new(identity: Identity, listen: SocketAddr, security: Security) -> Self {
         let (limits, timing) = (Limits::default(), Timing::default());
-        Self { identity, listen, security, limits, timing, schemas: Schemas::default() }
+        let schemas = Schemas::default();
+        Self { identity, listen, security, limits, timing, schemas, token: 0 }
     }
 }
 

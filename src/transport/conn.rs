@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{AskError, Class, Peer};
+use super::api::{AskError, Class, Life, Peer};
 use super::lanes::{LaneLoss, Totals};
 use super::output::{Bounds, Ending, Output, Rejected};
 use super::tally::{Tally, count};
@@ -36,6 +36,10 @@ pub(super) struct Conn {
     pub(super) label: String,
     /// Set once the handshake is through.
     pub(super) peer: OnceLock<Peer>,
+    /// The token of the other side's life.
+    pub(super) token: AtomicU64,
+    /// Not before this something arrived last, in nanoseconds of the node's clock.
+    pub(super) heard: AtomicU64,
     /// One side was in no cluster when the link was made.
     pub(super) formation_only: AtomicBool,
     /// It is the other side's one link of its class, and not for one call.
@@ -80,6 +84,12 @@ impl Shared {
 }
 
 impl Conn {
+    /// The other side's life, once the handshake is through.
+    pub(super) fn life(&self) -> Option<Life> {
+        let peer = self.peer.get()?;
+        Some(Life { boot: peer.boot, token: self.token.load(Ordering::Acquire) })
+    }
+
     pub(super) fn new(
         id: u64,
         (class, role): (Class, Role),
@@ -94,6 +104,8 @@ impl Conn {
             role,
             label,
             peer: OnceLock::new(),
+            token: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             formation_only: AtomicBool::new(false),
             is_lane: AtomicBool::new(false),
             stopped: CancellationToken::new(),

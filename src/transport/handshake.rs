@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::api::{Class, Identity, Peer, Security};
+use super::api::{Class, Identity, Life, Peer, Security};
 use super::tls::{Proof, Role, Secured, explain};
 use crate::base::{ClusterId, NodeId, Stream};
 use crate::wire::hello::{Greeting, Hello, Refuse, Welcome};
@@ -25,13 +25,26 @@ pub(super) struct Me {
     pub(super) cluster: ClusterId,
     /// The kinds it knows.
     pub(super) schemas: Schemas,
-    /// Changes with either: a handshake begun before counts for nothing.
+    /// Drawn when its life began.
+    pub(super) token: u64,
+    /// Changes with any of these but the kinds: a handshake begun before counts for nothing.
     pub(super) generation: u64,
+}
+
+/// Who asks to be let in, once its name is proved.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) peer: Peer,
+    pub(super) life: Life,
+    pub(super) formation_only: bool,
+    /// It knows whom it reaches, and this is its one link of the class.
+    pub(super) is_lane: bool,
 }
 
 /// Whom a connection turned out to reach.
 pub(super) struct Met {
     pub(super) peer: Peer,
+    pub(super) token: u64,
     pub(super) class: Class,
     pub(super) cluster: ClusterId,
     /// The kinds the other side knows.
@@ -81,6 +94,7 @@ pub(super) async fn dial(
         class: class as u8,
         nonce,
         schemas: me.schemas.clone(),
+        token: me.token,
     };
     // If it fails, what the other side had to say may still be there to read.
     let _ = send(&mut stream, &Greeting::Hello(hello)).await;
@@ -99,18 +113,22 @@ pub(super) async fn dial(
         return Err(format!("this is the address of {}, not of the node meant", welcome.node));
     }
     let formation_only = judge_cluster(me, welcome.cluster)?;
-    let peer = Peer { node: welcome.node, boot: welcome.boot };
-    let (cluster, schemas, is_lane) = (welcome.cluster, welcome.schemas, to.is_some());
-    Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
+    let peer = Peer { node: welcome.node.clone(), boot: welcome.boot };
+    let Welcome { cluster, schemas, token, .. } = welcome;
+    let is_lane = to.is_some();
+    Ok(Met { peer, token, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }
 
 /// The accepting side. `admit` says whether there is a place for whoever has proved its name.
-pub(super) async fn accept(
+pub(super) async fn accept<A>(
     me: &Me,
     security: &Security,
     stream: Stream,
-    admit: impl FnOnce(&Peer) -> Result<(), &'static str>,
-) -> Result<Met, String> {
+    admit: impl FnOnce(Caller) -> A,
+) -> Result<Met, String>
+where
+    A: Future<Output = Result<(), &'static str>>,
+{
     let Secured { mut stream, proof, resumed } = match security {
         Security::Tls(tls) => tls.accept(stream).await?,
         Security::Insecure => Secured { stream, proof: None, resumed: false },
@@ -131,8 +149,15 @@ pub(super) async fn accept(
         }
     };
     let peer = Peer { node: hello.node.clone(), boot: hello.boot };
-    let judged = judge_hello(me, &hello, proof.as_ref());
-    let judged = judged.and_then(|judged| admit(&peer).map(|()| judged).map_err(Into::into));
+    let judged = match judge_hello(me, &hello, proof.as_ref()) {
+        Ok(judged) => {
+            let life = Life { boot: hello.boot, token: hello.token };
+            let (peer, is_lane) = (peer.clone(), hello.to.is_some());
+            let caller = Caller { peer, life, formation_only: judged.2, is_lane };
+            admit(caller).await.map(|()| judged).map_err(Into::into)
+        }
+        Err(why) => Err(why),
+    };
     let (class, protocol, formation_only) = match judged {
         Ok(judged) => judged,
         Err(reason) => {
@@ -148,10 +173,12 @@ pub(super) async fn accept(
         boot: me.identity.boot,
         nonce: hello.nonce,
         schemas: me.schemas.clone(),
+        token: me.token,
     };
     send(&mut stream, &Greeting::Welcome(welcome)).await.map_err(|error| explain(&error))?;
-    let (cluster, schemas, is_lane) = (hello.cluster, hello.schemas, hello.to.is_some());
-    Ok(Met { peer, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
+    let Hello { cluster, schemas, token, to, .. } = hello;
+    let is_lane = to.is_some();
+    Ok(Met { peer, token, class, cluster, schemas, formation_only, is_lane, stream, rest, resumed })
 }
 
 fn judge_hello(

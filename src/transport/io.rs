@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -90,6 +91,7 @@ pub(super) async fn serve(
         unflushed: false,
         lets_others_speak: false,
         was_deaf: false,
+        ticked_at: clock.now(),
         silent_since: None,
         stalled: None,
         write_bytes_max: if is_bulk { WRITE_BYTES } else { usize::MAX },
@@ -117,6 +119,8 @@ struct Line<'a> {
     lets_others_speak: bool,
     /// It did not read when it last could.
     was_deaf: bool,
+    /// The last tick.
+    ticked_at: Instant,
     /// The first tick since bytes arrived.
     silent_since: Option<Instant>,
     /// Since when the other side takes no bytes.
@@ -180,6 +184,11 @@ impl Line<'_> {
         };
         self.blocks.rest(&mut self.input);
         let has_heard = self.silent_since.is_none();
+        if has_heard {
+            // At some time since the last tick. To note it with every read would cost messages.
+            self.conn.heard.fetch_max(self.ticked_at.as_nanos(), Ordering::Relaxed);
+        }
+        self.ticked_at = now;
         self.silent_since.get_or_insert(now);
         if silence >= dead_after {
             self.conn.end(&format!("nothing arrived for {} ms", silence.as_millis()), true);
@@ -194,7 +203,7 @@ impl Line<'_> {
             Role::Accepted => self.reader.say_unsaid(),
         }
         if self.conn.was_used() {
-            self.conn.used.store(now.as_nanos(), std::sync::atomic::Ordering::Relaxed);
+            self.conn.used.store(now.as_nanos(), Ordering::Relaxed);
         }
     }
 

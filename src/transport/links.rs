@@ -1,5 +1,6 @@
 //! What all tasks of the links share, and how a connection begins and ends.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,22 +10,24 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Crowd, Refusals};
+use super::accept::Refusals;
 use super::api::{
-    Class, Inbound, LANE_BYTES_MIN, Limits, LinksConfig, LinksError, Lost, Security, SendError,
-    Service, Timing,
+    Class, Inbound, LANE_BYTES_MIN, Life, Limits, LinksConfig, LinksError, Lost, Security,
+    SendError, Service, Timing,
 };
 use super::conn::{Conn, Role};
-use super::handshake::{Me, Met};
+use super::crowd::Crowd;
+use super::handshake::{Caller, Me, Met};
 use super::hooks::Hooks;
 use super::io;
 use super::output::{Bounds, Ending};
 use super::reader::Services;
+use super::rivals::Hindrance;
 use super::table::{Lane, Table};
 use super::tally::{Tally, count};
 use super::tasks::Tasks;
 use super::watch;
-use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, Spawner};
+use crate::base::{ClusterId, Instant, NodeId, Seams, Spawner};
 
 /// All that the tasks of the links share.
 pub(super) struct Shared {
@@ -46,8 +49,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: LinksConfig, seams: Seams, addr: SocketAddr) -> Arc<Self> {
-        let LinksConfig { identity, limits, security, timing, schemas, .. } = config;
-        let me = Me { identity, cluster: ClusterId::UNFORMED, schemas, generation: 0 };
+        let LinksConfig { identity, limits, security, timing, schemas, token, .. } = config;
+        let me = Me { identity, cluster: ClusterId::UNFORMED, schemas, token, generation: 0 };
         Arc::new(Self {
             seams,
             addr,
@@ -126,15 +129,34 @@ impl Shared {
         let mut table = self.table.lock();
         let before = table.me.clone();
         change(&mut table.me);
-        if (table.me.cluster, table.me.identity.boot) == (before.cluster, before.identity.boot) {
+        let says = |me: &Me| (me.cluster, me.identity.boot, me.token);
+        if says(&table.me) == says(&before) {
             return;
         }
         table.me.generation += 1;
         table.end_some(|_| true, "this node changed its cluster or boot");
     }
 
-    pub(super) fn set_boot(&self, boot: Boot) {
-        self.change_me(|me| me.identity.boot = boot);
+    pub(super) fn set_life(&self, life: Life) {
+        self.change_me(|me| (me.identity.boot, me.token) = (life.boot, life.token));
+    }
+
+    /// What the newest view says of the members' lives: links of earlier ones end.
+    pub(super) fn set_members(&self, members: BTreeMap<NodeId, Life>) {
+        let mut table = self.table.lock();
+        if table.members == members {
+            return;
+        }
+        table.members = members;
+        let over = |conn: &Conn| {
+            let member = conn.peer.get().and_then(|peer| table.members.get(&peer.node));
+            member.zip(conn.life()).is_some_and(|(now, life)| life.boot < now.boot)
+        };
+        let over: BTreeSet<u64> =
+            table.conns().filter(|conn| over(conn)).map(|conn| conn.id).collect();
+        if !over.is_empty() {
+            table.end_some(|conn| over.contains(&conn.id), "a later life of that node is a member");
+        }
     }
 
     pub(super) fn learn(&self, node: &NodeId, addr: &str) {
@@ -250,19 +272,24 @@ impl Shared {
         met: Met,
     ) -> Result<(), &'static str> {
         let mut table = self.table.lock();
-        // A connection of this node's own takes no place of others.
         let accepted = conn.role == Role::Accepted;
-        let places = if accepted { self.limits.accepted_max } else { usize::MAX };
-        table.admits(me, &met.peer, places)?;
-        // A later life of the same node: what the earlier one left behind is dead. A link of the
-        // same life and class: the dialler has given the one before up, and what is still on its
-        // way must not come after what the new one brings.
-        let (class, is_lane) = (conn.class, met.is_lane);
+        let places = accepted.then_some(self.limits.accepted_max);
+        let life = Life { boot: met.peer.boot, token: met.token };
+        let Met { formation_only, is_lane, .. } = met;
+        let caller = Caller { peer: met.peer.clone(), life, formation_only, is_lane };
+        table.admits(me, &caller, places).map_err(Hindrance::why)?;
+        // Another life of the same node that still has links is over: this one is a member. A link
+        // of the same life and class: the dialler has given the one before up, and what is still
+        // on its way must not come after what the new one brings.
+        let class = conn.class;
         let replaced = |other: &Conn| {
-            other.peer.get().filter(|peer| peer.node == met.peer.node).is_some_and(|peer| {
+            let same_node = other.peer.get().is_some_and(|peer| peer.node == met.peer.node);
+            other.life().filter(|_| same_node).is_some_and(|other_life| {
+                if !other_life.is_of(life) {
+                    return !caller.formation_only && !other.is_formation_only();
+                }
                 let same = (other.class, other.role) == (class, Role::Accepted);
-                let one_lane = is_lane && other.is_lane.load(Ordering::Acquire);
-                peer.boot < met.peer.boot || accepted && same && one_lane
+                accepted && same && is_lane && other.is_lane.load(Ordering::Acquire)
             })
         };
         let before = table.conns().filter(|other| replaced(other) && other.class == class);
@@ -270,6 +297,8 @@ impl Shared {
         table.end_some(replaced, "a newer link of the other side takes its place");
         // Known at once, to whoever comes next.
         conn.is_lane.store(met.is_lane, Ordering::Release);
+        conn.formation_only.store(met.formation_only, Ordering::Release);
+        conn.token.store(met.token, Ordering::Release);
         let _ = conn.peer.set(met.peer.clone());
         table.loose.insert(conn.id, conn.clone());
         drop(table);
@@ -280,6 +309,7 @@ impl Shared {
     /// Starts the tasks of a connection that stands.
     pub(super) fn run(self: &Arc<Self>, conn: &Arc<Conn>, met: Met, before: Vec<Arc<Conn>>) {
         conn.formation_only.store(met.formation_only, Ordering::Release);
+        conn.token.store(met.token, Ordering::Release);
         if met.resumed {
             count(&self.tally.resumed);
         }

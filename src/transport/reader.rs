@@ -1,6 +1,7 @@
 //! Judges the frames that arrive on a connection, and hands them to whom they are for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arc_swap::{ArcSwap, Cache};
 use bytes::{Bytes, BytesMut};
@@ -47,7 +48,9 @@ impl<'a> Reader<'a> {
     /// Something arrived. Only where somebody wants to know is the clock read.
     pub(super) fn arrived(&self, clock: &dyn Clock) {
         if self.conn.class == Class::Control {
-            self.shared.hooks.arrival(&self.peer, clock.now());
+            let now = clock.now();
+            self.conn.heard.store(now.as_nanos(), Ordering::Relaxed);
+            self.shared.hooks.arrival(&self.peer, now);
         }
     }
 

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::api::{Class, Peer, SendError};
+use super::api::{Class, Life, SendError};
 use super::conn::{Conn, Role};
-use super::handshake::Me;
+use super::handshake::{Caller, Me};
 use crate::base::{Instant, NodeId};
 use crate::wire::negotiate::Schemas;
+
+/// Accepted connections of one node that name no node, as to a seed: each is for one ask.
+const UNNAMED_MAX: usize = 16;
 
 /// All connections of a node. Whoever holds its lock neither waits nor calls out.
 pub(super) struct Table {
@@ -19,6 +22,8 @@ pub(super) struct Table {
     pub(super) loose: BTreeMap<u64, Arc<Conn>>,
     /// Their control connections make room for nobody.
     pub(super) kept: BTreeSet<NodeId>,
+    /// The life of each member, as the newest view has it.
+    pub(super) members: BTreeMap<NodeId, Life>,
 }
 
 /// How to reach one node.
@@ -44,7 +49,8 @@ pub(super) struct Lane {
 impl Table {
     pub(super) fn new(me: Me) -> Self {
         let (ways, loose) = (BTreeMap::new(), BTreeMap::new());
-        Self { me, stopped: false, ways, loose, kept: BTreeSet::new() }
+        let (kept, members) = (BTreeSet::new(), BTreeMap::new());
+        Self { me, stopped: false, ways, loose, kept, members }
     }
 
     pub(super) fn conns(&self) -> impl Iterator<Item = &Arc<Conn>> {
@@ -52,27 +58,24 @@ impl Table {
         dialled.filter_map(|lane| lane.conn.as_ref()).chain(self.loose.values())
     }
 
-    /// Whether a connection may stand that began when this node was `me`, with `peer` beyond it.
+    /// Whether there is a place for a connection from elsewhere: one of all, and one of the few
+    /// that a node has for connections that mean nobody and so take no other's place.
     ///
     /// # Errors
     /// Why not, in words for the other side.
-    pub(super) fn admits(
-        &self,
-        me: &Me,
-        peer: &Peer,
-        places_max: usize,
-    ) -> Result<(), &'static str> {
-        if self.stopped || self.me.generation != me.generation {
-            return Err("this node stopped, or changed its cluster or boot");
-        }
+    pub(super) fn has_place(&self, caller: &Caller, places_max: usize) -> Result<(), &'static str> {
         let holds_place = |conn: &&Arc<Conn>| conn.role == Role::Accepted && !conn.is_over();
-        if self.loose.values().filter(holds_place).count() >= places_max {
+        let (mut all, mut of_this) = (0, 0);
+        for conn in self.loose.values().filter(holds_place) {
+            all += 1;
+            let theirs = conn.peer.get().is_some_and(|peer| peer.node == caller.peer.node);
+            of_this += usize::from(theirs && !conn.is_lane.load(Ordering::Acquire));
+        }
+        if all >= places_max {
             return Err("too many connections are open to this node");
         }
-        let is_later = |other: &Peer| other.node == peer.node && other.boot > peer.boot;
-        let stands = |conn: &&Arc<Conn>| !conn.is_over();
-        if self.conns().filter(stands).any(|conn| conn.peer.get().is_some_and(is_later)) {
-            return Err("a later life of the same node is connected already");
+        if !caller.is_lane && of_this >= UNNAMED_MAX {
+            return Err("too many connections of this node are open that name no node");
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ use super::certs::Authority;
 use super::pipe_net::PipeNet;
 use super::tls::San;
 use super::*;
-use crate::base::{BootClock, Clock, SeededRng, Spawner, TokioClock, TokioNet};
+use crate::base::{Boot, BootClock, Clock, SeededRng, Spawner, TokioClock, TokioNet};
 
 /// More than any test needs on a busy machine.
 const GENEROUS: Duration = Duration::from_secs(30);

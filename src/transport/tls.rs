@@ -20,7 +20,6 @@ use rustls::{
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio::io::BufReader;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use webpki::KeyUsage;
 
@@ -28,12 +27,11 @@ mod files;
 
 pub use files::{TlsFiles, TlsTexts};
 
+use super::buffered::Buffered;
 use crate::base::{Clock, NodeId, Stream};
 use crate::ring::sha1;
 use crate::wire::printable;
 
-/// Bytes read from a socket at a time.
-const READ_BYTES: usize = 64 << 10;
 /// Of the cluster's name in somebody's certificate, so much is repeated.
 const CLUSTER_NAME_CHARS_MAX: usize = 200;
 /// Sessions that can be resumed, in each direction.
@@ -126,7 +124,7 @@ impl TlsConfig {
     /// The TLS handshake of the accepting side.
     pub(super) async fn accept(&self, stream: Stream) -> Result<Secured, String> {
         let stream =
-            self.acceptor.accept(buffered(stream)).await.map_err(|error| explain(&error))?;
+            self.acceptor.accept(Buffered::new(stream)).await.map_err(|error| explain(&error))?;
         let session = stream.get_ref().1;
         let (proof, resumed) = self.proof(session, KeyUsage::client_auth());
         Ok(Secured { stream: Box::new(stream), proof: Some(proof), resumed })
@@ -144,7 +142,7 @@ impl TlsConfig {
         let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
         let stream = self
             .connector
-            .connect(name, buffered(stream))
+            .connect(name, Buffered::new(stream))
             .await
             .map_err(|error| explain(&error))?;
         let session = stream.get_ref().1;
@@ -177,11 +175,6 @@ impl fmt::Debug for Secured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secured({:?})", self.proof)
     }
-}
-
-/// What stands under TLS: rustls asks for 4 KiB at a time, the socket gives more in one call.
-fn buffered(stream: Stream) -> BufReader<Stream> {
-    BufReader::with_capacity(READ_BYTES, stream)
 }
 
 /// The ciphers and algorithms spoken: those of rustls, AES-128 before AES-256, which has 14 rounds

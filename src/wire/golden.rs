@@ -98,6 +98,7 @@ fn golden_bytes_of_greetings() {
         class: 1,
         nonce: 0x0123_4567_89ab_cdef,
         schemas: schemas.clone(),
+        token: 0xfedc_ba98_7654_3210,
     };
     let unformed = Hello {
         cluster: ClusterId::UNFORMED,
@@ -105,8 +106,9 @@ fn golden_bytes_of_greetings() {
         schemas: Schemas::default(),
         ..hello.clone()
     };
+    let (boot, token) = (Boot(9), 7);
     let welcome =
-        Welcome { protocol: 1, cluster, node: node("n2"), boot: Boot(9), nonce: 5, schemas };
+        Welcome { protocol: 1, cluster, node: node("n2"), boot, nonce: 5, schemas, token };
     let greetings = [
         ("hello", Greeting::Hello(hello)),
         ("hello before formation", Greeting::Hello(unformed)),

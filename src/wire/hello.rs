@@ -43,6 +43,10 @@ pub struct Hello {
     /// The kinds it knows; an older node does not say.
     #[serde(default)]
     pub schemas: Schemas,
+    /// Drawn when its life began: tells it from another process that counts to the same boot. 0
+    /// if it is not said.
+    #[serde(default)]
+    pub token: u64,
 }
 
 impl Hello {
@@ -69,6 +73,10 @@ pub struct Welcome {
     /// The kinds it knows; an older node does not say.
     #[serde(default)]
     pub schemas: Schemas,
+    /// Drawn when its life began: tells it from another process that counts to the same boot. 0
+    /// if it is not said.
+    #[serde(default)]
+    pub token: u64,
 }
 
 /// The link does not stand; the connection is closed after it.
@@ -159,6 +167,7 @@ mod tests {
             class: 0,
             nonce: 9,
             schemas: Schemas::of([("cart", 3)]),
+            token: 5,
         })
     }
 
@@ -166,12 +175,12 @@ mod tests {
     fn golden_bytes_of_the_handshake() {
         let refuse = Greeting::Refuse(Refuse { reason: "no".into() });
         assert_eq!(&refuse.encode()[..], b"evtr\x03\x00\x0c\x01\x81\xa6reason\xa2no");
-        let mut golden = b"evtr\x01\x00\x87\x01\x8a".to_vec();
+        let mut golden = b"evtr\x01\x00\x8e\x01\x8b".to_vec();
         golden.extend(b"\xacprotocol_min\x01\xacprotocol_max\x01\xaccluster_name\xa1c");
         golden.extend(b"\xa7cluster\xdc\x00\x20");
         golden.extend([0; 32]);
         golden.extend(b"\xa4node\xa2n1\xa4boot\x02\xa2to\xc0\xa5class\x00\xa5nonce\x09");
-        golden.extend(b"\xa7schemas\x81\xa4cart\x03");
+        golden.extend(b"\xa7schemas\x81\xa4cart\x03\xa5token\x05");
         assert_eq!(hello().encode(), golden);
     }
 
@@ -204,7 +213,7 @@ mod tests {
         for fields in [&[][..], &[("a field of the future", 1)]] {
             let decoded = Greeting::decode(&mut hello_with(fields));
             let Ok(Some(Greeting::Hello(hello))) = decoded else { panic!("{decoded:?}") };
-            assert_eq!(hello.schemas, Schemas::default());
+            assert_eq!((&hello.schemas, hello.token), (&Schemas::default(), 0));
             assert_eq!((hello.to.as_ref(), hello.nonce), (None, 9));
             assert_eq!(hello.protocols().newest_common(Protocols::SPOKEN), Some(1));
         }
@@ -223,6 +232,7 @@ mod tests {
         hello.to = Some(hello.node.clone());
         (hello.protocol_min, hello.protocol_max) = (u16::MAX, u16::MAX);
         (hello.boot, hello.class, hello.nonce) = (Boot(u64::MAX), 0xff, u64::MAX);
+        hello.token = u64::MAX;
         let whole = Greeting::Hello(hello);
         let mut bytes = whole.encode();
         assert!(bytes.len() < HELLO_BYTES_MAX, "{}", bytes.len());

@@ -30,6 +30,7 @@ fn claim(node: u16) -> Claim {
         boot: Boot(1),
         token: 1,
         earlier_boots: Vec::new(),
+        tokens: Vec::new(),
         store: StoreId(u128::from(node) + 1),
         voter: None,
         addr: "127.0.0.1:4000".into(),

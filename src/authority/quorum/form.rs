@@ -3,7 +3,7 @@
 use futures::FutureExt as _;
 
 use super::{Formation, QuorumParts};
-use crate::authority::formation::{Former, List, NotFormed};
+use crate::authority::formation::{Former, List, NotFormed, Unfit};
 use crate::authority::{FormError, RAFT_FILE, RaftCore, StartError};
 use crate::base::{ClusterId, Instant, within};
 use crate::placement::{Profile, View};
@@ -21,7 +21,7 @@ pub(super) async fn form(
             (Some(list), _) => list,
             (None, Formation::Bootstrap) => former.alone()?,
             (None, Formation::Expect { expect, seeds }) => {
-                let agreed = former.agree(&parts.links, *expect, seeds, deadline).await;
+                let agreed = former.agree(*expect, seeds, deadline).await;
                 agreed.map_err(|why| match why {
                 NotFormed::Exists(cluster) => StartError::Refused(format!(
                     "a cluster exists there already ({cluster}), and this node's directory is not \
@@ -60,20 +60,23 @@ pub(super) async fn form(
 }
 
 /// Refuses a directory of another cluster than the seeds': alone it would go on with what it holds.
+/// Refuses a second process under a name whose first is alive, before it takes part in anything.
 pub(super) async fn same_cluster(
     parts: &QuorumParts,
     former: &Former,
     own: ClusterId,
+    deadline: Instant,
 ) -> Result<(), StartError> {
     let Formation::Expect { seeds, .. } = &parts.formation else { return Ok(()) };
-    let deadline = parts.seams.clock.now() + parts.profile.ack_timeout();
-    match former.other_cluster(&parts.links, seeds, own, deadline).await {
-        Some((seed, cluster)) => Err(StartError::Refused(format!(
+    let times = (parts.profile.ack_timeout(), deadline);
+    former.fits(seeds, own, times).await.map_err(|unfit| match unfit {
+        Unfit::OtherCluster(seed, cluster) => StartError::Refused(format!(
             "the data directory belongs to cluster {own}, and {seed} among its seeds to cluster \
              {cluster}: choose another directory, or correct the seeds"
-        ))),
-        None => Ok(()),
-    }
+        )),
+        Unfit::Rival(why) => StartError::Refused(why),
+        Unfit::Late(why) => StartError::NoCluster(why),
+    })
 }
 
 /// Refuses to vote where what was voted is forgotten: an entry that this node has confirmed would

@@ -68,6 +68,13 @@ impl Server {
         admitted.then_some(counted)
     }
 
+    /// Whether the view knows a later life of that node: what this one voted may be forgotten.
+    fn is_over(&self, from: &Peer) -> bool {
+        let Some(core) = self.core.upgrade() else { return false };
+        let view = RaftCore(core).view();
+        view.members.get(&from.node).is_some_and(|member| member.boot > from.boot)
+    }
+
     /// Answers one ask of `from`.
     pub(super) async fn answer(&self, from: &NodeId, service: Service, body: &[u8]) -> Answer {
         let core = self.core.upgrade().map(RaftCore).ok_or("this voter has stopped")?;
@@ -186,6 +193,10 @@ impl Inbound for Served {
             reply.refuse(Bytes::from_static(b"overloaded"));
             return;
         };
+        if *service == Service::Raft && server.is_over(from) {
+            reply.refuse(Bytes::from_static(b"a later life of this node is a member"));
+            return;
+        }
         let (server, service, from) = (server.clone(), *service, from.node.clone());
         let answer = async move {
             let clock = &*server.seams.clock;

@@ -95,9 +95,13 @@ impl TcpListener {
     }
 
     async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, from) = self.0.accept().await?;
-        TIMES.apply(&stream)?;
-        Ok((stream, from))
+        loop {
+            let (stream, from) = self.0.accept().await?;
+            // One that is gone already, or takes no settings, is nobody's loss but its own.
+            if TIMES.apply(&stream).is_ok() {
+                return Ok((stream, from));
+            }
+        }
     }
 }
 

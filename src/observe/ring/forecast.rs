@@ -191,6 +191,7 @@ fn claim_of(view: &View, joiner: &Joiner) -> Claim {
         boot: Boot(1),
         token: 0,
         earlier_boots: Vec::new(),
+        tokens: Vec::new(),
         store: StoreId(store),
         voter: None,
         addr: "nowhere:0".into(),

@@ -164,7 +164,7 @@ impl View {
         if (&mark.node, mark.last_boot, mark.token) == (&claim.node, claim.boot, claim.token) {
             return Err(Refusal::Over { node: claim.node.clone(), boot: claim.boot });
         }
-        if mark.node != claim.node || !claim.has_seen(mark.last_boot) {
+        if mark.node != claim.node || !claim.has_seen(mark.last_boot, mark.token) {
             return Err(Refusal::Copy(claim.store));
         }
         if claim.boot <= mark.last_boot {

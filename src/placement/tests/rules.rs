@@ -328,6 +328,8 @@ fn a_restart_names_the_boot_it_replaces_and_a_higher_one() {
     // A copy made before boot 5; a directory copied elsewhere; a store that another node runs on.
     let copies = [
         Claim { earlier_boots: vec![(Boot(4), Boot(4))], ..claim(1, 6, 1) },
+        // An old backup that was started again and again: it had a boot 5 of its own.
+        Claim { tokens: vec![(Boot(4), 4), (Boot(5), 55)], ..claim(1, 6, 1) },
         Claim {
             disk: DiskMark { filesystem: 1, device: 1, lock_inode: 2, host_boot: "h".into() },
             ..claim(1, 6, 1)

@@ -63,8 +63,10 @@ async fn an_ask_on_a_link_still_being_dialled_ends_at_its_deadline() {
 async fn meet(listener: &dyn Listener) -> Met {
     let (stream, _) = listener.accept().await.expect("it is dialled");
     let (identity, schemas) = (insecure("b").identity, Schemas::default());
-    let me = Me { identity, cluster: CLUSTER, schemas, generation: 0 };
-    handshake::accept(&me, &Security::Insecure, stream, |_| Ok(())).await.expect("a is a good node")
+    let me = Me { identity, cluster: CLUSTER, schemas, token: 0, generation: 0 };
+    handshake::accept(&me, &Security::Insecure, stream, async |_| Ok(()))
+        .await
+        .expect("a is a good node")
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,6 +111,7 @@ async fn whoever_reads_no_answers_is_not_read_from() {
         identity: insecure("a").identity,
         cluster: CLUSTER,
         schemas: Schemas::default(),
+        token: 0,
         generation: 0,
     };
     let to = (None, Class::Message);

@@ -158,7 +158,7 @@ async fn a_new_boot_is_seen_by_the_other_side() {
     introduce(&a, "b", &b);
     let mut heard = obey(&b, Service::Entity);
     for boot in [Boot(1), Boot(2)] {
-        a.set_boot(boot);
+        a.set_life(Life { boot, token: 0 });
         a.tell(&node("b"), Class::Bulk, Service::Entity, Head::default(), Bytes::new())
             .expect("links are dialled again at once");
         match in_time("the tell", heard.recv()).await {

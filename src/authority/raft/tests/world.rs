@@ -105,6 +105,7 @@ fn claim(place: usize, voter: VoterId) -> Claim {
         boot: Boot(1),
         token: 1,
         earlier_boots: Vec::new(),
+        tokens: Vec::new(),
         store: store(place),
         voter: Some(voter),
         addr: format!("{}:1", name(place)),

@@ -167,6 +167,7 @@ impl World {
             boot: life.boot,
             token: life.boot.0,
             earlier_boots: earlier,
+            tokens: Vec::new(),
             store: life.store.id(),
             voter: None,
             addr: life.links.local_addr().to_string(),
@@ -211,7 +212,7 @@ impl World {
         one.boots.push(life.boot);
         life.lease.begin(life.boot);
         life.lease.extend(life.boot, Instant::NEVER);
-        life.links.set_boot(life.boot);
+        life.links.set_life(crate::transport::Life { boot: life.boot, token: 0 });
         self.join(node);
     }
 

@@ -178,6 +178,7 @@ fn hello_of_e() -> Hello {
         class: Class::Message as u8,
         nonce: 9,
         schemas: Schemas::default(),
+        token: 0,
     }
 }
 
@@ -199,6 +200,7 @@ fn greetings() -> Vec<Case> {
         boot: Boot(1),
         nonce: 9,
         schemas: Schemas::default(),
+        token: 0,
     };
     let refuse = Refuse { reason: "\u{1b}[2J\nroot \u{202e}nigol".into() };
     let refuse = Greeting::Refuse(refuse).encode().to_vec();
@@ -312,6 +314,7 @@ fn welcome_to(hello: &Hello) -> Welcome {
         boot: Boot(1),
         nonce: hello.nonce,
         schemas: Schemas::default(),
+        token: 0,
     }
 }
 

@@ -1,0 +1,151 @@
+//! Asking the others, and answering them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::office::{decode, encode};
+use super::super::seeds::Seeds;
+use super::{ANSWER_WITHIN, Former, ROUND, Rival, State};
+use crate::base::{ClusterId, Instant, NodeId};
+use crate::transport::{Head, Inbound, Life, Peer, ReplyTo, Service};
+
+/// What came of asking one address.
+type Asked = Result<(Peer, ClusterId, State), String>;
+
+/// Why a directory of a cluster does not start.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::authority) enum Unfit {
+    /// A seed is of another cluster.
+    OtherCluster(NodeId, ClusterId),
+    /// Another process runs under this name.
+    Rival(String),
+    /// One may still run: it has links, and has said nothing for a while.
+    Late(String),
+}
+
+impl Former {
+    async fn ask(&self, addr: &str, body: Bytes, deadline: Instant) -> Asked {
+        let asked = self.links.ask_addr(addr, Service::Formation, body, deadline).await;
+        let (peer, cluster, body) = asked.map_err(|error| error.to_string())?;
+        let state = decode::<State>(&body).filter(|state| state.me.claim.node == peer.node);
+        match state {
+            Some(state) => Ok((peer, cluster, state)),
+            None => Err(format!("{addr}: {} answers what nobody asked", peer.node)),
+        }
+    }
+
+    /// One round: the seeds, and everyone in `known`, all at once. Returns the answers, and why
+    /// there is none from the others. An address that leads to this node itself is known by the
+    /// answer, not by its text: it may be behind a name.
+    async fn round(&self, seeds: &Seeds, known: Vec<String>, within: Duration) -> Round {
+        let (body, mine) = (encode(&self.state()), self.addr());
+        let deadline = self.seams.clock.now() + within;
+        let (found, mut silent) = seeds.look_up(&self.seams, &mine, deadline).await;
+        let own = self.links.local_addr();
+        let seeds = found.into_iter().filter(|addr| *addr != own).map(|addr| addr.to_string());
+        let addrs: BTreeSet<String> =
+            seeds.chain(known.into_iter().filter(|a| *a != mine)).collect();
+        // Names may have taken all of the time.
+        let deadline = deadline.max(self.seams.clock.now() + within / 2);
+        let asks = addrs.iter().map(|addr| self.ask(addr, body.clone(), deadline));
+        let mut answers = Vec::new();
+        for asked in futures::future::join_all(asks).await {
+            match asked {
+                Ok(answer) => answers.push(answer),
+                Err(why) => silent.push(why),
+            }
+        }
+        Round { answers, silent }
+    }
+
+    /// One round of forming a cluster.
+    pub(super) async fn ask_all(&self, seeds: &Seeds) -> (Vec<State>, Vec<String>) {
+        let known = self.inner.lock().state.known.clone();
+        let Round { answers, silent } = self.round(seeds, known, ANSWER_WITHIN).await;
+        let states: Vec<State> = answers.into_iter().map(|(_, _, state)| state).collect();
+        for state in &states {
+            self.learn(state.known.iter().cloned().chain([state.me.claim.addr.clone()]));
+        }
+        (states, silent)
+    }
+
+    /// Whether a node whose directory is of cluster `own` may go on: no seed is of another one, and
+    /// no other process runs under its name. One that may still run is waited for until `deadline`:
+    /// if it says something to anybody after this was first asked, it lives. Asked while the links
+    /// are of no cluster yet; each round takes at most `patience`.
+    pub(in crate::authority) async fn fits(
+        &self,
+        seeds: &Seeds,
+        own: ClusterId,
+        (patience, deadline): (Duration, Instant),
+    ) -> Result<(), Unfit> {
+        let clock = &*self.seams.clock;
+        let came = clock.now();
+        loop {
+            let asked = clock.now();
+            let Round { answers, .. } = self.round(seeds, Vec::new(), patience).await;
+            let mut waits = None;
+            for (peer, cluster, state) in answers {
+                if ![own, ClusterId::UNFORMED].contains(&cluster) {
+                    return Err(Unfit::OtherCluster(peer.node, cluster));
+                }
+                let Some(rival) = state.rival else { continue };
+                let words = rival.words(&self.name(), &peer.node);
+                // It was heard after this node had asked for the first time.
+                if Duration::from_millis(rival.silent_ms) < asked.since(came) {
+                    return Err(Unfit::Rival(words));
+                }
+                waits = Some(words);
+            }
+            let Some(words) = waits else { return Ok(()) };
+            if clock.now() >= deadline {
+                return Err(Unfit::Late(words));
+            }
+            clock.sleep(ROUND).await;
+        }
+    }
+
+    /// Whoever else runs under the name of `peer`, which draws `token` for its life.
+    fn rival_of(&self, peer: &Peer, token: u64) -> Option<Rival> {
+        let life = Life { boot: peer.boot, token };
+        let (other, silence) = self.links.rival(&peer.node, life)?;
+        let silent_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        Some(Rival { boot: other.boot, silent_ms })
+    }
+}
+
+/// What came of one round.
+struct Round {
+    answers: Vec<(Peer, ClusterId, State)>,
+    silent: Vec<String>,
+}
+
+impl Rival {
+    /// In words for the one that is second.
+    pub(super) fn words(&self, name: &NodeId, told_by: &NodeId) -> String {
+        let Self { boot, silent_ms } = self;
+        format!(
+            "another process runs as {name} ({boot}): {told_by} heard it {silent_ms} ms ago; stop \
+             it, or give this one a name of its own"
+        )
+    }
+}
+
+impl Inbound for Former {
+    fn tell(&self, from: &Peer, _: Head, _: Bytes) {
+        tracing::debug!(node = %from.node, "a tell about formation was dropped");
+    }
+
+    fn ask(&self, from: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
+        match decode::<State>(&body).filter(|state| state.me.claim.node == from.node) {
+            Some(asker) => {
+                let rival = self.rival_of(from, asker.me.claim.token);
+                self.learn([asker.me.claim.addr]);
+                reply.send(encode(&State { rival, ..self.state() }));
+            }
+            None => reply.refuse(Bytes::from_static(b"malformed")),
+        }
+    }
+}

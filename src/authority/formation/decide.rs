@@ -1,0 +1,137 @@
+//! What one round of answers means. No clock, no link.
+
+use std::collections::BTreeMap;
+
+use super::{Candidate, List, State};
+use crate::base::{ClusterId, NodeId};
+
+/// What to do after one round of questions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Ask again.
+    Wait(String),
+    /// Keep this list on disk, and answer with it from then on.
+    Hold(List),
+    /// Everybody answered with it, or a node that did has started with it.
+    Initialise(List),
+    /// Name no list in the next round, so that the held one may be taken back.
+    Withdraw,
+    /// The held list can start nowhere: forget it.
+    TakeBack,
+    /// There is a cluster already.
+    Join(ClusterId),
+    /// A person must act.
+    Refuse(String),
+}
+
+/// What this node knows when it decides.
+#[derive(Debug, Clone)]
+pub(super) struct Known<'a> {
+    /// What it says of itself, with the list that it holds.
+    pub(super) me: &'a State,
+    /// For how long it had looked for the others when it asked.
+    pub(super) asked_ms: u64,
+    /// In this round it named no list.
+    pub(super) withdrawn: bool,
+    pub(super) expect: usize,
+}
+
+impl State {
+    /// Of two processes under one name the greater was there first: whoever is of a cluster, then
+    /// who stands in the list that it holds, then who has waited for longer. The same for all that
+    /// hear of both.
+    fn precedence(&self) -> (bool, bool, u64, (&NodeId, u128, u64, u64)) {
+        let own = self.me.identity();
+        let in_list =
+            self.list.as_ref().is_some_and(|list| list.0.iter().any(|one| one.identity() == own));
+        (self.formed.is_some(), in_list, self.waited_ms, own)
+    }
+}
+
+/// Decides from the answers of one round, all asked after the held list was on disk.
+pub(super) fn decide(known: &Known<'_>, answers: &[State]) -> Decision {
+    let me = known.me;
+    let my_name = &me.me.claim.node;
+    let mut others: BTreeMap<&NodeId, &State> = BTreeMap::new();
+    let mut rival_silent = None;
+    for answer in answers {
+        let name = &answer.me.claim.node;
+        if let Some(rival) = &answer.rival {
+            let words = rival.words(my_name, name);
+            // It lives if it was heard after this node came; else its links may be about to end.
+            if rival.silent_ms < known.asked_ms {
+                return Decision::Refuse(words);
+            }
+            rival_silent = Some(words);
+        }
+        if name != my_name {
+            let first = others.entry(name).or_insert(answer);
+            if answer.precedence() > first.precedence() {
+                *first = answer;
+            }
+        } else if answer.me.identity() != me.me.identity() && answer.precedence() > me.precedence()
+        {
+            // The other way round it is the other one that gives way.
+            return Decision::Refuse(format!(
+                "another process is named {name} too, at {}, and was there first: stop it, or give \
+                 this one a name of its own",
+                answer.me.claim.addr
+            ));
+        }
+    }
+    if let Some(list) = &me.list {
+        return with_list(known, list, &others);
+    }
+    if let Some(words) = rival_silent {
+        return Decision::Wait(words);
+    }
+    if let Some(cluster) = others.values().find_map(|other| other.formed) {
+        return Decision::Join(cluster);
+    }
+    let count = others.len() + 1;
+    if count > known.expect {
+        return Decision::Refuse(format!(
+            "{count} nodes want to form a cluster of {}: `expect` must be the same everywhere",
+            known.expect
+        ));
+    }
+    if count < known.expect {
+        return Decision::Wait(format!("{count} of {} nodes answered", known.expect));
+    }
+    let candidates = others.values().map(|other| other.me.clone());
+    Decision::Hold(List::of(candidates.chain([me.me.clone()])))
+}
+
+/// [`decide`] for a node that holds `list`.
+fn with_list(known: &Known<'_>, list: &List, others: &BTreeMap<&NodeId, &State>) -> Decision {
+    let id = list.id();
+    let me: &Candidate = &known.me.me;
+    if others.values().any(|other| other.formed == Some(id)) {
+        return Decision::Initialise(list.clone());
+    }
+    let rest = || list.0.iter().filter(|one| one.claim.node != me.claim.node);
+    let holds = |one: &Candidate| {
+        let other = others.get(&one.claim.node)?;
+        let same = other.me.identity() == one.identity();
+        Some(same && other.list.as_ref().is_some_and(|list| list.id() == id))
+    };
+    if !known.withdrawn && rest().all(|one| holds(one) == Some(true)) {
+        return Decision::Initialise(list.clone());
+    }
+    if known.withdrawn && rest().all(|one| holds(one) == Some(false)) {
+        return Decision::TakeBack;
+    }
+    // One that holds another list, or is another directory by now, will not come to this one while
+    // it is named here: the way out is to take it back.
+    let astray = |one: &Candidate| {
+        others.get(&one.claim.node).is_some_and(|other| {
+            other.me.identity() != one.identity()
+                || other.formed.is_some()
+                || other.list.as_ref().is_some_and(|list| list.id() != id)
+        })
+    };
+    if rest().any(astray) {
+        return Decision::Withdraw;
+    }
+    Decision::Wait("not every node of the list has answered with it".into())
+}
