@@ -1,5 +1,7 @@
 //! Long runs, whose figures are kept as evidence.
 
+#[path = "soak/flood.rs"]
+mod flood;
 #[path = "soak/links.rs"]
 mod links;
 #[path = "soak/main_job.rs"]
@@ -22,10 +24,13 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SEEDS_MIN: u64 = 200;
 const MEMBERSHIP_SEEDS_MIN: u64 = 1_000;
 /// Variables that change what a long run does: they belong to its command.
-const VARIABLES: [&str; 4] = ["SIM_SEEDS", "LINKS_SECS", "LINKS_RATE", "LINKS_SEED"];
+const VARIABLES: [&str; 6] =
+    ["SIM_SEEDS", "LINKS_SECS", "LINKS_RATE", "LINKS_SEED", "FLOOD_SECS", "FLOOD_RATE"];
 /// A shorter run of links, or one of fewer messages, is no evidence.
 const LINKS_LENGTH_MIN: Duration = Duration::from_mins(10);
 const LINKS_MESSAGES_MIN: u64 = 100_000_000;
+/// A shorter flood is no evidence.
+const FLOOD_LENGTH_MIN: Duration = Duration::from_mins(1);
 
 fn git(arguments: &[&str]) -> String {
     let output = Command::new("git").args(arguments).current_dir(ROOT).output().expect("git runs");
@@ -127,7 +132,7 @@ fn membership_seeds() {
 }
 
 fn number(variable: &str, default: u64) -> u64 {
-    let number = |text: String| text.parse().expect("LINKS_* is a number");
+    let number = |text: String| text.parse().expect("it is a number");
     std::env::var(variable).map_or(default, number)
 }
 
@@ -167,4 +172,36 @@ fn links_briefly() {
     let links::Report { text, messages, cuts, broken, .. } = links::run(plan);
     assert!(broken.is_empty(), "{text}");
     assert!(messages > 0 && cuts > 0, "nothing happened:\n{text}");
+}
+
+/// Goal: a flood of connections to one node of three disturbs nobody: no lease runs out, nobody is
+/// called unreachable or evicted, every ask is answered, and neither memory nor sockets grow with
+/// the flood. Method: 10,000 connections a second for a minute, as far as this machine can. With
+/// `FLOOD_SECS` below 60 it keeps nothing.
+#[test]
+#[ignore = "takes a minute: cargo test --release --test soak -- --ignored flood"]
+fn flood() {
+    if flood::was_node() {
+        return;
+    }
+    let begun = tree();
+    let secs = number("FLOOD_SECS", FLOOD_LENGTH_MIN.as_secs());
+    let per_second = number("FLOOD_RATE", 10_000);
+    let plan = flood::Plan { length: Duration::from_secs(secs), per_second };
+    let flood::Report { text, length, broken } = flood::run(plan);
+    let text = evidence("flood", &begun, &text);
+    println!("{text}");
+    if length >= FLOOD_LENGTH_MIN {
+        keep("flood", &text);
+    }
+    assert!(broken.is_empty(), "{} rules did not hold, see above", broken.len());
+}
+
+/// Goal and method are those of [`flood`], for three seconds, and as many as a build without
+/// optimisations takes.
+#[test]
+fn flood_briefly() {
+    let plan = flood::Plan { length: Duration::from_secs(3), per_second: 2_000 };
+    let flood::Report { text, broken, .. } = flood::run(plan);
+    assert!(broken.is_empty(), "{text}");
 }
