@@ -75,8 +75,7 @@ fn unset(layers: &Layers, faults: &mut Vec<Fault>) {
         needs(
             &EXPECT,
             "with join or join_file, say how many empty nodes form the cluster together, so that \
-             one that \
-             reaches nobody does not form another",
+             one that reaches nobody does not form another",
         );
     }
     let anywhere = listen(layers).is_some_and(|listen| listen.ip().is_unspecified());
