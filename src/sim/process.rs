@@ -215,7 +215,7 @@ mod tests {
         process.gate.set(true);
         peer.write_all(b"waits").await.expect("its socket has room");
         let mut bytes = [0; 5];
-        let moment = Duration::from_secs(60);
+        let moment = Duration::from_mins(1);
         let read = tokio::time::timeout(moment, socket.read_exact(&mut bytes));
         assert!(read.await.is_err(), "a stopped process read");
         let write = tokio::time::timeout(moment, socket.write_all(b"late"));
