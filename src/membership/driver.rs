@@ -88,8 +88,8 @@ impl News {
         self.any.notify_one();
     }
 
-    /// What has come; what broke goes first, since what was heard since is of the next link. Another
-    /// life than the view's is none of the gossip's.
+    /// What has come; what broke goes first, since what was heard since is of the next link. A
+    /// different life than the view's is none of the gossip's.
     fn take(&self, view: &View) -> Vec<Input> {
         let is_known = |(node, boot): &(NodeId, Boot)| view.has_boot(node, *boot);
         let broken = std::mem::take(&mut *self.broken.lock()).into_iter().filter(is_known);

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foca::{Foca, PostcardCodec};
-use rand::SeedableRng as _;
+use rand::{RngExt as _, SeedableRng as _};
 use rand::rngs::SmallRng;
 
 use self::alarms::{Alarm, Alarms};
@@ -279,7 +279,7 @@ impl Gossip {
         }
     }
 
-    /// After a stall, all that judges others comes later by the time the loop did not run, and by one
+    /// After a stall, all that judges others comes later by the time the loop did not run, and by a
     /// round trip more: what arrived meanwhile is read first. What only speaks goes on. A node that
     /// was stalled doubts itself.
     fn give_time_back(&mut self, now: Instant) {
@@ -314,6 +314,16 @@ impl Gossip {
             Alarm::Judge(node) => self.judge(now, &node, out),
             Alarm::Silent(node, boot) => self.silent(now, (&node, boot), out),
         }
+    }
+
+    /// A number below `most`, by this node's own chance; 0 if that is 0.
+    fn draw(&mut self, most: u64) -> u64 {
+        self.rng.random_range(0..most.max(1))
+    }
+
+    /// As [`Self::draw`], a place in a list.
+    fn draw_index(&mut self, len: usize) -> usize {
+        usize::try_from(self.draw(len as u64)).unwrap_or(0)
     }
 
     /// A new number for something this node says.

@@ -1,6 +1,6 @@
 //! Membership alone, for up to 1,000 nodes: the machines on a queue of events.
 //!
-//! There are no tasks, no sockets and no TLS here: a [`Swarm`] holds one membership machine per node
+//! There are no tasks, no sockets and no TLS here: a [`Swarm`] holds one membership machine a node
 //! and a heap of what comes next, and time is an integer that jumps from event to event. What the
 //! machines get to see of the world is what the driver shows them over real links:
 //!

@@ -40,7 +40,7 @@ pub(crate) struct Report {
 /// `runs` of each kind of fault in each profile, of the three nodes in turn.
 pub(crate) fn run(runs: u32) -> Report {
     let mut text = String::from(
-        "Seconds from the signal. first: of the two others the first that says so; both: the last.\n\
+        "Seconds from the signal. first: of the others the first that says so; both: the last.\n\
          gone: found unreachable, or evicted where that comes first.\n\n\
          | profile | fault | what | runs | first p50 / p99 / max | both p50 / p99 / max |\n\
          |---|---|---|---|---|---|\n",

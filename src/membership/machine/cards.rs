@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foca::AccumulatingRuntime;
-use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::alarms::Alarm;
@@ -164,7 +163,7 @@ impl Gossip {
     /// A time from zero to `span`, so that nodes do not act in step.
     pub(super) fn within(&mut self, span: Duration) -> Duration {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.rng.random_range(0..=nanos))
+        Duration::from_nanos(self.draw(nanos.saturating_add(1)))
     }
 
     /// Compares all cards with one other member's.
@@ -190,7 +189,7 @@ impl Gossip {
         if self.members.is_empty() {
             return;
         }
-        let at = self.rng.random_range(0..self.members.len());
+        let at = self.draw_index(self.members.len());
         if let Some(to) = self.members.keys().nth(at).cloned() {
             self.send_digest(&to, true, out);
         }

@@ -4,7 +4,6 @@
 //! request. Any arrival of the node's, whatever it is, is an answer.
 
 use foca::Message;
-use rand::RngExt as _;
 
 use super::alarms::Alarm;
 use super::swim::{HELPERS, send};
@@ -89,7 +88,7 @@ impl Gossip {
         let mut able: Vec<GossipId> = able.map(|(_, seen)| seen.id.clone()).collect();
         let mut helpers = Vec::new();
         while helpers.len() < HELPERS && !able.is_empty() {
-            let at = self.rng.random_range(0..able.len());
+            let at = self.draw_index(able.len());
             helpers.push(able.swap_remove(at));
         }
         for helper in &helpers {
@@ -179,7 +178,7 @@ impl Gossip {
         self.greet(out);
     }
 
-    /// Pings one member that is in doubt or late, so that one that is back is heard within a few rounds by
+    /// Pings one member that is in doubt or late, so that one that is back is heard in a few rounds by
     /// whoever doubts it, and not only once SWIM's round comes to it. No answer means nothing new.
     fn greet(&mut self, out: &mut Vec<Output>) {
         let doubted = self.members.iter().filter(|(node, seen)| {
@@ -190,7 +189,8 @@ impl Gossip {
         if doubted.is_empty() {
             return;
         }
-        let id = &doubted[self.rng.random_range(0..doubted.len())];
+        let at = self.draw_index(doubted.len());
+        let id = &doubted[at];
         let number = self.number().to_le_bytes()[0];
         send(&Packet::new(self.me(), self.incarnation, id, Message::Ping(number)), out);
     }

@@ -236,8 +236,8 @@ impl Gossip {
             && seen.heard.is_none_or(|heard| heard < doubt.since)
         {
             let confirmations = u32::try_from(observers.len() - 1).unwrap_or(0);
-            // Lifeguard stretches probes alone. Where its own word is needed, a node that has reason
-            // to doubt itself waits longer; the one probe that failed here is none yet.
+            // Lifeguard stretches probes alone. Where its own word is needed, a node that has
+            // reason to doubt itself waits longer; the one probe that failed here is none yet.
             let others = observers.iter().filter(|observer| **observer != me).count();
             let min = if others >= needed { min } else { min * self_doubt };
             let end = doubt.since + suspicion([min, min * UNCONFIRMED], expected, confirmations);

@@ -248,7 +248,8 @@ pub(super) fn disagreement(swarm: &Swarm) -> Option<String> {
             if seen.as_ref().is_none_or(|seen| (seen.boot, seen.reachability) != (boot, want)) {
                 let doubt = swarm.self_doubt(by);
                 return Some(format!(
-                    "{of} is {want:?} in {boot}, and {by}, in doubt {doubt} of itself, finds {seen:?}"
+                    "{of} is {want:?} in {boot}, and {by}, in doubt {doubt} of itself, finds \
+                     {seen:?}"
                 ));
             }
         }
