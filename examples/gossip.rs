@@ -41,12 +41,11 @@ struct Process {
 
 impl Process {
     /// As `kill -9`: no task of it goes on, and its sockets close.
-    async fn kill(mut self) -> Result<(), Box<dyn Error>> {
-        let runtime = self.runtime.take();
-        drop(self);
-        let end = move || runtime.map(|runtime| runtime.shutdown_timeout(PATIENCE));
-        tokio::task::spawn_blocking(end).await?;
-        Ok(())
+    fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            drop(self);
+            tokio::task::block_in_place(|| runtime.shutdown_timeout(PATIENCE));
+        }
     }
 }
 
@@ -77,11 +76,10 @@ async fn start(name: &str, ports: &[u16; 3], dir: &Path) -> Result<Process, Box<
     config.profile =
         Profile { name: "example".into(), lease: Duration::from_secs(15), ..Profile::lan() };
     let started = runtime.spawn(Node::build(config).seams(seams).start()).await?;
-    let runtime = Some(runtime);
     match started {
-        Ok(node) => Ok(Process { node, runtime }),
+        Ok(node) => Ok(Process { node, runtime: Some(runtime) }),
         Err(error) => {
-            runtime.map(Runtime::shutdown_background);
+            runtime.shutdown_background();
             Err(error.into())
         }
     }
@@ -129,7 +127,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (mut at_n1, mut at_n3) = (n1.node.member_events(64), n3.node.member_events(64));
 
     println!("n2 is killed");
-    n2.kill().await?;
+    n2.kill();
     let is_lost = |change: &MemberChange| matches!(change, MemberChange::Unreachable { .. });
     follow("n1", &mut at_n1, "n2", is_lost).await?;
     follow("n3", &mut at_n3, "n2", is_lost).await?;

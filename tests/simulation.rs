@@ -1,5 +1,5 @@
-//! Three real nodes on simulated links, disks and clocks, and worlds of 3 to 10 that only watch each
-//! other. The links of every third seed, and of some more, lose segments.
+//! Three real nodes on simulated links, disks and clocks, and worlds of 3 to 10 that only watch
+//! each other. The links of every third seed, and of some more, lose segments.
 //!
 //! `SIM_SEEDS=0..20 cargo test --release --test simulation` runs other seeds than the sample, and
 //! `SIM_LOG=info` shows what happens.

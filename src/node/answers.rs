@@ -46,7 +46,7 @@ impl Answering {
         node.upgrade().ok_or_else(stops)
     }
 
-    /// Planning takes from milliseconds to seconds: not on the control runtime.
+    /// Planning may take long in a large cluster: not on the control runtime.
     fn ring(
         &self,
         view: Arc<View>,

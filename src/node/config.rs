@@ -217,7 +217,7 @@ mod tests {
 
     fn seeded(expect: usize, seeds: &[&str]) -> NodeConfig {
         let seeds = seeds.iter().map(|&seed| seed.into()).collect();
-        NodeConfig { expect, seeds, ..config() }
+        NodeConfig { seeds, expect, ..config() }
     }
 
     #[test]

@@ -144,8 +144,8 @@ pub struct Holder {
 impl RingReport {
     /// Reports on `view`.
     ///
-    /// Cost: the tokens of all members are hashed. A join or a loss is planned to its end, which
-    /// for thousands of shards takes from milliseconds to seconds: not on a runtime's thread.
+    /// Cost: the tokens of all members are hashed. A join or a loss is planned to its end, in
+    /// several plans of all shards each: too much for a thread of a runtime in a large cluster.
     ///
     /// # Errors
     /// [`RingAskError`].

@@ -280,8 +280,11 @@ impl Facts {
     }
 }
 
+/// What a directory keeps, and the token of each life of it.
+type Read = (Kept, BTreeMap<Boot, u64>);
+
 /// The facts in the file; none if its maker died before it wrote them.
-fn read(database: &Database) -> Result<Option<(Kept, BTreeMap<Boot, u64>)>, StoreError> {
+fn read(database: &Database) -> Result<Option<Read>, StoreError> {
     let read = database.begin_read()?;
     let found = match read.open_table(FACTS) {
         Ok(table) => table.get(KEY)?,

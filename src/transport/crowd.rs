@@ -113,6 +113,7 @@ mod tests {
             crowd.enter(IpAddr::from([10, 1, 0, host]), 8);
         }
         assert!(other.1.is_cancelled() && net[0].1.is_cancelled());
-        assert_eq!((crowd.0.lock().waiting.len(), crowd.0.lock().from.len()), (8, 8));
+        let guests = crowd.0.lock();
+        assert_eq!((guests.waiting.len(), guests.from.len()), (8, 8));
     }
 }

@@ -44,6 +44,7 @@ fn rows(folder: &Path) -> Vec<Row> {
             ("v:1,v:2", json!(["v:1", "v:2"])),
             ("g:1, [::1]:2", json!(["g:1", "[::1]:2"])),
         ),
+        row("join_file", below("\"seeds\""), word("v.seeds"), word("g.seeds")),
         row("expect", number("2"), number("3"), number("1")),
         row("data", below("\"f/data\""), word("v/data"), word("/g/data")),
         row("profile", quoted("\"lan\""), word("wan"), word("dev")),

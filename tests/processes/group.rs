@@ -146,9 +146,9 @@ impl Story {
             let within = |fault: &Fault| (fault.from..fault.to).contains(&index);
             let excuses =
                 |fault: &Fault| fault.node == said.node || fault.is_alone && fault.node == said.by;
-            let excused = self.faults.iter().any(|fault| within(fault) && excuses(fault));
-            assert!(excused || !is_gone(said.sight), "nothing had happened to it: {said}");
-            suspected += usize::from(!excused && said.sight == Sight::Suspect);
+            let is_excused = self.faults.iter().any(|fault| within(fault) && excuses(fault));
+            assert!(is_excused || !is_gone(said.sight), "nothing had happened to it: {said}");
+            suspected += usize::from(!is_excused && said.sight == Sight::Suspect);
             let Said { node, observers, .. } = &said;
             let are_named = !observers.is_empty() && !observers.contains(node);
             assert!(said.sight != Sight::Unreachable || are_named, "{said}");

@@ -291,7 +291,7 @@ pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
     let nodes = run.nodes as u64;
     let at = |number: u64| usize::try_from(number % nodes).expect("it is small");
     let dead = at(seed / 8 + 1);
-    let fault = if seed % 2 == 0 { Fault::Killed(dead) } else { Fault::PowerLoss(dead) };
+    let fault = if seed.is_multiple_of(2) { Fault::Killed(dead) } else { Fault::PowerLoss(dead) };
     run.world.begin(fault);
     let missed_within = run.until(MISSED_WITHIN, &[fault], |run| run.all_miss(dead))?;
     run.world.end(fault);

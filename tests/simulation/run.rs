@@ -38,8 +38,8 @@ fn loss_permille(seed: u64) -> u16 {
     }
 }
 
-/// What goes wrong in a seed's world: in every fourth, processes are also stopped, killed, and asked
-/// to leave.
+/// What goes wrong in a seed's world: in every fourth, processes are also stopped, killed, and
+/// asked to leave.
 fn faults(seed: u64) -> Faults {
     if seed % 4 != 1 {
         return Faults::new(seed);

@@ -175,18 +175,21 @@ pub(crate) fn run(plan: Plan) -> Report {
 /// The flood itself, on a thread of its own; this one looks at the node meanwhile.
 fn flood(plan: Plan, to: SocketAddr, node: &mut Process) -> (Crowd, Vec<(Duration, Look)>) {
     let begun = Instant::now();
-    let flooding = std::thread::spawn(move || {
-        let runtime = crowd::runtime();
-        runtime.block_on(crowd::flood(to, plan.per_second, plan.length))
-    });
     let mut looks = Vec::new();
     let waits = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let waits = waits.expect("a runtime");
-    while !flooding.is_finished() {
-        looks.push((begun.elapsed(), node.look()));
-        waits.block_on(async { tokio::time::sleep(LOOK_EVERY).await });
-    }
-    (flooding.join().expect("no panic"), looks)
+    let crowd = std::thread::scope(|scope| {
+        let flooding = scope.spawn(|| {
+            let runtime = crowd::runtime();
+            runtime.block_on(crowd::flood(to, plan.per_second, plan.length))
+        });
+        while !flooding.is_finished() {
+            looks.push((begun.elapsed(), node.look()));
+            waits.block_on(async { tokio::time::sleep(LOOK_EVERY).await });
+        }
+        flooding.join().expect("no panic")
+    });
+    (crowd, looks)
 }
 
 /// Waits until the sockets of the flood are gone; for how long, if they went.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use evertree::sim::queue::{Figures, Scenario};
 

@@ -122,7 +122,7 @@ fn a_withdrawn_list_is_never_initialised_in_the_same_round() {
 #[test]
 fn of_two_processes_under_one_name_the_second_gives_way() {
     let refuses = |me: &State, twin: &State| {
-        matches!(decide(&known(me), &[twin.clone()]), Decision::Refuse(_))
+        matches!(decide(&known(me), std::slice::from_ref(twin)), Decision::Refuse(_))
     };
     let waited = |of: &State, waited_ms| State { waited_ms, ..of.clone() };
     let (first, second) = (state(candidate("n1", 1), None), state(candidate("n1", 5), None));
@@ -162,7 +162,7 @@ fn a_name_whose_process_was_heard_since_is_refused_and_a_silent_one_waited_for()
     let told = |silent_ms| {
         let rival = Some(Rival { boot: Boot(3), silent_ms });
         let formed = Some(trio().id());
-        [State { rival, formed, ..state(candidate("n2", 2), None) }]
+        [State { formed, rival, ..state(candidate("n2", 2), None) }]
     };
     let refused = decide(&known(&me), &told(4_999));
     let Decision::Refuse(why) = refused else { panic!("{refused:?}") };

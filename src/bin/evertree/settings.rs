@@ -67,8 +67,10 @@ settings! {
         "Where others reach it, if not where it listens";
     JOIN = "join", Kind::HostPorts, None,
         "Where the first nodes listen, the same list for all; its own address may stand in it";
+    JOIN_FILE = "join_file", Kind::Path, None,
+        "File with where the first nodes listen, one host:port per line; read again while it looks";
     EXPECT = "expect", Kind::Number { least: 1, most: 64 }, Some("1"),
-        "How many empty nodes form the cluster together; must be given with `join`";
+        "How many empty nodes form the cluster together; must be given with `join` or `join_file`";
     DATA = "data", Kind::Path, None,
         "Its data directory, made if absent; no two nodes may share one";
     PROFILE = "profile", Kind::OneOf(&["dev", "lan", "wan"]), Some("dev"),

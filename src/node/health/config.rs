@@ -12,8 +12,8 @@ pub struct HealthConfig {
     /// When it is not, all workers of that runtime are blocked.
     ///
     /// Every 500 ms, within 1 s: workers that are blocked for good are found within 2 s, and the
-    /// gossip says so. A node whose workers run nothing for two leases (2 s in profile `lan`, 4 s in
-    /// `dev`) also renews its lease no more.
+    /// gossip says so. A node whose workers run nothing for two leases (2 s in profile `lan`, 4 s
+    /// in `dev`) also renews its lease no more.
     pub executor: Option<ProbeConfig>,
     /// `disk`: what the data directory is asked for must be done within the deadline.
     pub disk: Option<DiskConfig>,

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::StorageBackend;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::*;
-use crate::authority::StartError as AuthorityError;
+use crate::authority::{StartError as AuthorityError, ViewAuthority};
 use crate::entity::{Cx, Durable, Failure, Kind, Reply};
-use crate::placement::{DiskMark, Profile};
+use crate::placement::{DiskMark, Profile, Shard};
 use crate::storage::{Directory, Disk, DiskError};
 
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
@@ -102,12 +103,23 @@ impl Trio {
     }
 
     /// What must not change while nobody is disturbed.
-    fn undisturbed(&self) -> Vec<(Standing, u64, u64, u64)> {
+    fn undisturbed(&self) -> Vec<(Standing, u64, u64)> {
         let of = |node: &Node| {
-            let Counts { broken, dialled, .. } = node.link_counts();
-            (node.standing(), broken, dialled, node.view().version.0)
+            let Counts { broken, .. } = node.link_counts();
+            (node.standing(), broken, node.view().version.0)
         };
         self.nodes.iter().map(of).collect()
+    }
+
+    /// Waits until all hold what there is, so that the view has no reason to change.
+    async fn settled(&self) {
+        let all = self.nodes.len();
+        for node in &self.nodes {
+            let mut views = ViewAuthority::watched(&node.0.parts.authority).follow();
+            let is_whole = |shard: &Shard| !shard.has_records || shard.in_sync.len() == all;
+            let settled = views.until(|view| view.shards.iter().all(|shard| is_whole(shard)));
+            timeout(PATIENCE, settled).await.expect("in time").expect("the node runs");
+        }
     }
 
     /// An entity that the first node owns.
@@ -133,12 +145,11 @@ impl Trio {
 /// the next number.
 fn keep_asking(
     node: &Node,
-    id: &str,
+    (id, mut last): (&str, u64),
 ) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Result<u64, String>>) {
     let (stop, entity) = (Arc::new(AtomicBool::new(false)), node.entities::<Counter>().get(id));
     let stopped = stop.clone();
     let asking = tokio::spawn(async move {
-        let mut last = 0;
         while !stopped.load(Ordering::Acquire) {
             let answer = entity.ask(CounterMsg::Add).await.map_err(|error| error.to_string())?;
             if answer != last + 1 {
@@ -227,8 +238,9 @@ async fn a_second_process_under_a_living_name_is_refused_and_the_first_serves_on
     assert_eq!(first.ask_within(PATIENCE, CounterMsg::Add).await, Ok(1));
     let other = trio.nodes[2].entities::<Counter>().get(&owned);
     assert_eq!(other.ask_within(PATIENCE, CounterMsg::Add).await, Ok(2));
+    trio.settled().await;
     let before = trio.undisturbed();
-    let (stop, asking) = keep_asking(&trio.nodes[1], &owned);
+    let (stop, asking) = keep_asking(&trio.nodes[1], (&owned, 2));
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
 
     let empty = trio.place.path().join("empty");

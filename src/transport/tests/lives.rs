@@ -128,7 +128,7 @@ async fn a_second_process_is_refused_while_the_first_is_heard_and_ends_none_of_i
     let quick = |name, boot, token| {
         let timing = Timing { ping_interval: Duration::from_millis(40), ..Timing::default() };
         let identity = Identity { boot: Boot(boot), ..insecure(name).identity };
-        LinksConfig { timing, identity, token, ..insecure(name) }
+        LinksConfig { identity, timing, token, ..insecure(name) }
     };
     let (a, b) = (start(quick("a", 5, 1)).await, start(quick("b", 1, 1)).await);
     introduce(&a, "b", &b);

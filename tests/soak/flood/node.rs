@@ -74,7 +74,7 @@ impl Told {
 
     fn show(&self) -> String {
         let bytes = postcard::to_stdvec(self).expect("it encodes");
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     /// What came since `before`. The slowest answer is that of all time.

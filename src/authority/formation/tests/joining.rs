@@ -236,7 +236,7 @@ async fn a_directory_whose_name_is_alive_elsewhere_is_refused_and_later_goes_on(
 
     *net.addrs.lock() = vec![alias(&other.links)];
     let fits = async |second: &Station| {
-        let deadline = second.former.seams.clock.now() + Duration::from_secs(60);
+        let deadline = second.former.seams.clock.now() + Duration::from_mins(1);
         let times = (Duration::from_millis(500), deadline);
         second.former.fits(&by_name(), cluster, times).await
     };

@@ -11,15 +11,16 @@ use evertree::transport::TlsFiles;
 
 use super::{
     ADVERTISE, ALL, CA, CERT, CLUSTER, DATA, DURABILITY, EXPECT, Fault, Faults, INSECURE, JOIN,
-    KEY, LISTEN, Layers, NAME, Named, PROFILE, SHARDS, START_WITHIN, Setting, Source, Value,
-    WEIGHT, ZONE,
+    JOIN_FILE, KEY, LISTEN, Layers, NAME, Named, PROFILE, SHARDS, START_WITHIN, Setting, Source,
+    Value, WEIGHT, ZONE,
 };
 
 /// A round trip and an fsync that a profile must at least allow for, as at the node's own start.
 const LEAST: Duration = Duration::from_millis(1);
 
 /// Fields of a node's configuration that are called otherwise here.
-const FIELDS: [(&str, Setting); 2] = [("seeds", JOIN), ("security", INSECURE)];
+const FIELDS: [(&str, Setting); 3] =
+    [("seeds", JOIN), ("seeds_file", JOIN_FILE), ("security", INSECURE)];
 
 /// What a node is told.
 #[derive(Debug)]
@@ -69,11 +70,12 @@ fn unset(layers: &Layers, faults: &mut Vec<Fault>) {
     if layers.path(&DATA).is_none() {
         needs(&DATA, "a node needs a data directory");
     }
-    if layers.value(&JOIN).is_some() && layers.of_setting(&EXPECT).source == Source::Default {
+    let joins = layers.value(&JOIN).or_else(|| layers.value(&JOIN_FILE)).is_some();
+    if joins && layers.of_setting(&EXPECT).source == Source::Default {
         needs(
             &EXPECT,
-            "with join, say how many empty nodes form the cluster together, so that one that \
-             reaches nobody does not form another",
+            "with join or join_file, say how many empty nodes form the cluster together, so that \
+             one that reaches nobody does not form another",
         );
     }
     let anywhere = listen(layers).is_some_and(|listen| listen.ip().is_unspecified());
@@ -98,6 +100,7 @@ fn config(layers: &Layers, name: NodeId, insecure: bool) -> NodeConfig {
         listen: listen(layers).unwrap_or(config.listen),
         advertise: layers.text(&ADVERTISE),
         seeds: layers.list(&JOIN),
+        seeds_file: layers.path(&JOIN_FILE),
         expect: layers.number(&EXPECT),
         data: layers.path(&DATA).unwrap_or_default(),
         profile: match layers.text(&PROFILE).as_deref() {
