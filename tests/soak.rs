@@ -223,7 +223,7 @@ fn flood_briefly() {
 /// signals of each kind in each profile, at all moments between two probes. With fewer `GROUP_RUNS`
 /// it keeps nothing.
 #[test]
-#[ignore = "takes twelve minutes: cargo test --release --test soak -- --ignored group_detection"]
+#[ignore = "takes five minutes: cargo test --release --test soak -- --ignored group_detection"]
 fn group_detection() {
     let begun = tree();
     let runs = number("GROUP_RUNS", GROUP_RUNS_MIN);
