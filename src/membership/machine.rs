@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foca::{Foca, PostcardCodec};
-use rand::{RngExt as _, SeedableRng as _};
+use rand::RngExt as _;
+use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use self::alarms::{Alarm, Alarms};

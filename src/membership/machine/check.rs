@@ -178,8 +178,8 @@ impl Gossip {
         self.greet(out);
     }
 
-    /// Pings one member that is in doubt or late, so that one that is back is heard in a few rounds by
-    /// whoever doubts it, and not only once SWIM's round comes to it. No answer means nothing new.
+    /// Pings one member that is in doubt or late, so that one that is back is heard in a few rounds
+    /// by whoever doubts it, and not only once SWIM's round comes to it. No answer means nothing new.
     fn greet(&mut self, out: &mut Vec<Output>) {
         let doubted = self.members.iter().filter(|(node, seen)| {
             let is_gone = seen.is_late || seen.reachability != Reachability::Reachable;
