@@ -179,7 +179,7 @@ impl Gossip {
     }
 
     /// Pings one member that is in doubt or late, so that one that is back is heard in a few rounds
-    /// by whoever doubts it, and not only once SWIM's round comes to it. No answer means nothing new.
+    /// by whoever doubts it, not only once SWIM's round comes to it. No answer means nothing new.
     fn greet(&mut self, out: &mut Vec<Output>) {
         let doubted = self.members.iter().filter(|(node, seen)| {
             let is_gone = seen.is_late || seen.reachability != Reachability::Reachable;
