@@ -21,7 +21,8 @@ pub const WEIGHT_MAX: u16 = 256;
 
 pub use apply::{DEPARTED_MAX, RECENT_MAX};
 pub use change::{
-    Assign, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal, Refusal,
+    Assign, CLAIM_TOKENS_MAX, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal,
+    Refusal,
 };
 pub use planner::{
     Copies, Limits, Move, Plan, Planner, Step, Underway, cap, copy_candidates, next_copy,

@@ -210,6 +210,12 @@ impl Former {
         self.inner.lock().state.me.claim.addr.clone()
     }
 
+    /// Its present life, and the token of it.
+    fn life(&self) -> (Boot, u64) {
+        let inner = self.inner.lock();
+        (inner.state.me.claim.boot, inner.state.me.claim.token)
+    }
+
     fn name(&self) -> NodeId {
         self.inner.lock().state.me.claim.node.clone()
     }

@@ -68,6 +68,10 @@ pub struct Claim {
     pub disk: DiskMark,
 }
 
+/// Most tokens of earlier boots in a claim, the newest. A directory that has begun more lives than
+/// that since it was last a member is not known by them, and counts as a copy.
+pub const CLAIM_TOKENS_MAX: usize = 1_024;
+
 impl Claim {
     /// Whether its directory has seen `boot`, the one that drew `token`. A directory that counted
     /// to the same number by itself, as an old backup does that is started again and again, has
@@ -75,7 +79,9 @@ impl Claim {
     #[must_use]
     pub fn has_seen(&self, boot: Boot, token: u64) -> bool {
         let known = self.tokens.iter().find(|(one, _)| *one == boot);
-        known.is_none_or(|(_, own)| *own == token)
+        // A boot of before there were tokens has none; where the list is full, one may be missing.
+        let unknown = self.tokens.len() < CLAIM_TOKENS_MAX;
+        known.map_or(unknown, |(_, own)| *own == token)
             && self.earlier_boots.iter().any(|(first, last)| (*first..=*last).contains(&boot))
     }
 }

@@ -10,15 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database};
 use crate::base::{Boot, ClusterId, NodeId, Rng, StoreId, VoterId};
-use crate::placement::DiskMark;
+use crate::placement::{CLAIM_TOKENS_MAX, DiskMark};
 
 /// Name of the file in the data directory.
 pub const FACTS_FILE: &str = "node.redb";
 
 /// Most ranges of boots that [`Facts::boots_before`] gives.
 const BOOT_RANGES_MAX: usize = 64;
-/// Most tokens that [`Facts::tokens_before`] gives.
-const BOOT_TOKENS_MAX: usize = 64;
 
 /// The facts: one record, `MessagePack` after a schema byte.
 const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
@@ -139,13 +137,13 @@ impl Facts {
     }
 
     /// The boots of this directory before `boot` that drew a token, with it, ascending; the newest
-    /// 64 of them.
+    /// [`CLAIM_TOKENS_MAX`] of them.
     #[must_use]
     pub fn tokens_before(&self, boot: Boot) -> Vec<(Boot, u64)> {
         let inner = self.0.lock();
         let newest = inner.boots.range(..boot).rev().filter(|(_, token)| **token != 0);
         let mut newest: Vec<_> =
-            newest.take(BOOT_TOKENS_MAX).map(|(boot, token)| (*boot, *token)).collect();
+            newest.take(CLAIM_TOKENS_MAX).map(|(boot, token)| (*boot, *token)).collect();
         newest.reverse();
         newest
     }
@@ -157,7 +155,7 @@ impl Facts {
     }
 
     /// The boots of this directory before `boot` as closed ranges, ascending; the newest
-    /// 64 of them. There is a gap only where the directory learnt of boots of
+    /// [`CLAIM_TOKENS_MAX`] of them. There is a gap only where the directory learnt of boots of
     /// another one.
     #[must_use]
     pub fn boots_before(&self, boot: Boot) -> Vec<(Boot, Boot)> {

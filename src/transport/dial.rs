@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::api::{Class, Security};
+use super::api::{Class, Life, Security};
 use super::conn::{Conn, Role};
 use super::handshake::{self, Me, Met};
 use super::links::Shared;
@@ -19,7 +19,19 @@ struct Target<'a> {
     class: Class,
 }
 
+/// An old backup or a copy of a directory runs where the member is expected. What it answers, a vote
+/// above all, would be out of what it has forgotten.
+const EARLIER: &str = "a process of an earlier life than the member's answers there";
+
 impl Shared {
+    /// Whether `life` is none that a member of this name may begin: not later than the member's, and
+    /// not it.
+    fn is_before_the_member(&self, node: &NodeId, life: Life) -> bool {
+        let table = self.table.lock();
+        let member = table.members.get(node);
+        member.is_some_and(|member| life.boot <= member.boot && !member.is_of(life))
+    }
+
     /// Dials for a lane whose output gathers already.
     pub(super) async fn dial_lane(
         self: &Arc<Self>,
@@ -36,7 +48,12 @@ impl Shared {
                     let same = table.me.generation == me.generation && !table.stopped;
                     table.lane_of(conn, to).is_some() && same
                 };
-                if stands {
+                let life = Life { boot: met.peer.boot, token: met.token };
+                if stands && !met.formation_only && self.is_before_the_member(to, life) {
+                    count(&self.tally.dials_failed);
+                    self.back_off(conn, to, &format!("cannot reach {to} at {addr}: {EARLIER}"));
+                    conn.end(EARLIER, false);
+                } else if stands {
                     count(&self.tally.dialled);
                     self.run(conn, met, Vec::new());
                     return;

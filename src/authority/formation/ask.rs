@@ -91,6 +91,12 @@ impl Former {
                 if ![own, ClusterId::UNFORMED].contains(&cluster) {
                     return Err(Unfit::OtherCluster(peer.node, cluster));
                 }
+                // The other process of this name may stand in the seeds itself.
+                let (life, mine) = (&state.me.claim, self.life());
+                if life.node == self.name() && (life.boot, life.token) != mine {
+                    let rival = Rival { boot: life.boot, silent_ms: 0 };
+                    return Err(Unfit::Rival(rival.words(&self.name(), &peer.node)));
+                }
                 let Some(rival) = state.rival else { continue };
                 let words = rival.words(&self.name(), &peer.node);
                 // It was heard after this node had asked for the first time.
