@@ -312,7 +312,7 @@ impl Gossip {
             Alarm::Compare => self.compare(out),
             Alarm::AskOthers(node, number) => self.ask_others(&node, number, out),
             Alarm::CheckEnds(node, number) => self.check_ends(now, &node, number, out),
-            Alarm::Judge(node) => self.judge(now, &node, out),
+            Alarm::Judge(node) => self.judge_in_time(now, &node, out),
             Alarm::Silent(node, boot) => self.silent(now, (&node, boot), out),
         }
     }

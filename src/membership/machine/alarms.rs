@@ -58,9 +58,16 @@ pub(super) struct Alarms {
 }
 
 impl Alarms {
-    pub(super) fn set(&mut self, at: Instant, alarm: Alarm) {
+    /// Sets an alarm, and returns its number.
+    pub(super) fn set(&mut self, at: Instant, alarm: Alarm) -> u64 {
         self.made += 1;
         self.by_time.insert((at, self.made), alarm);
+        self.made
+    }
+
+    /// These go off no more. Looks at all there are: for what is rare.
+    pub(super) fn cancel(&mut self, numbers: &[u64]) {
+        self.by_time.retain(|(_, number), _| !numbers.contains(number));
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

@@ -22,6 +22,8 @@ pub(super) struct Check {
     pub(super) number: u8,
     pub(super) at: Instant,
     pub(super) answered: bool,
+    /// Its alarms.
+    alarms: [u64; 2],
     pub(super) helpers: Vec<NodeId>,
 }
 
@@ -40,12 +42,14 @@ impl Gossip {
     /// Asks `node`, unless that is being done.
     pub(super) fn check(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
         let Some(seen) = self.members.get(node) else { return };
-        let going_on = self.checks.get(node).map(|check| check.number);
-        if going_on.is_some_and(|number| self.open_check(node, number).is_some()) {
+        let going_on = self.checks.get(node).map(|check| (check.number, check.alarms));
+        if going_on.is_some_and(|(number, _)| self.open_check(node, number).is_some()) {
             return;
         }
-        // One that was answered is over, and this is a new question.
-        if going_on.is_none() && self.checks.len() >= CHECKS_MAX {
+        if let Some((_, alarms)) = going_on {
+            // It was answered, and this is a new question.
+            self.alarms.cancel(&alarms);
+        } else if self.checks.len() >= CHECKS_MAX {
             self.counts.checks_dropped += 1;
             return;
         }
@@ -54,10 +58,12 @@ impl Gossip {
         let packet = Packet::new(self.me(), self.incarnation, &id, Message::Ping(number));
         send(&packet, out);
         let ask_others = self.health.scaled(self.answer_within(now, node));
-        self.alarms.set(now + ask_others, Alarm::AskOthers(node.clone(), number));
         let end = self.health.scaled(self.config.period);
-        self.alarms.set(now + end, Alarm::CheckEnds(node.clone(), number));
-        let check = Check { id, number, at: now, answered: false, helpers: Vec::new() };
+        let alarms = [
+            self.alarms.set(now + ask_others, Alarm::AskOthers(node.clone(), number)),
+            self.alarms.set(now + end, Alarm::CheckEnds(node.clone(), number)),
+        ];
+        let check = Check { id, number, at: now, answered: false, alarms, helpers: Vec::new() };
         self.checks.insert(node.clone(), check);
     }
 

@@ -34,8 +34,6 @@ pub(super) struct Doubt {
     pub(super) observers: BTreeSet<NodeId>,
     /// The life and the number of each observer's last word, so that none counts twice.
     said: BTreeMap<NodeId, (Boot, u32)>,
-    /// When it is judged next.
-    judged_at: Option<Instant>,
     /// When this node itself spoke last.
     spoke: Option<Instant>,
 }
@@ -43,7 +41,7 @@ pub(super) struct Doubt {
 impl Doubt {
     fn new(incarnation: u16, since: Instant) -> Self {
         let (observers, said) = (BTreeSet::new(), BTreeMap::new());
-        Self { incarnation, since, observers, said, judged_at: None, spoke: None }
+        Self { incarnation, since, observers, said, spoke: None }
     }
 
     /// The member was heard since: what is said from now on begins a new suspicion.
@@ -219,6 +217,14 @@ impl Gossip {
         }
     }
 
+    /// The alarm of a suspicion went off.
+    pub(super) fn judge_in_time(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
+        if let Some(seen) = self.members.get_mut(node) {
+            seen.judged = None;
+            self.judge(now, node, out);
+        }
+    }
+
     /// Decides what this node makes of `node`, and when to decide again.
     pub(super) fn judge(&mut self, now: Instant, node: &NodeId, out: &mut Vec<Output>) {
         let left = self.left_to_observe(node);
@@ -246,9 +252,13 @@ impl Gossip {
             let verdict = enough && is_over;
             reachability = if verdict { Reachability::Unreachable } else { Reachability::Suspect };
             undecided = now >= end && !enough;
-            if now < end && !verdict && doubt.judged_at.is_none_or(|at| at <= now || at > end) {
-                doubt.judged_at = Some(end);
-                self.alarms.set(end, Alarm::Judge(node.clone()));
+            // One alarm a member: one that comes earlier looks again.
+            if now < end && !verdict && seen.judged.is_none_or(|(at, _)| at > end) {
+                if let Some((_, later)) = seen.judged {
+                    self.alarms.cancel(&[later]);
+                }
+                let alarm = self.alarms.set(end, Alarm::Judge(node.clone()));
+                seen.judged = Some((end, alarm));
             }
         }
         if reachability == Reachability::Reachable {

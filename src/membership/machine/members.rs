@@ -34,6 +34,8 @@ pub(super) struct Seen {
     /// What this node makes of it.
     pub(super) reachability: Reachability,
     pub(super) doubt: Option<Doubt>,
+    /// When it is judged next, and the alarm for it.
+    pub(super) judged: Option<(Instant, u64)>,
     pub(super) card: Option<Card>,
     /// When anything of it arrived last.
     pub(super) heard: Option<Instant>,
@@ -58,6 +60,7 @@ impl Seen {
             incarnation: 0,
             reachability: Reachability::Reachable,
             doubt: None,
+            judged: None,
             card: None,
             heard: None,
             beats: None,
