@@ -300,12 +300,12 @@ impl<E: Entity> EntityRef<E> {
         owner: &NodeId,
         ask: &mut Ask<E::Msg, T>,
     ) -> Try<T> {
+        if let Err(why) = self.within_reach(owner) {
+            return Try::Again(why);
+        }
         let left = ask.deadline.since(self.hosts.now());
         if left.is_zero() {
             return Try::Again(NotExecuted::Deadline);
-        }
-        if let Err(why) = self.within_reach(owner) {
-            return Try::Again(why);
         }
         let codec = if ask.named { Codec::Named } else { self.hosts.codec::<E>(owner) };
         let msg = match (&ask.encoded, &ask.msg) {

@@ -29,7 +29,7 @@ impl Hints {
     }
 
     /// These seem gone now, and no others.
-    pub(super) fn set(&self, gone: BTreeSet<NodeId>) {
+    pub(crate) fn set(&self, gone: BTreeSet<NodeId>) {
         if **self.0.load() != gone {
             self.0.store(Arc::new(gone));
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::HealthConfig;
 use crate::authority::{ADDRESSES_MAX, SeedsFileError, read_seeds};
 use crate::base::{ADDRESS_FORM, NodeId, ip_of, is_host_port, is_nowhere};
-use crate::placement::Profile;
+use crate::placement::{Profile, WEIGHT_MAX};
 use crate::storage::Durability;
 
 /// How links are secured.
@@ -153,8 +153,8 @@ impl NodeConfig {
         if let Some(bad) = self.seeds.iter().find(|seed| !is_host_port(seed)) {
             return error("seeds", format!("{bad:?}"), "its form", ADDRESS_FORM);
         }
-        if self.weight == 0 {
-            return error("weight", "0".into(), "its range", "must be at least 1");
+        if !(1..=WEIGHT_MAX).contains(&self.weight) {
+            return error("weight", self.weight.to_string(), "its range", "must be 1 to 256");
         }
         if matches!(self.security, Security::Insecure) && !self.listen.ip().is_loopback() {
             let why = "plain TCP listens on loopback only: give certificates";
@@ -231,6 +231,7 @@ mod tests {
             (seeded(3, &["n1:1"; 65]), ("seeds", "its range")),
             (seeded(3, &["n1:1", "n2"]), ("seeds", "its form")),
             (NodeConfig { weight: 0, ..config() }, ("weight", "its range")),
+            (NodeConfig { weight: WEIGHT_MAX + 1, ..config() }, ("weight", "its range")),
             (NodeConfig { listen, ..config() }, ("listen", "security")),
             (NodeConfig { listen, ..secure() }, ("listen", "advertise")),
             (NodeConfig { listen: anywhere, ..secure() }, ("listen", "advertise")),

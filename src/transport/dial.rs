@@ -19,13 +19,13 @@ struct Target<'a> {
     class: Class,
 }
 
-/// An old backup or a copy of a directory runs where the member is expected. What it answers, a vote
-/// above all, would be out of what it has forgotten.
+/// An old backup or a copy of a directory runs where the member is expected. What it answers, a
+/// vote above all, would be out of what it has forgotten.
 const EARLIER: &str = "a process of an earlier life than the member's answers there";
 
 impl Shared {
-    /// Whether `life` is none that a member of this name may begin: not later than the member's, and
-    /// not it.
+    /// Whether `life` is none that a member of this name may begin: not later than the member's,
+    /// and not it.
     fn is_before_the_member(&self, node: &NodeId, life: Life) -> bool {
         let table = self.table.lock();
         let member = table.members.get(node);

@@ -49,7 +49,7 @@ fn rows(folder: &Path) -> Vec<Row> {
         row("data", below("\"f/data\""), word("v/data"), word("/g/data")),
         row("profile", quoted("\"lan\""), word("wan"), word("dev")),
         row("zone", quoted("\"east 1\""), word("west"), ("", json!(""))),
-        row("weight", number("2"), number("65535"), number("1")),
+        row("weight", number("2"), number("256"), number("1")),
         row("shards", ("0x40", json!(64)), number("128"), number("4096")),
         row("durability", quoted("\"memory\""), word("disk"), word("memory")),
         row("insecure", ("true", json!(true)), ("false", json!(false)), ("true", json!(true))),

@@ -146,7 +146,8 @@ fn issue(args: &NodeArgs) -> Result<Done, Failure> {
         "made {dir}/{pem_name} and {dir}/{key_name}, valid until {until}\nnext: give the node \
          ca.pem, {pem_name} and {key_name} (never ca.key), and start it:\n  evertree node --name \
          {name} --cluster {cluster} --ca {dir}/ca.pem --cert {dir}/{pem_name} --key \
-         {dir}/{key_name} --data DIR\n"
+         {dir}/{key_name} --data DIR \\\n    --listen HOST:PORT --join HOST:PORT,HOST:PORT,.. \
+         --expect N\n(N empty nodes form the cluster; without --join it forms one alone)\n"
     );
     Ok(Done { node: Some(name), cluster, files, until, said })
 }

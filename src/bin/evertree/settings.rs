@@ -77,7 +77,7 @@ settings! {
         "Timing, the same for all: laptops and CI, one data centre, several";
     ZONE = "zone", Kind::Zone, Some(""),
         "Failure zone; copies are spread over zones";
-    WEIGHT = "weight", Kind::Number { least: 1, most: 65_535 }, Some("1"),
+    WEIGHT = "weight", Kind::Number { least: 1, most: 256 }, Some("1"),
         "Its share of the ring, against the others'";
     SHARDS = "shards", Kind::Number { least: 1, most: 32_768 }, Some("4096"),
         "Number of shards, a power of two; counts when the cluster is formed";

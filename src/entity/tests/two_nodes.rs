@@ -121,3 +121,31 @@ async fn a_panic_while_a_message_is_decoded_is_an_answer_and_the_link_goes_on() 
     assert_eq!(value(&n2).await, Ok(0));
     assert_eq!(n2.links.counts().dialled, 1, "over the same link");
 }
+
+/// While the owner seems gone an ask waits and was not executed when its deadline comes, and a tell
+/// is refused at once; as soon as it is heard, all goes through.
+#[tokio::test]
+async fn who_seems_gone_is_sent_nothing() {
+    let (n1, n2) = pair().await;
+    for station in [&n1, &n2] {
+        station.apply(view(1, "n1"));
+    }
+    assert_eq!(value(&n2).await, Ok(0));
+    n2.hosts.hints().set([node("n1")].into());
+    let told = n2.get("2").tell(CounterMsg::Bump);
+    assert!(matches!(told, Err(NotExecuted::Unreachable(_))), "{told:?}");
+    let short = Duration::from_millis(50);
+    let asked = n2.get("2").ask_within(short, CounterMsg::Get).await;
+    let Err(AskError::NotExecuted(NotExecuted::Unreachable(why))) = &asked else {
+        panic!("{asked:?}")
+    };
+    assert!(why.contains("n1 seems gone"), "{why}");
+    let entity = n2.get("2");
+    let waits = entity.ask_within(GENEROUS, CounterMsg::Get);
+    let heard = async {
+        tokio::task::yield_now().await;
+        n2.hosts.hints().clear();
+    };
+    let (answer, ()) = tokio::join!(waits, heard);
+    assert_eq!(answer, Ok(0), "no tell has arrived");
+}

@@ -215,3 +215,28 @@ fn a_loop_that_is_always_late_speaks_and_accuses_nobody() {
     let by_it = net.seen.iter().filter(|(_, by, ..)| *by == name(0));
     assert_eq!(by_it.count(), 0, "{:?}", net.seen);
 }
+
+#[test]
+fn who_is_silent_or_whose_link_broke_is_routed_around_until_it_is_heard() {
+    let mut net = Net::new(4, 2);
+    net.run(SECOND * 10);
+    let gone = |net: &Net| net.nodes[&name(0)].gone().into_iter().collect::<Vec<_>>();
+    assert_eq!(gone(&net), []);
+    net.step(&name(0), Input::Broken(name(1)));
+    assert_eq!(gone(&net), [name(1)]);
+    // It is asked at once, and answers.
+    net.run(Duration::from_millis(10));
+    assert_eq!(gone(&net), []);
+    net.dead.push(name(2));
+    let mut first = Duration::ZERO;
+    while gone(&net).is_empty() {
+        net.run(Duration::from_millis(10));
+        first += Duration::from_millis(10);
+    }
+    assert!(first < SECOND, "long before a verdict, after {first:?}");
+    net.run(SECOND * 5);
+    assert_eq!(gone(&net), [name(2)]);
+    net.dead.clear();
+    net.run(SECOND * 2);
+    assert_eq!(gone(&net), []);
+}

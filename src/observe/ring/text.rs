@@ -67,7 +67,7 @@ impl fmt::Display for KeyReport {
             (Some(owner), Some(boot)) => writeln!(f, "  owner       {owner}, {boot}")?,
             _ => writeln!(f, "  owner       nobody at present")?,
         }
-        writeln!(f, "  epoch       {:x}", self.epoch.0)?;
+        writeln!(f, "  epoch       {}", self.epoch.0)?;
         let holders = self.in_sync.iter().map(|holder| match &holder.node {
             Some(node) if holder.is_member => node.to_string(),
             Some(node) => format!("{node} (no member at present)"),
