@@ -127,6 +127,12 @@ impl Links {
         self.0.set_members(members);
     }
 
+    /// The life of `node` that is a member, by the newest view that was told.
+    #[must_use]
+    pub fn member(&self, node: &NodeId) -> Option<Life> {
+        self.0.table.lock().members.get(node).copied()
+    }
+
     /// Another life of `node` than `life` that has links here and is alive, as far as this node
     /// knows; and for how long it has said nothing.
     #[must_use]

@@ -120,6 +120,9 @@ pub(super) struct State {
     /// Who else runs under the asker's name, as far as it knows.
     #[serde(default)]
     pub(super) rival: Option<Rival>,
+    /// Which life of the asker's name is a member, as far as it knows: its boot and token.
+    #[serde(default)]
+    pub(super) member: Option<(Boot, u64)>,
 }
 
 /// Another process of a node, which has links.
@@ -172,7 +175,7 @@ impl Former {
         let list = list.and_then(|bytes| decode::<List>(&bytes));
         let me = Candidate { claim, nonce };
         let (formed, known) = (facts.cluster(), Vec::new());
-        let state = State { me, list, formed, known, waited_ms: 0, rival: None };
+        let state = State { me, list, formed, known, waited_ms: 0, rival: None, member: None };
         let inner = Mutex::new(Inner { state, withdrawn: false });
         let (seams, links, facts) = (seams.clone(), links.clone(), facts.clone());
         Ok(Self { began: seams.clock.now(), seams, links, facts, inner })

@@ -45,6 +45,7 @@ fn golden_bytes_of_formation() {
         known: vec![],
         waited_ms: 0,
         rival: None,
+        member: None,
     };
     let holding = State { list: Some(list.clone()), known, ..empty.clone() };
     let rival = Some(Rival { boot: Boot(9), silent_ms: 120 });

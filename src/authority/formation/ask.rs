@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::office::{decode, encode};
 use super::super::seeds::Seeds;
 use super::{ANSWER_WITHIN, Former, ROUND, Rival, State};
-use crate::base::{ClusterId, Instant, NodeId};
+use crate::base::{Boot, ClusterId, Instant, NodeId};
 use crate::transport::{Head, Inbound, Life, Peer, ReplyTo, Service};
 
 /// What came of asking one address.
@@ -21,6 +21,8 @@ pub(in crate::authority) enum Unfit {
     OtherCluster(NodeId, ClusterId),
     /// Another process runs under this name.
     Rival(String),
+    /// Its directory knows nothing of the life that is a member.
+    Backup(String),
     /// One may still run: it has links, and has said nothing for a while.
     Late(String),
 }
@@ -97,6 +99,9 @@ impl Former {
                     let rival = Rival { boot: life.boot, silent_ms: 0 };
                     return Err(Unfit::Rival(rival.words(&self.name(), &peer.node)));
                 }
+                if let Some(why) = state.member.and_then(|member| self.lacks(member)) {
+                    return Err(Unfit::Backup(why));
+                }
                 let Some(rival) = state.rival else { continue };
                 let words = rival.words(&self.name(), &peer.node);
                 // It was heard after this node had asked for the first time.
@@ -111,6 +116,21 @@ impl Former {
             }
             clock.sleep(ROUND).await;
         }
+    }
+
+    /// Why the directory is not that of the member which is in this life, if it is not. A voter that
+    /// has forgotten what it agreed to must not even be asked.
+    fn lacks(&self, (boot, token): (Boot, u64)) -> Option<String> {
+        let inner = self.inner.lock();
+        let claim = &inner.state.me.claim;
+        let is_it = (claim.boot, claim.token) == (boot, token) || token == 0;
+        (!is_it && !claim.has_seen(boot, token)).then(|| {
+            format!(
+                "the data directory of {} looks like a copy or an old backup: the cluster knows {} \
+                 in {boot}, and the directory does not; start the node from its own directory",
+                claim.node, claim.node
+            )
+        })
     }
 
     /// Whoever else runs under the name of `peer`, which draws `token` for its life.
@@ -149,7 +169,8 @@ impl Inbound for Former {
             Some(asker) => {
                 let rival = self.rival_of(from, asker.me.claim.token);
                 self.learn([asker.me.claim.addr]);
-                reply.send(encode(&State { rival, ..self.state() }));
+                let member = self.links.member(&from.node).map(|life| (life.boot, life.token));
+                reply.send(encode(&State { rival, member, ..self.state() }));
             }
             None => reply.refuse(Bytes::from_static(b"malformed")),
         }

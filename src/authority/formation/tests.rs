@@ -27,7 +27,7 @@ pub(in super::super) fn trio() -> List {
 }
 
 fn state(me: Candidate, list: Option<List>) -> State {
-    State { me, list, formed: None, known: vec![], waited_ms: 5_000, rival: None }
+    State { me, list, formed: None, known: vec![], waited_ms: 5_000, rival: None, member: None }
 }
 
 fn known(me: &State) -> Known<'_> {

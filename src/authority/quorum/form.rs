@@ -74,7 +74,7 @@ pub(super) async fn same_cluster(
             "the data directory belongs to cluster {own}, and {seed} among its seeds to cluster \
              {cluster}: choose another directory, or correct the seeds"
         )),
-        Unfit::Rival(why) => StartError::Refused(why),
+        Unfit::Rival(why) | Unfit::Backup(why) => StartError::Refused(why),
         Unfit::Late(why) => StartError::NoCluster(why),
     })
 }

@@ -256,7 +256,9 @@ async fn a_second_process_under_a_living_name_is_refused_and_the_first_serves_on
         for _ in 0..3 {
             let builder = trio.build(0, anywhere, &clone).disk(Cloned::open(&clone, &mark));
             let why = refused(builder.start().await);
-            assert!(why.starts_with("another process runs as n1 (boot"), "{why}");
+            // Both are true; it is told what was found first.
+            let lives = why.starts_with("another process runs as n1 (boot");
+            assert!(lives || why.contains("looks like a copy or an old backup"), "{why}");
         }
     }
 
@@ -290,9 +292,8 @@ async fn an_old_backup_that_counts_past_the_boots_of_the_cluster_is_still_one() 
         let started = trio.build(0, trio.listens[0], &backup).disk(disk).start().await;
         said.push(refused(started));
     }
-    assert!(said[0].contains("is not newer than"), "{said:?}");
-    let last = said.last().expect("there were some");
-    assert!(last.contains("looks like a copy or an old backup"), "{said:?}");
+    let is_known = |why: &String| why.contains("looks like a copy or an old backup");
+    assert!(!said.is_empty() && said.iter().all(is_known), "{said:?}");
     second.stop().await;
     trio.stop().await;
 }
