@@ -118,8 +118,8 @@ impl Former {
         }
     }
 
-    /// Why the directory is not that of the member which is in this life, if it is not. A voter that
-    /// has forgotten what it agreed to must not even be asked.
+    /// Why the directory is not that of the member which is in this life, if it is not. A voter
+    /// that has forgotten what it agreed to must not even be asked.
     fn lacks(&self, (boot, token): (Boot, u64)) -> Option<String> {
         let inner = self.inner.lock();
         let claim = &inner.state.me.claim;
