@@ -42,8 +42,9 @@ const GROUP_RUNS_MIN: u64 = 30;
 /// A shorter run of links, or one of fewer messages, is no evidence.
 const LINKS_LENGTH_MIN: Duration = Duration::from_mins(10);
 const LINKS_MESSAGES_MIN: u64 = 100_000_000;
-/// A shorter flood is no evidence.
+/// A shorter flood, or one of fewer connections a second, is no evidence.
 const FLOOD_LENGTH_MIN: Duration = Duration::from_mins(1);
+const FLOOD_RATE_MIN: u128 = 9_000;
 
 fn git(arguments: &[&str]) -> String {
     let output = Command::new("git").args(arguments).current_dir(ROOT).output().expect("git runs");
@@ -201,10 +202,10 @@ fn flood() {
     let secs = number("FLOOD_SECS", FLOOD_LENGTH_MIN.as_secs());
     let per_second = number("FLOOD_RATE", 10_000);
     let plan = flood::Plan { length: Duration::from_secs(secs), per_second };
-    let flood::Report { text, length, broken } = flood::run(plan);
+    let flood::Report { text, length, rate, broken } = flood::run(plan);
     let text = evidence("flood", &begun, &text);
     println!("{text}");
-    if length >= FLOOD_LENGTH_MIN {
+    if length >= FLOOD_LENGTH_MIN && rate >= FLOOD_RATE_MIN {
         keep("flood", &text);
     }
     assert!(broken.is_empty(), "{} rules did not hold, see above", broken.len());

@@ -60,6 +60,8 @@ pub(crate) struct Plan {
 pub(crate) struct Report {
     pub(crate) text: String,
     pub(crate) length: Duration,
+    /// Connections a second that were achieved.
+    pub(crate) rate: u128,
     /// Rules that did not hold.
     pub(crate) broken: Vec<String>,
 }
@@ -282,5 +284,5 @@ fn judge(
     for rule in &broken {
         writeln!(text, "  {rule}").expect("a string takes it");
     }
-    Report { text, length, broken }
+    Report { text, length, rate, broken }
 }
