@@ -208,6 +208,7 @@ fn view(version: u64, owner: &str) -> View {
         in_sync_generation: 0,
         has_records: false,
         lost: false,
+        moving: None,
     };
     let constants = Constants {
         shards: 4,
@@ -215,6 +216,7 @@ fn view(version: u64, owner: &str) -> View {
         write_min: 1,
         profile: Profile::dev(),
         lease_before: None,
+        lease_set: false,
     };
     View {
         version: Version(version),
