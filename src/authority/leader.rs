@@ -2,12 +2,14 @@
 //! owner. Runs at every voter; acts only while that one leads.
 
 mod refused;
+mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::refused::refuse_one;
+use self::settle::settle;
 use super::LeaderKey;
 use super::office::{Office, span_of};
 use crate::base::{Boot, Instant, NodeId};
@@ -190,6 +192,8 @@ impl Leader {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
         }
+        let settled = settle(&mut table, &view, now, span);
+        proposals.extend(settled.map(|change| office.proposal(change)));
         proposals
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -230,6 +231,18 @@ impl Lease {
     #[must_use]
     pub fn released(&self) -> Vec<(ShardId, Epoch)> {
         self.0.released.lock().iter().copied().collect()
+    }
+
+    /// Up to `most` of what this life gave up and the view still shows as its own: those after
+    /// `last`, in order.
+    pub(super) fn released_after(
+        &self,
+        last: Option<(ShardId, Epoch)>,
+        most: usize,
+    ) -> Vec<(ShardId, Epoch)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let released = self.0.released.lock();
+        released.range((from, Bound::Unbounded)).take(most).copied().collect()
     }
 
     /// Sets the deadline that a grant to `boot` gives; never takes one back. For the renewal

@@ -378,7 +378,9 @@ impl Door {
     pub(super) fn may_ask(&self, from: &Peer, letter: &Letter) -> bool {
         let view = self.0.core.view();
         if letter.relayed {
-            return view.members.get(&from.node).is_some_and(|member| member.voter.is_some());
+            // A view of before it said who votes: every member that has a raft id.
+            let may_vote = || view.members.get(&from.node).is_some_and(|one| one.voter.is_some());
+            return view.votes(&from.node) || (view.voters.is_empty() && may_vote());
         }
         match &letter.ask {
             Ask::Renew(renew) => renew.node == from.node,
