@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -252,9 +253,21 @@ impl Lease {
     /// What this life has released and the view still shows as its own.
     #[must_use]
     pub fn released(&self) -> Vec<(ShardId, Epoch)> {
+        self.released_after(None, usize::MAX)
+    }
+
+    /// Up to `most` of what this life has released and the view still shows as its own: those after
+    /// `last`, in order.
+    pub(super) fn released_after(
+        &self,
+        last: Option<(ShardId, Epoch)>,
+        most: usize,
+    ) -> Vec<(ShardId, Epoch)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         let given = self.0.released.lock();
-        let released = given.iter().filter(|(_, how)| **how == Given::Released);
-        released.map(|(one, _)| *one).collect()
+        let released = given.range((from, Bound::Unbounded));
+        let released = released.filter(|(_, how)| **how == Given::Released);
+        released.take(most).map(|(one, _)| *one).collect()
     }
 
     /// Sets the deadline that a grant to `boot` gives; never takes one back. For the renewal

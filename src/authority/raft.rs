@@ -30,6 +30,8 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{Config, LinearizerOption, ReadPolicy, ServerState, SnapshotPolicy};
 
+use parking_lot::Mutex;
+
 use super::{ProposeError, Proposed};
 use crate::base::{Instant, NodeId, Seams, VoterId, Watched, within};
 use crate::placement::{Outcome, Profile, Proposal, Refusal, View};
@@ -98,6 +100,8 @@ struct Inner {
     raft: Raft,
     log: Log,
     machine: Machine,
+    /// Under which leadership of this node owners may shrink `in_sync`.
+    shrinks: Mutex<Option<LeaderKey>>,
 }
 
 impl fmt::Debug for RaftCore {
@@ -147,7 +151,9 @@ impl RaftCore {
         let raft = RaftRt::scope(seams.rng.next_u64(), starting)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
-        Ok(Self(Arc::new(Inner { seams, carrier, me, voter, profile, raft, log, machine })))
+        let shrinks = Mutex::default();
+        let inner = Inner { seams, carrier, me, voter, profile, raft, log, machine, shrinks };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Whether this voter belongs to a quorum already: initialised here, or heard of.
