@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError};
 use crate::base::{Boot, Instant, NodeId, Seams};
+#[cfg(feature = "sim")]
+use crate::base::{Seen, saw};
 use crate::detector::{Denied, LeaseTable, Renewal, Span};
 use crate::placement::{
     Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
@@ -232,6 +234,13 @@ impl Office {
         renew: &Renew,
         deadline: Instant,
     ) -> Result<Grant, RenewError> {
+        #[cfg(feature = "sim")]
+        saw(Seen::Renewing {
+            office: self.me.clone(),
+            node: renew.node.clone(),
+            boot: renew.boot,
+            at: receipt,
+        });
         let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
         let key = self.core.barrier(deadline).await.map_err(not_leader)?;
         let mut table = self.table.lock();
@@ -310,7 +319,13 @@ impl Office {
         waiting.retain(|(node, _), since| {
             view.members.contains_key(node) && now.since(*since) < CLAIM_KEPT
         });
+        #[cfg(feature = "sim")]
+        let ending = table.is_ending(&claim.node, member.boot);
         if table.mark(key, &claim.node, member.boot, now) {
+            #[cfg(feature = "sim")]
+            if !ending {
+                saw_mark(&self.me, (&claim.node, member.boot), (now, span_of(view)));
+            }
             waiting.remove(&(claim.node.clone(), claim.boot));
             return Ok(());
         }
@@ -323,6 +338,19 @@ impl Office {
         }
         Err(ClaimError::Wait)
     }
+}
+
+/// The leader `office` marks a life that was not refused and has not left, `at` its clock.
+#[cfg(feature = "sim")]
+pub(super) fn saw_mark(office: &NodeId, life: (&NodeId, Boot), at: (Instant, Span)) {
+    let ((node, boot), (at, span)) = (life, at);
+    saw(Seen::Evicting {
+        office: office.clone(),
+        node: node.clone(),
+        boot,
+        at,
+        lease: span.lease,
+    });
 }
 
 /// What a claimant is told when its entry was refused.

@@ -31,7 +31,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::base::{Boot, Epoch, Instant, NodeId, ShardId};
+use crate::base::{Boot, Bug, Epoch, Instant, NodeId, ShardId, planted};
 
 /// Requests whose grant a node still waits for; with more, the oldest is given up.
 const OUTSTANDING_MAX: usize = 32;
@@ -123,12 +123,17 @@ impl<K> Default for LeaseTable<K> {
     }
 }
 
+/// How long a table waits for those whom it has not heard yet.
+fn first_wait(span: Span) -> Duration {
+    if planted(Bug::NoFirstWait) { Duration::ZERO } else { span.at_leader }
+}
+
 impl<K: Copy + Ord> LeaseTable<K> {
     /// Makes this the table of leadership `key`: a new one if it is another's. To be called when
     /// that leadership's first entry was applied, or later. Says whether `key` may use it.
     pub fn lead(&mut self, key: K, now: Instant, span: Span) -> bool {
         if self.key.is_none_or(|own| own < key) {
-            *self = Self { key: Some(key), first: now + span.at_leader, seats: BTreeMap::new() };
+            *self = Self { key: Some(key), first: now + first_wait(span), seats: BTreeMap::new() };
         }
         self.key == Some(key)
     }
@@ -162,7 +167,8 @@ impl<K: Copy + Ord> LeaseTable<K> {
         let room = RELEASED_MAX.saturating_sub(seat.shards.len());
         seat.shards.extend(renewal.released.iter().copied().take(room));
         seat.released |= renewal.leaving;
-        if seat.evicting || seat.released || seat.refused {
+        let evicting = seat.evicting && !planted(Bug::RenewWhileEvicting);
+        if evicting || seat.released || seat.refused {
             return Err(Denied::Ending);
         }
         seat.expiry = seat.expiry.max(renewal.receipt + span.at_leader);
@@ -172,7 +178,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
     /// Takes in a member that this table has not heard of: from now on it has one D' to renew. A
     /// boot that has just joined cannot have renewed before.
     pub fn admit(&mut self, node: &NodeId, boot: Boot, now: Instant, span: Span) {
-        let expiry = self.first.max(now + span.at_leader);
+        let expiry = self.first.max(now + first_wait(span));
         self.seats.entry((node.clone(), boot)).or_insert_with(|| Seat::new(expiry, now));
     }
 
@@ -315,7 +321,10 @@ impl NodeLease {
     /// by this very grant, once it has applied the view that the grant names. `None`: no such
     /// request is outstanding, and the grant counts for nothing.
     pub fn granted(&mut self, nonce: u64, lease: Duration, guard: Duration) -> Option<Instant> {
+        let newest = if planted(Bug::AnyGrant) { self.outstanding.values().max() } else { None };
+        let newest = newest.copied();
         let sent_at = self.outstanding.remove(&nonce)?;
+        let sent_at = newest.unwrap_or(sent_at);
         self.last_grant = Some(nonce);
         Some(sent_at + lease.saturating_sub(guard))
     }
