@@ -250,6 +250,8 @@ impl Office {
         renew: &Renew,
         deadline: Instant,
     ) -> Result<Grant, RenewError> {
+        let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
+        let key = self.core.barrier(deadline).await.map_err(not_leader)?;
         #[cfg(feature = "sim")]
         saw(Seen::Renewing {
             office: self.me.clone(),
@@ -257,8 +259,6 @@ impl Office {
             boot: renew.boot,
             at: receipt,
         });
-        let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
-        let key = self.core.barrier(deadline).await.map_err(not_leader)?;
         let mut table = self.table.lock();
         // The view is read under the mutex: what a mark led to is seen here, or the mark is.
         let view = self.core.view();
