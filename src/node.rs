@@ -169,6 +169,12 @@ impl Node {
         self.0.parts.authority.lease()
     }
 
+    /// Its records, for a world that looks at them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.parts.store
+    }
+
     /// How this node stands with the cluster.
     #[must_use]
     pub fn standing(&self) -> Standing {

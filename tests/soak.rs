@@ -20,8 +20,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use evertree::sim::trial::Batch;
 use main_job::Report;
-use run::{Batch, run, seeds};
+use run::{run, seeds};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Fewer seeds are no evidence.

@@ -173,7 +173,13 @@ impl Leader {
         if reign.cold.is_none() {
             refuse_one(&office, &mut table, &view, (now, span));
             for (node, boot) in members() {
+                #[cfg(feature = "sim")]
+                let ending = table.is_ending(node, boot);
                 if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
+                    #[cfg(feature = "sim")]
+                    if !ending {
+                        super::office::saw_mark(&office.me, (node, boot), (now, span));
+                    }
                     let evict = || {
                         let released = table.is_released(node, boot);
                         tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
