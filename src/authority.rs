@@ -16,7 +16,9 @@ pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;
-pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
+pub use raft::{
+    FormError, LeaderKey, NotLeader, OpenError, Progress, QuorumState, RaftCore, RaftParts, Voter,
+};
 pub use seeds::{ADDRESSES_MAX, Seeds, SeedsFileError, read_seeds};
 pub use single::SingleNode;
 pub use standing::{Standing, StartError};

@@ -34,7 +34,9 @@ impl Answers for Parrot {
         self.0.fetch_add(1, Ordering::Relaxed);
         match ask {
             Ask::Nodes => std::future::ready(Err(Refusal::new(Code::Refused, "a parrot"))).boxed(),
-            Ask::Ring(_) => std::future::pending().boxed(),
+            Ask::Ring(_) | Ask::Voters | Ask::Shards(_) | Ask::Where(_) => {
+                std::future::pending().boxed()
+            }
         }
     }
 }
