@@ -49,7 +49,9 @@ use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
     Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
 };
-use crate::observe::{Desk, NodesReport, RingAsk, RingAskError, RingReport, VotersReport};
+use crate::observe::{
+    Desk, EventLog, NodesReport, RingAsk, RingAskError, RingReport, VotersReport,
+};
 use crate::placement::View;
 use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
@@ -78,6 +80,8 @@ struct Parts {
     hub: MemberHub,
     hints: Hints,
     health: Health,
+    /// What changed in the views, and why.
+    events: EventLog,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
 }

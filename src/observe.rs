@@ -8,7 +8,9 @@
 //! - [`VotersReport`]: who agrees on the views, how far each is, and how many may fail.
 //! - [`ShardsReport`]: who owns and holds how many, which are not as they should be, and each.
 //! - [`WhereReport`]: where one entity is.
+//! - [`ViewEvent`]: what each version of the view changed, and why.
 
+mod events;
 mod hex;
 mod load;
 mod nodes;
@@ -20,6 +22,11 @@ mod voters;
 mod whereabouts;
 mod words;
 
+pub(crate) use events::EventLog;
+pub use events::{
+    ConstantsChange, EVENTS_MAX, EventsAsk, EventsPage, Held, LISTED_MAX, Life, MemberChange,
+    Passed, ShardChange, ViewChange, ViewEvent, changes,
+};
 pub use nodes::{NodeRow, NodesReport, SIGHTS_MAX, Said, Sight};
 pub use ring::{
     Copying, Forecast, Handover, Holder, Joiner, Key, KeyReport, NameError, RingAsk, RingAskError,

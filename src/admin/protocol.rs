@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::observe::{
-    Key, NodesReport, RingAsk, RingReport, ShardsAsk, ShardsReport, VotersReport, WhereReport,
+    EventsAsk, EventsPage, Key, NodesReport, RingAsk, RingReport, ShardsAsk, ShardsReport,
+    VotersReport, WhereReport,
 };
 use crate::wire::printable;
 
@@ -34,6 +35,9 @@ pub enum Ask {
     Shards(ShardsAsk),
     /// Where this entity is.
     Where(Key),
+    /// What changed in the view, and why. If it says `follow`, answers go on until either side ends
+    /// the connection.
+    Events(EventsAsk),
 }
 
 /// What it answers.
@@ -51,6 +55,8 @@ pub enum Answer {
     Shards(ShardsReport),
     /// To [`Ask::Where`].
     Where(Box<WhereReport>),
+    /// To [`Ask::Events`].
+    Events(EventsPage),
 }
 
 /// What kind of error it is, for programs.

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, TryFutureExt as _};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _};
 use tokio::sync::Semaphore;
 
 use super::Inner;
@@ -94,6 +95,23 @@ impl Answers for Answering {
                 let report = self.compute("where", move || WhereReport::new(&view, &name, &key));
                 report.map_ok(|report| Answer::Where(Box::new(report))).boxed()
             }
+            Ask::Events(ask) => {
+                let events = &node.parts.events;
+                let page = events.page(events.begin(&ask));
+                std::future::ready(Ok(Answer::Events(page))).boxed()
+            }
         }
+    }
+
+    fn follow(&self, ask: &Ask) -> Option<BoxStream<'static, Result<Answer, Refusal>>> {
+        let Ask::Events(ask) = ask else { return None };
+        if !ask.follow {
+            return None;
+        }
+        let events = match self.node() {
+            Ok(node) => node.parts.events.clone(),
+            Err(refusal) => return Some(stream::iter([Err(refusal)]).boxed()),
+        };
+        Some(events.pages(ask).map(|page| Ok(Answer::Events(page))).boxed())
     }
 }

@@ -4,6 +4,7 @@
 mod asked;
 mod certs;
 mod config;
+mod events;
 mod node;
 mod nodes;
 mod print;
@@ -49,6 +50,8 @@ enum Command {
     Shards(shards::ShardsArgs),
     /// Where an entity is: its shard, owner, epoch, and the stores that hold it
     Where(whereabouts::WhereArgs),
+    /// What changed in the view, and why; with --follow as it comes
+    Events(events::EventsArgs),
     /// Makes and renews certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Voters(args) => voters::run(&args),
         Command::Shards(args) => shards::run(&args),
         Command::Where(args) => whereabouts::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Certs(command) => certs::run(&command),
         Command::Config(command) => config::run(&command),
     };
