@@ -19,8 +19,8 @@ pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;
 pub use raft::{
-    FormError, LeaderKey, NotLeader, OpenError, QuorumReport, RaftCore, RaftParts, Voter,
-    VoterRole, VoterState,
+    FormError, LeaderKey, NotLeader, OpenError, Progress, QuorumReport, QuorumState, RaftCore,
+    RaftParts, Voter, VoterRole, VoterState,
 };
 pub use seeds::{ADDRESSES_MAX, Seeds, SeedsFileError, read_seeds};
 pub use single::SingleNode;

@@ -49,7 +49,9 @@ use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
     Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
 };
-use crate::observe::{Desk, NodesReport, RingAsk, RingAskError, RingReport};
+use crate::observe::{
+    Desk, EventLog, NodesReport, RingAsk, RingAskError, RingReport, VotersReport,
+};
 use crate::placement::View;
 use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
@@ -78,6 +80,8 @@ struct Parts {
     hub: MemberHub,
     hints: Hints,
     health: Health,
+    /// What changed in the views, and why.
+    events: EventLog,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
 }
@@ -216,6 +220,12 @@ impl Node {
     /// [`RingAskError`].
     pub fn ring_report(&self, ask: &RingAsk) -> Result<RingReport, RingAskError> {
         RingReport::new(&self.view(), ask)
+    }
+
+    /// Who agrees on the views, how far each voter is, and how many may fail: all voters are asked,
+    /// and have one second to answer.
+    pub async fn voters_report(&self) -> VotersReport {
+        self.0.parts.desk.voters().await
     }
 
     /// The copies of the shards with records that this node owns.

@@ -4,7 +4,8 @@
 //! the way of proposals to the leader. Leases and formation are built on top of it.
 //!
 //! Who leads is asked of raft's own state, never of its metrics, which coalesce: a leadership that
-//! came and went between two looks would not be seen. [`RaftCore::leader_hint`] alone reads them.
+//! came and went between two looks would not be seen. What is only a hint or for people is read off
+//! them: [`RaftCore::leader_hint`] and [`RaftCore::quorum_state`].
 
 mod file;
 mod log;
@@ -15,6 +16,7 @@ mod propose;
 mod report;
 mod runtime;
 mod serve;
+mod state;
 mod types;
 mod watch;
 #[cfg(test)]
@@ -46,6 +48,7 @@ use network::{Carrier, Network};
 pub use report::{QuorumReport, VoterRole, VoterState};
 use runtime::RaftRt;
 use serve::{Served, Server};
+pub use state::{Progress, QuorumState};
 pub use types::{FormError, LeaderKey, NotLeader, OpenError, Voter};
 use types::{Membership, Raft};
 #[cfg(any(test, feature = "fuzzing"))]
