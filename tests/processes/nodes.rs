@@ -27,6 +27,8 @@ const LOG: &str = "warn,openraft=error,evertree=info,evertree::transport::links=
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a process is asked.
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// Units in which Linux tells the time that a process took, a second.
+const USER_HZ: u64 = 100;
 /// Lines of the logs that a failure shows.
 const LINES_SHOWN: usize = 60;
 
@@ -193,6 +195,17 @@ impl Group {
     /// The longest time from a log line's own time until it was read.
     pub(crate) fn lag_max(&self) -> Duration {
         self.shared.book().lag_max
+    }
+
+    /// The time of processors that the process of `name` has taken.
+    pub(crate) fn cpu(&self, name: &str) -> Duration {
+        let id = self.running[name].id();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("/proc");
+        // pid (command) state ..: its time as user and in the kernel are the 12th and 13th from there.
+        let (_, rest) = stat.rsplit_once(") ").expect("a command");
+        let ticks = rest.split(' ').skip(11).take(2).map(|field| field.parse::<u64>());
+        let ticks: u64 = ticks.map(|ticks| ticks.expect("a number")).sum();
+        Duration::from_millis(ticks * 1_000 / USER_HZ)
     }
 
     /// How much has been said so far.
