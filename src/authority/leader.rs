@@ -1,13 +1,16 @@
 //! What the leader does unasked: it evicts boots whose lease is over, and gives ownerless shards an
 //! owner. Runs at every voter; acts only while that one leads.
 
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::moves::{Known, Moves};
 use super::LeaderKey;
 use super::office::{Office, span_of};
-use crate::base::{Boot, Instant, NodeId};
+use crate::base::{Boot, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
 
@@ -23,6 +26,7 @@ struct Reign {
     /// Evictions under way, each repeated under its id until the view shows it.
     evicting: BTreeMap<(NodeId, Boot), Proposal>,
     cold: Option<Cold>,
+    moves: Moves,
 }
 
 /// Every voter seems to have been restarted since the last committed entry.
@@ -122,7 +126,9 @@ impl Leader {
             view.members.get(&self.office.me).is_some_and(|member| member.boot < self.boot);
         let before = || view.members.iter().map(|(node, one)| (node.clone(), one.boot)).collect();
         let cold = restarted.then(|| Cold { until: now + COLD_GRACE, before: before() });
-        self.reign = Some(Reign { key, evicting: BTreeMap::new(), cold });
+        let (evicting, moves) = (BTreeMap::new(), Moves::default());
+        self.office.wishes.lock().clear();
+        self.reign = Some(Reign { key, evicting, cold, moves });
     }
 
     /// What is to be proposed at `now`. Marks what it evicts, in one step under the table's mutex.
@@ -172,6 +178,24 @@ impl Leader {
         if !assign.is_empty() {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
+        }
+        let owns = |node: &NodeId, boot: Boot, shard: ShardId| {
+            let owner = view.shard(shard).and_then(|shard| shard.owner.as_ref());
+            owner.is_some_and(|owner| (&owner.node, owner.boot) == (node, boot))
+        };
+        let released = table.released().filter(|&(node, boot, shard, _)| owns(node, boot, shard));
+        let released = released.map(|(_, _, shard, epoch)| (shard, epoch)).collect();
+        // Moves are planned while nobody waits for the table: a release is final, and whatever else
+        // has changed by then, the preconditions see.
+        drop(table);
+        // One entry gives a shard one epoch at most: what ends a boot comes first.
+        if proposals.is_empty() && reign.cold.is_none() {
+            let (ailing, alive) = (office.ailing.lock().clone(), &alive);
+            let known = Known { now, released: &released, alive, ailing: &ailing };
+            let mut wishes = office.wishes.lock().clone();
+            let changes = reign.moves.decide(&view, &known, &mut wishes);
+            *office.wishes.lock() = wishes;
+            proposals.extend(changes.into_iter().map(|change| office.proposal(change)));
         }
         proposals
     }

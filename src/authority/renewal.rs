@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::office::{Answer, Ask, Office, decode, letter};
-use super::{Grant, Lease, Renew, RenewError};
+use super::{Grant, Lease, Renew, RenewError, Wish};
 use crate::base::{Boot, Instant, NodeId, Publisher, VoterId, Watched, within};
 use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
@@ -44,6 +44,8 @@ pub(super) struct Renewals {
     pub(super) hurry: Notify,
     /// The life to renew; `Boot(0)`: none.
     pub(super) boot: AtomicU64,
+    /// What the last grant wished.
+    pub(super) wishes: Publisher<Vec<Wish>>,
     reckoning: Mutex<NodeLease>,
     granted: Notify,
     /// When the workers last ran a task, in nanoseconds.
@@ -81,6 +83,7 @@ impl Renewals {
             notes: Mutex::default(),
             hurry: Notify::new(),
             boot: AtomicU64::new(0),
+            wishes: Publisher::new(Vec::new()),
             reckoning: Mutex::default(),
             granted: Notify::new(),
             tick: Arc::new(AtomicU64::new(now.as_nanos())),
@@ -238,6 +241,9 @@ impl Renewals {
             && view.has_boot(&self.office.me, boot)
         {
             self.lease.extend(boot, until);
+            if *self.wishes.get() != grant.wishes {
+                self.wishes.publish(Arc::new(grant.wishes.clone()));
+            }
             self.granted.notify_waiters();
         }
     }

@@ -31,6 +31,13 @@ impl Pending {
             | Change::Rejoin { .. }
             | Change::Evict { .. }
             | Change::Assign { .. }
+            | Change::Move { .. }
+            | Change::HandOver { .. }
+            | Change::MoveAborted { .. }
+            | Change::Drain { .. }
+            | Change::Leave { .. }
+            | Change::Set { .. }
+            | Change::LeaseSettled { .. }
             | Change::HasRecords { .. }
             | Change::Shrink { .. } => None,
         }
