@@ -18,6 +18,7 @@ mod processes {
     mod power;
     #[path = "../soak/sigstop.rs"]
     mod sigstop;
+    mod strangers;
     mod three_nodes;
     mod tickers;
 }

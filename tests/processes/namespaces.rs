@@ -1,18 +1,29 @@
 //! Three processes in three network namespaces: see [`super::net`].
 //!
 //! Goal: as [`super::group`]; and a node that is cut off is found and taken in again, and a cut
-//! between two of three makes nobody unreachable, since the third still reaches both.
+//! between two of three makes nobody unreachable, since the third still reaches both. Method: one way
+//! between two is cut by a wrong hardware address in the sender's table of neighbours: its packets
+//! leave, are told from none that arrive, and nobody takes them; both ways by two such.
 
 use std::time::Duration;
 
 use evertree::base::{BootClock, Clock as _};
 
 use crate::processes::group::Story;
-use crate::processes::net::{NOBODY, Net, hardware};
+use crate::processes::net::{Net, address, hardware, ip};
 use crate::processes::nodes::{Book, NAMES, Sight};
 
+/// A hardware address that nobody has.
+const NOBODY: &str = "02:00:00:00:00:ff";
 /// How long a cut between two lasts: twice what it takes to find a node that is gone.
 const CUT: Duration = Duration::from_secs(6);
+
+/// Sends what `from` has for `to` to `hardware`.
+fn way(net: &Net, (from, to): (&str, &str), hardware: &str) {
+    let neighbour = ["neighbour", "replace", &address(to), "lladdr", hardware];
+    let all = [&["-n", &net.space(from)], &neighbour[..], &["nud", "permanent", "dev", "eth0"]];
+    ip(&all.concat()).expect("it is there");
+}
 
 /// `name` is cut off from both others, which find it gone, and take it in again afterwards.
 fn cut_off(story: &mut Story, net: &Net, name: &'static str) {
@@ -44,7 +55,7 @@ fn cut_between(story: &mut Story, net: &Net, ways: &[(&'static str, &'static str
     });
     let at = BootClock.now();
     for (sender, receiver) in ways {
-        net.way(sender, receiver, NOBODY);
+        way(net, (sender, receiver), NOBODY);
     }
     for (sender, receiver) in ways {
         let what = format!("cut {ways:?}: the link of {sender} breaks");
@@ -59,7 +70,7 @@ fn cut_between(story: &mut Story, net: &Net, ways: &[(&'static str, &'static str
     }
     assert!(!is_found, "the third reaches both");
     for (sender, receiver) in ways {
-        net.way(sender, receiver, &hardware(receiver));
+        way(net, (sender, receiver), &hardware(receiver));
     }
     story.healed(("cut between", ways[0].0), from, 0, false);
 }

@@ -2,9 +2,7 @@
 //! in a fourth one, whose links are cut.
 //!
 //! Method: the command `ip` of iproute2, as root. A node is cut off by taking its port of the bridge
-//! down. One way between two is cut by a wrong hardware address in the sender's table of neighbours:
-//! its packets leave, are told from none that arrive, and nobody takes them; both ways by two such.
-//! This takes nothing but `ip`: netem, flower and the actions of tc are not in every kernel.
+//! down. This takes nothing but `ip`: netem, flower and the actions of tc are not in every kernel.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -17,9 +15,8 @@ use super::nodes::{NAMES, Seat};
 /// Before the id of the test's process, in the name of every namespace.
 const PREFIX: &str = "evertree-";
 const PORT: u16 = 7001;
-/// A hardware address that nobody has.
-pub(crate) const NOBODY: &str = "02:00:00:00:00:ff";
-fn ip(words: &[&str]) -> Result<String, String> {
+
+pub(crate) fn ip(words: &[&str]) -> Result<String, String> {
     let Output { status, stdout, stderr } = Command::new("ip")
         .args(words)
         .output()
@@ -73,7 +70,7 @@ fn index(name: &str) -> usize {
     NAMES.iter().position(|other| *other == name).expect("one of them")
 }
 
-fn address(name: &str) -> String {
+pub(crate) fn address(name: &str) -> String {
     format!("10.77.0.{}", index(name) + 1)
 }
 
@@ -107,7 +104,7 @@ impl Net {
         Ok(net)
     }
 
-    fn space(&self, name: &str) -> String {
+    pub(crate) fn space(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
@@ -121,13 +118,5 @@ impl Net {
     /// Its port of the bridge: nothing comes from `name` or reaches it while it is down.
     pub(crate) fn port(&self, name: &str, state: &str) {
         ip(&["-n", &self.space("bridge"), "link", "set", name, state]).expect("it is there");
-    }
-
-    /// Sends what `from` has for `to` to `hardware`.
-    pub(crate) fn way(&self, from: &str, to: &str, hardware: &str) {
-        let neighbour = ["neighbour", "replace", &address(to), "lladdr", hardware];
-        let all =
-            [&["-n", &self.space(from)], &neighbour[..], &["nud", "permanent", "dev", "eth0"]];
-        ip(&all.concat()).expect("it is there");
     }
 }

@@ -314,16 +314,6 @@ impl Trio {
         NAMES.into_iter().find(leads)
     }
 
-    /// In which shard each counter is.
-    pub(crate) fn shards(&self) -> BTreeMap<u16, u16> {
-        // A process says it before anything else.
-        let shards = self.lives[0].entries.iter().map_while(|entry| match &entry.fact {
-            Fact::Counter { counter, shard } => Some((*counter, *shard)),
-            _ => None,
-        });
-        shards.collect()
-    }
-
     /// Whether `name` is well again since `mark`: all see it as a member in its own boot, its lease
     /// holds, it had an answer to what it asked since, and it appended, if it owns anything.
     pub(crate) fn is_back(&self, name: &str, mark: &Mark) -> bool {

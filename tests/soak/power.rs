@@ -3,11 +3,16 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use evertree::base::{BootClock, Clock as _};
+
 use super::nodes::{NAMES, loopback};
 use super::tickers::{Plan, Trio};
 
 /// From the last start until every shard is appended to and every counter answers, in profile `dev`.
 const SERVING_WITHIN: Duration = Duration::from_millis(3_500);
+/// Load before each kill, a little longer each time: the kills come at all moments.
+const LOAD: Duration = Duration::from_millis(500);
+const LONGER: Duration = Duration::from_millis(37);
 const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) struct Report {
@@ -23,6 +28,8 @@ pub(crate) fn run(entry: &'static [&'static str], times: u32) -> Report {
     let (mut text, mut broken) = (String::new(), Vec::new());
     let mut all = Vec::new();
     for time in 1..=times {
+        // A pause, not a wait: nothing is expected of it.
+        trio.within(LOAD + LONGER * time, |_| false);
         let owners = |trio: &Trio| {
             let newest = NAMES.iter().filter_map(|name| trio.view(name));
             newest.max_by_key(|(version, ..)| *version).map(|(_, _, owners)| owners.to_owned())
@@ -33,7 +40,7 @@ pub(crate) fn run(entry: &'static [&'static str], times: u32) -> Report {
         for name in NAMES {
             trio.start(name);
         }
-        let started = evertree::base::Clock::now(&evertree::base::BootClock);
+        let started = BootClock.now();
         let serves = trio.until("all serve again", |trio| trio.serve_since(&mark));
         let after = serves.since(started);
         all.push(after);

@@ -47,12 +47,7 @@ pub(crate) fn run(entry: &'static [&'static str], rounds: u32, stopped: &[&'stat
             if after > BACK_WITHIN {
                 broken.push(line);
             }
-            let all = NAMES.iter().all(|name| trio.has_lease(name));
-            if !all {
-                trio.until("all have a lease", |trio| {
-                    NAMES.iter().all(|name| trio.has_lease(name))
-                });
-            }
+            trio.until("all have a lease", |trio| NAMES.iter().all(|name| trio.has_lease(name)));
         }
     }
     let verdict = trio.finish();
