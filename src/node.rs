@@ -44,7 +44,7 @@ pub use health::{DiskConfig, HealthConfig, HealthError, HealthProbe, PROBES_MAX,
 
 use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
-use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
+use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId, Watched};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
     Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
@@ -145,6 +145,12 @@ impl Node {
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         self.0.parts.authority.view()
+    }
+
+    /// The views as they are applied here. The lease knows of each before it is shown.
+    #[must_use]
+    pub fn views(&self) -> Watched<View> {
+        self.0.parts.authority.watched()
     }
 
     /// The shard that `kind/id` is in.

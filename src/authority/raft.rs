@@ -62,6 +62,8 @@ const SNAPSHOT_ENTRIES: u64 = 2_000;
 
 /// So many entries before a snapshot are kept, so that a voter a little behind needs no snapshot.
 const KEPT_ENTRIES: u64 = 500;
+/// How often it is looked whether raft has stopped.
+const STOPPED_ASKED_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What a voter is made of.
 #[derive(Debug)]
@@ -327,14 +329,13 @@ impl RaftCore {
 
     /// Waits until raft has stopped, and says why. A voter whose disk failed stops for good.
     pub async fn stopped(&self) -> String {
-        let mut metrics = self.0.raft.metrics();
         loop {
-            if let Err(error) = &metrics.borrow_and_update().running_state {
+            // Looked at now and then: its metrics are new at every tick of its own, fifty a second,
+            // and whoever followed them would wake as often.
+            if let Err(error) = &self.0.raft.metrics().borrow_watched().running_state {
                 return error.to_string();
             }
-            if metrics.changed().await.is_err() {
-                return "raft has ended".into();
-            }
+            self.0.seams.clock.sleep(STOPPED_ASKED_EVERY).await;
         }
     }
 
