@@ -90,7 +90,12 @@ impl Leader {
 
     /// One round; it waits no longer than `deadline`.
     pub(super) async fn round(&mut self, deadline: Instant) {
-        let Some(key) = self.office.core.leader_key().await else {
+        // Asking raft who leads is a round through its task: not where another is known to lead. A
+        // leadership that the hint does not show yet begins a round later.
+        let hint = self.office.core.leader_hint();
+        let other = hint.is_some_and(|leader| leader != self.office.me);
+        let key = if other { None } else { self.office.core.leader_key().await };
+        let Some(key) = key else {
             self.reign = None;
             return;
         };
