@@ -153,10 +153,10 @@ impl Fault {
             Self::Mute(one) => one == from,
             Self::Deaf(one) => one == to,
             Self::Split(side) => (side >> from & 1) != (side >> to & 1),
-            Self::Bridge(bridge) => from != bridge && to != bridge && (from < bridge) != (to < bridge),
-            Self::Ring(stride) => {
-                (from + stride) % hosts != to && (to + stride) % hosts != from
+            Self::Bridge(bridge) => {
+                from != bridge && to != bridge && (from < bridge) != (to < bridge)
             }
+            Self::Ring(stride) => (from + stride) % hosts != to && (to + stride) % hosts != from,
             Self::Killed(_) | Self::Stopped(_) | Self::Left(_) | Self::Slow(_) => false,
         }
     }
@@ -174,7 +174,8 @@ mod tests {
     /// Whom each host speaks with, both ways, itself included.
     fn seen(fault: Fault, hosts: usize) -> Vec<Vec<usize>> {
         let open = |from, to| !fault.closes(from, to, hosts, Duration::ZERO);
-        let speaks = |one: usize, other: usize| one == other || open(one, other) && open(other, one);
+        let speaks =
+            |one: usize, other: usize| one == other || open(one, other) && open(other, one);
         (0..hosts).map(|one| (0..hosts).filter(|other| speaks(one, *other)).collect()).collect()
     }
 

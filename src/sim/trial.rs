@@ -315,7 +315,9 @@ impl Run {
     ) -> Result<Figures, Broken> {
         let (counts, ticks, lost) = (self.oracle.counts(), self.oracle.ticks(), self.world.lost());
         if counts.acked == 0 || ticks == 0 {
-            return Err(self.broken(format!("{} adds and {ticks} ticks show nothing", counts.acked)));
+            return Err(
+                self.broken(format!("{} adds and {ticks} ticks show nothing", counts.acked))
+            );
         }
         if faults == 0 {
             return Err(self.broken("no fault began: the run shows nothing".into()));

@@ -248,8 +248,7 @@ impl World {
         let Some(view) = self.view() else { return false };
         let own = self.stores_of(&view, index);
         let remains = |store: &StoreId| !own.contains(store) && !self.is_destroyed(*store);
-        view.numbered()
-            .all(|(_, shard)| !shard.has_records || shard.in_sync.iter().any(remains))
+        view.numbered().all(|(_, shard)| !shard.has_records || shard.in_sync.iter().any(remains))
     }
 
     /// Whether a store was lost by [`Fault::StoreLoss`].
@@ -287,9 +286,10 @@ impl World {
         let open = host.node().map(|node| node.store().clone()).filter(|open| open.id() == store);
         let found = match open {
             Some(open) => open.get(shard, key),
-            None => host.disk.look().and_then(|copy| {
-                if copy.id() == store { copy.get(shard, key) } else { Ok(None) }
-            }),
+            None => host
+                .disk
+                .look()
+                .and_then(|copy| if copy.id() == store { copy.get(shard, key) } else { Ok(None) }),
         };
         found.map_err(|error| format!("{store} of {}: {error}", mark.node))
     }
@@ -397,8 +397,7 @@ impl World {
     fn flap(&mut self) {
         let flapped = is_flapped(self.sim.elapsed());
         let flaps = |fault: &Fault| matches!(fault, Fault::Flapping(..));
-        if std::mem::replace(&mut self.flapped, flapped) != flapped
-            && self.faults.iter().any(flaps)
+        if std::mem::replace(&mut self.flapped, flapped) != flapped && self.faults.iter().any(flaps)
         {
             self.set_links();
         }

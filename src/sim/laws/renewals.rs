@@ -33,7 +33,8 @@ impl Renewals {
             Some(since) if since < lease => {
                 let (node, boot) = &life;
                 let since = since.as_millis();
-                let what = format!("I6: {office} evicts {node}, {boot}, whose Renew came {since} ms ago");
+                let what =
+                    format!("I6: {office} evicts {node}, {boot}, whose Renew came {since} ms ago");
                 self.too_soon.insert(life, what);
             }
             Some(_) | None => {
