@@ -70,7 +70,8 @@ fn planted_search() {
     let is_wanted = |bug: &Bug| wanted.as_ref().is_none_or(|name| *name == format!("{bug:?}"));
     let mut missed = Vec::new();
     for bug in BUGS.into_iter().filter(is_wanted) {
-        let found = (first..first + SEEDS).find_map(|seed| Some((seed, run(bug, seed, true).err()?)));
+        let found =
+            (first..first + SEEDS).find_map(|seed| Some((seed, run(bug, seed, true).err()?)));
         match found {
             Some((seed, broken)) => println!("{bug:?}: seed {seed}, {broken}"),
             None => {
