@@ -12,7 +12,9 @@ mod seeds;
 mod single;
 mod standing;
 
-pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
+pub use api::{
+    Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority, WISHES_MAX, Wish, Wished,
+};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;

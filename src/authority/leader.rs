@@ -1,6 +1,7 @@
 //! What the leader does unasked: it evicts boots whose lease is over, and gives ownerless shards an
 //! owner. Runs at every voter; acts only while that one leads.
 
+mod moves;
 mod refused;
 mod settle;
 
@@ -8,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::moves::{Known, Moves};
 use self::refused::refuse_one;
 use self::settle::settle;
 use super::LeaderKey;
 use super::office::{Office, span_of};
-use crate::base::{Boot, Instant, NodeId};
+use crate::base::{Boot, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
 
@@ -29,6 +31,7 @@ struct Reign {
     /// Evictions under way, each repeated under its id until the view shows it.
     evicting: BTreeMap<(NodeId, Boot), Proposal>,
     cold: Option<Cold>,
+    moves: Moves,
 }
 
 /// Every voter seems to have been restarted since the last committed entry.
@@ -134,8 +137,10 @@ impl Leader {
             view.members.get(&self.office.me).is_some_and(|member| member.boot < self.boot);
         let before = || view.members.iter().map(|(node, one)| (node.clone(), one.boot)).collect();
         let cold = restarted.then(|| Cold { until: now + COLD_GRACE, before: before() });
+        let (evicting, moves) = (BTreeMap::new(), Moves::default());
         self.office.core.let_shrink(cold.is_none().then_some(key));
-        self.reign = Some(Reign { key, evicting: BTreeMap::new(), cold });
+        self.office.wishes.lock().clear();
+        self.reign = Some(Reign { key, evicting, cold, moves });
     }
 
     /// What is to be proposed at `now`. Marks what it evicts, in one step under the table's mutex.
@@ -160,13 +165,15 @@ impl Leader {
             reign.cold = None;
             office.core.let_shrink(Some(reign.key));
         }
+        if reign.cold.is_none() {
+            refuse_one(&office, &mut table, &view, (now, span));
+        }
         let members = || view.members.iter().map(|(node, one)| (node, one.boot));
         let alive: BTreeSet<NodeId> = members()
             .filter(|(node, boot)| !table.is_due(node, *boot, now) && !table.is_ending(node, *boot))
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {
-            refuse_one(&office, &mut table, &view, (now, span));
             for (node, boot) in members() {
                 if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
                     let evict = || {
@@ -194,6 +201,28 @@ impl Leader {
         }
         let settled = settle(&mut table, &view, now, span);
         proposals.extend(settled.map(|change| office.proposal(change)));
+        let owns = |node: &NodeId, boot: Boot, shard: ShardId| {
+            let owner = view.shard(shard).and_then(|shard| shard.owner.as_ref());
+            owner.is_some_and(|owner| (&owner.node, owner.boot) == (node, boot))
+        };
+        let released = table.released().filter(|&(node, boot, shard, _)| owns(node, boot, shard));
+        let released = released.map(|(_, _, shard, epoch)| (shard, epoch)).collect();
+        // Who is refused is drained: it still answers, and is not well.
+        let drained: Vec<_> = table.drained(now).map(|(node, _)| node.clone()).collect();
+        let mut ailing = office.ailing.lock().clone();
+        ailing.extend(drained.iter().cloned());
+        let alive = alive.into_iter().chain(drained).collect();
+        // Moves are planned while nobody waits for the table: a release is final, and whatever else
+        // has changed by then, the preconditions see.
+        drop(table);
+        // One entry gives a shard one epoch at most: what ends a boot comes first.
+        if proposals.is_empty() && reign.cold.is_none() {
+            let known = Known { now, released: &released, alive: &alive, ailing: &ailing };
+            let mut wishes = office.wishes.lock().clone();
+            let changes = reign.moves.decide(&view, &known, &mut wishes);
+            *office.wishes.lock() = wishes;
+            proposals.extend(changes.into_iter().map(|change| office.proposal(change)));
+        }
         proposals
     }
 }

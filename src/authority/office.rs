@@ -2,7 +2,7 @@
 
 mod rounds;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::rounds::Rounds;
-use super::{Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError};
+use super::{
+    Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError, Wish,
+};
 use crate::base::{Boot, Instant, NodeId, Seams};
 use crate::detector::{Denied, LeaseTable, Renewal, Span};
 use crate::placement::{
@@ -197,6 +199,11 @@ pub(super) struct Office {
     pub(super) table: Mutex<LeaseTable<LeaderKey>>,
     /// Since when each second claimant of a live name waits.
     waiting: Mutex<BTreeMap<(NodeId, Boot), Instant>>,
+    /// What this node, while it leads, wishes of the owners; never more than
+    /// [`WISHES_MAX`](super::WISHES_MAX) of one.
+    pub(super) wishes: Mutex<BTreeMap<NodeId, Vec<Wish>>>,
+    /// Members that say they are not well, as far as this node has heard.
+    pub(super) ailing: Mutex<BTreeSet<NodeId>>,
     busy: AtomicUsize,
     rounds: Arc<Rounds>,
 }
@@ -208,9 +215,19 @@ impl Office {
         wire: Arc<dyn Wire>,
         me: NodeId,
     ) -> Arc<Self> {
-        let (table, waiting, busy) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
         let rounds = Rounds::new(core.clone(), seams.clone());
-        Arc::new(Self { seams, core, wire, me, table, waiting, busy, rounds })
+        Arc::new(Self {
+            seams,
+            core,
+            wire,
+            me,
+            table: Mutex::default(),
+            waiting: Mutex::default(),
+            wishes: Mutex::default(),
+            ailing: Mutex::default(),
+            busy: AtomicUsize::new(0),
+            rounds,
+        })
     }
 
     /// A fresh, random id.
@@ -273,7 +290,11 @@ impl Office {
             released: &renew.released,
         };
         match table.renew(key, &renewal, span) {
-            Ok(()) => Ok(Grant { nonce: renew.nonce, lease: span.lease, version: view.version }),
+            Ok(()) => {
+                let wishes = self.wishes.lock().get(&renew.node).cloned().unwrap_or_default();
+                let (nonce, lease, version) = (renew.nonce, span.lease, view.version);
+                Ok(Grant { nonce, lease, version, wishes })
+            }
             Err(Denied::OldLeader) => Err(RenewError::NotLeader { leader: None }),
             Err(Denied::NotMember) => Err(RenewError::NotMember(renew.node.clone(), renew.boot)),
             Err(Denied::Ending) => Err(RenewError::Evicting(renew.node.clone(), renew.boot)),

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use self::turn::Turn;
 use super::office::{Answer, Ask, Office, decode, letter, span_of};
-use super::{Grant, Lease, Renew, RenewError};
+use super::{Grant, Lease, Renew, RenewError, Wish};
 use crate::base::{Boot, Epoch, Instant, NodeId, Publisher, ShardId, VoterId, Watched, within};
 use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
@@ -50,6 +50,8 @@ pub(super) struct Renewals {
     pub(super) hurry: Notify,
     /// The life to renew; `Boot(0)`: none.
     pub(super) boot: AtomicU64,
+    /// What the last grant wished.
+    pub(super) wishes: Publisher<Vec<Wish>>,
     reckoning: Mutex<NodeLease>,
     turn: Mutex<Turn>,
     /// The last release sent, while a round over all of them is under way.
@@ -90,6 +92,7 @@ impl Renewals {
             notes: Mutex::default(),
             hurry: Notify::new(),
             boot: AtomicU64::new(0),
+            wishes: Publisher::new(Vec::new()),
             reckoning: Mutex::default(),
             turn: Mutex::default(),
             released_to: Mutex::default(),
@@ -267,6 +270,9 @@ impl Renewals {
             && view.has_boot(&self.office.me, boot)
         {
             self.lease.extend(boot, until);
+            if *self.wishes.get() != grant.wishes {
+                self.wishes.publish(Arc::new(grant.wishes.clone()));
+            }
             self.granted.notify_waiters();
         }
     }
@@ -304,3 +310,6 @@ impl Renewals {
         self.length() * 2
     }
 }
+
+#[cfg(test)]
+mod tests;
