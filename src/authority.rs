@@ -18,7 +18,10 @@ pub use api::{
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;
-pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
+pub use raft::{
+    FormError, LeaderKey, NotLeader, OpenError, Progress, QuorumReport, QuorumState, RaftCore,
+    RaftParts, Voter, VoterRole, VoterState,
+};
 pub use seeds::{ADDRESSES_MAX, Seeds, SeedsFileError, read_seeds};
 pub use single::SingleNode;
 pub use standing::{Standing, StartError};

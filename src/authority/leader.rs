@@ -13,7 +13,7 @@ use self::moves::{Known, Moves};
 use self::refused::refuse_one;
 use self::settle::settle;
 use super::LeaderKey;
-use super::office::{Office, span_of};
+use super::office::{Office, saw_mark, span_of};
 use crate::base::{Boot, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
@@ -174,24 +174,7 @@ impl Leader {
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {
-            for (node, boot) in members() {
-                if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
-                    let evict = || {
-                        let released = table.is_released(node, boot);
-                        tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
-                        let assign = plan_evict_among(&view, node, &alive);
-                        let cause = match (released, table.is_refused(node, boot)) {
-                            (true, _) => "it left",
-                            (false, true) => "refused, and its lease ran out",
-                            (false, false) => "its lease ran out",
-                        };
-                        let cause = cause.into();
-                        let node = node.clone();
-                        office.proposal(Change::Evict { node, boot, cause, assign, released })
-                    };
-                    reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
-                }
-            }
+            evict_due(reign, &office, (&mut table, &view), (now, span), &alive);
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
         let assign = plan_ownerless(&view, &alive);
@@ -228,6 +211,38 @@ impl Leader {
 }
 
 type Table = crate::detector::LeaseTable<LeaderKey>;
+
+/// Marks whoever is due, and keeps the entry that evicts it until the view shows it.
+fn evict_due(
+    reign: &mut Reign,
+    office: &Office,
+    (table, view): (&mut Table, &View),
+    (now, span): (Instant, Span),
+    alive: &BTreeSet<NodeId>,
+) {
+    for (node, boot) in view.members.iter().map(|(node, one)| (node, one.boot)) {
+        let ending = table.is_ending(node, boot);
+        if !table.is_due(node, boot, now) || !table.mark(reign.key, node, boot, now) {
+            continue;
+        }
+        if !ending {
+            saw_mark(&office.me, (node, boot), (now, span));
+        }
+        let evict = || {
+            let released = table.is_released(node, boot);
+            tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
+            let assign = plan_evict_among(view, node, alive);
+            let cause = match (released, table.is_refused(node, boot)) {
+                (true, _) => "it left",
+                (false, true) => "refused, and its lease ran out",
+                (false, false) => "its lease ran out",
+            };
+            let (node, cause) = (node.clone(), cause.into());
+            office.proposal(Change::Evict { node, boot, cause, assign, released })
+        };
+        reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
+    }
+}
 
 impl Cold {
     /// Not cold after all, or over: a life that the view knew before renews, all are back, or the

@@ -20,6 +20,8 @@ use super::{
     Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError, Wish,
 };
 use crate::base::{Boot, Instant, NodeId, Seams};
+#[cfg(feature = "sim")]
+use crate::base::{Seen, saw};
 use crate::detector::{Denied, LeaseTable, Renewal, Span};
 use crate::placement::{
     Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
@@ -48,9 +50,7 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Proposed, ProposeError>>;
     /// Has another voter lead, if there is one to take over; says which.
-    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>> {
-        async { None }.boxed()
-    }
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>>;
     /// Lets owners shrink `in_sync` under leadership `key` from now on; `None`: not yet.
     fn let_shrink(&self, key: Option<LeaderKey>);
 }
@@ -79,6 +79,10 @@ impl Core for RaftCore {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
         Self::propose_as(self, key, proposals, deadline).boxed()
+    }
+
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>> {
+        Self::transfer_leadership(self).boxed()
     }
 
     fn let_shrink(&self, key: Option<LeaderKey>) {
@@ -273,6 +277,13 @@ impl Office {
         self.note_arrival(receipt, renew);
         let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
         let key = self.rounds.barrier(deadline).await.map_err(not_leader)?;
+        #[cfg(feature = "sim")]
+        saw(Seen::Renewing {
+            office: self.me.clone(),
+            node: renew.node.clone(),
+            boot: renew.boot,
+            at: receipt,
+        });
         let mut table = self.table.lock();
         // The view is read under the mutex: what a mark led to is seen here, or the mark is.
         let view = self.core.view();
@@ -362,7 +373,11 @@ impl Office {
         waiting.retain(|(node, _), since| {
             view.members.contains_key(node) && now.since(*since) < CLAIM_KEPT
         });
+        let ending = table.is_ending(&claim.node, member.boot);
         if table.mark(key, &claim.node, member.boot, now) {
+            if !ending {
+                saw_mark(&self.me, (&claim.node, member.boot), (now, span_of(view)));
+            }
             waiting.remove(&(claim.node.clone(), claim.boot));
             return Ok(());
         }
@@ -375,6 +390,16 @@ impl Office {
         }
         Err(ClaimError::Wait)
     }
+}
+
+/// The leader `office` marks a life that was not refused and has not left, `at` its clock: to be
+/// seen by the simulation.
+pub(super) fn saw_mark(office: &NodeId, life: (&NodeId, Boot), at: (Instant, Span)) {
+    let ((node, boot), (at, span)) = (life, at);
+    #[cfg(not(feature = "sim"))]
+    let _ = (office, node, boot, at, span);
+    #[cfg(feature = "sim")]
+    saw(Seen::Evicting { office: office.clone(), node: node.clone(), boot, at, lease: span.lease });
 }
 
 /// What a claimant is told when its entry was refused.

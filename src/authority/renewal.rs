@@ -270,7 +270,8 @@ impl Renewals {
             && view.has_boot(&self.office.me, boot)
         {
             self.lease.extend(boot, until);
-            if *self.wishes.get() != grant.wishes {
+            // Repeated with every grant: what was not possible then may be by now.
+            if !(grant.wishes.is_empty() && self.wishes.get().is_empty()) {
                 self.wishes.publish(Arc::new(grant.wishes.clone()));
             }
             self.granted.notify_waiters();

@@ -1,6 +1,7 @@
 //! Entities on one node and on two, over loopback links, with views and records in memory.
 
 mod codecs;
+mod moves;
 mod one_node;
 mod two_nodes;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Span;
 use super::refused::{Hearing, Held};
-use crate::base::{Boot, Epoch, Instant, NodeId, ShardId};
+use crate::base::{Boot, Bug, Epoch, Instant, NodeId, ShardId, planted};
 
 /// Shards whose release a table keeps per boot: all there can be. What the view shows is forgotten
 /// ([`LeaseTable::applied`]); what finds no room is repeated by the node.
@@ -95,13 +95,18 @@ impl<K> Default for LeaseTable<K> {
     }
 }
 
+/// How long a table waits for those whom it has not heard yet.
+fn first_wait(span: Span) -> Duration {
+    if planted(Bug::NoFirstWait) { Duration::ZERO } else { span.at_leader }
+}
+
 impl<K: Copy + Ord> LeaseTable<K> {
     /// Makes this the table of leadership `key`: a new one if it is another's. To be called when
     /// that leadership's first entry was applied, or later. Says whether `key` may use it.
     pub fn lead(&mut self, key: K, now: Instant, span: Span) -> bool {
         if self.key.is_none_or(|own| own < key) {
             let held = std::mem::take(&mut self.held);
-            let first = now + span.at_leader;
+            let first = now + first_wait(span);
             *self = Self { key: Some(key), first, held, ..Self::default() };
         }
         self.key == Some(key)
@@ -141,7 +146,8 @@ impl<K: Copy + Ord> LeaseTable<K> {
         let room = RELEASED_MAX.saturating_sub(seat.shards.len());
         seat.shards.extend(renewal.released.iter().copied().take(room));
         seat.released |= renewal.leaving;
-        if seat.is_ending() {
+        let evicting = seat.evicting && !planted(Bug::RenewWhileEvicting);
+        if evicting || seat.released || seat.refused.is_some() {
             return Err(Denied::Ending);
         }
         seat.expiry = seat.expiry.max(renewal.receipt + span.at_leader);
@@ -152,7 +158,7 @@ impl<K: Copy + Ord> LeaseTable<K> {
     /// Takes in a member that this table has not heard of: from now on it has one D' to renew. A
     /// boot that has just joined cannot have renewed before.
     pub fn admit(&mut self, node: &NodeId, boot: Boot, now: Instant, span: Span) {
-        let expiry = self.first.max(now + span.at_leader);
+        let expiry = self.first.max(now + first_wait(span));
         self.seats.entry((node.clone(), boot)).or_insert_with(|| Seat::new(expiry));
     }
 
