@@ -41,7 +41,7 @@ const REPORTS_MIN: usize = 2;
 /// In leases D: a boot that shows no grant for so long is deaf.
 const DEAF_AFTER: u32 = 2;
 /// Longest time that a node which was refused must be heard again before it may join.
-const HOLD_MAX: Duration = Duration::from_secs(300);
+const HOLD_MAX: Duration = Duration::from_mins(5);
 /// Nodes held back; with more, the one heard longest ago is forgotten.
 const HELD_MAX: usize = 1_024;
 
