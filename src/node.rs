@@ -46,7 +46,7 @@ pub use operator::OperatorError;
 
 use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
-use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
+use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId, Watched};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
     Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
@@ -151,6 +151,12 @@ impl Node {
         self.0.parts.authority.view()
     }
 
+    /// The views as they are applied here. The lease knows of each before it is shown.
+    #[must_use]
+    pub fn views(&self) -> Watched<View> {
+        self.0.parts.authority.watched()
+    }
+
     /// The shard that `kind/id` is in.
     #[must_use]
     pub fn shard_of(&self, kind: &str, id: &str) -> ShardId {
@@ -175,6 +181,12 @@ impl Node {
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.0.parts.authority.lease()
+    }
+
+    /// Its records, for a world that looks at them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.parts.store
     }
 
     /// How this node stands with the cluster.

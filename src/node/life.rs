@@ -1,6 +1,7 @@
 //! What a node does for itself, under a supervision tree of its own: it gossips, begins a new boot
 //! after an eviction, and ends when its disk has failed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,10 +99,18 @@ impl Life {
                     authority.unreachable(membership.unreachable());
                 }
             };
+            let mut ailing = membership.ailing().follow();
+            let report_ailing = async {
+                authority.ailing(BTreeSet::clone(&ailing.get()));
+                while let Some(nodes) = ailing.changed().await {
+                    authority.ailing(BTreeSet::clone(&nodes));
+                }
+            };
             tokio::select! {
                 biased;
                 () = gossip => {}
                 () = report => {}
+                () = report_ailing => {}
             }
         }
     }
