@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::office::{Answer, Ask, Office, decode, letter};
 use super::{Grant, Lease, Renew, RenewError};
-use crate::base::{Boot, Instant, NodeId, Publisher, VoterId, Watched, within};
+use crate::base::{Boot, Instant, NodeId, Publisher, Version, VoterId, Watched, within};
 use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
 use crate::transport::AskError;
@@ -21,6 +21,9 @@ use super::standing::Standing;
 
 /// Where the voters are: asked anew for every Renew.
 pub(super) type Voters = Box<dyn Fn() -> BTreeMap<VoterId, Voter> + Send + Sync>;
+
+/// Is told the version of a grant that came before its view.
+pub(super) type Behind = Box<dyn Fn(Version) + Send + Sync>;
 
 /// What the rest of the node tells the renewals.
 #[derive(Debug, Default)]
@@ -38,6 +41,7 @@ pub(super) struct Renewals {
     /// Views of which the lease knows.
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
+    pub(super) behind: Behind,
     pub(super) standing: Arc<Publisher<Standing>>,
     pub(super) notes: Mutex<Notes>,
     /// Sends a Renew at once.
@@ -64,12 +68,13 @@ pub(super) struct RenewalParts {
     pub(super) profile: Profile,
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
+    pub(super) behind: Behind,
     pub(super) standing: Arc<Publisher<Standing>>,
 }
 
 impl Renewals {
     pub(super) fn new(parts: RenewalParts) -> Arc<Self> {
-        let RenewalParts { office, lease, profile, views, voters, standing } = parts;
+        let RenewalParts { office, lease, profile, views, voters, behind, standing } = parts;
         let now = office.seams.clock.now();
         Arc::new(Self {
             office,
@@ -77,6 +82,7 @@ impl Renewals {
             profile,
             views,
             voters,
+            behind,
             standing,
             notes: Mutex::default(),
             hurry: Notify::new(),
@@ -231,6 +237,9 @@ impl Renewals {
             reckoning.granted(grant.nonce, grant.lease, self.profile.guard)
         };
         let Some(until) = until else { return };
+        if self.views.get().version < grant.version {
+            (self.behind)(grant.version);
+        }
         let mut views = self.views.follow();
         let applied = views.until(|view| view.version >= grant.version);
         let applied = within(&*self.office.seams.clock, deadline, applied.boxed()).await;

@@ -43,10 +43,10 @@ impl std::fmt::Debug for PipeListener {
 }
 
 impl Net for PipeNet {
-    fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+    fn listen(&self, wanted: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         let (sender, arriving) = mpsc::unbounded_channel();
         let mut ports = self.0.lock();
-        let addr = ports.next();
+        let addr = if wanted.port() == 0 { ports.next() } else { wanted };
         ports.listening.insert(addr.port(), sender);
         let listener = PipeListener(addr, tokio::sync::Mutex::new(arriving));
         async { Ok(Box::new(listener) as Box<dyn Listener>) }.boxed()
