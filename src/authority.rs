@@ -14,13 +14,14 @@ mod single;
 mod standing;
 mod voters;
 
-pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
+pub use api::{
+    Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority, WISHES_MAX, Wish, Wished,
+};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;
 pub use raft::{
-    FormError, LeaderKey, NotLeader, OpenError, QuorumReport, RaftCore, RaftParts, Voter,
-    VoterRole, VoterState,
+    FormError, LeaderKey, NotLeader, OpenError, Progress, QuorumState, RaftCore, RaftParts, Voter,
 };
 pub use seeds::{ADDRESSES_MAX, Seeds, SeedsFileError, read_seeds};
 pub use single::SingleNode;

@@ -11,7 +11,8 @@ mod membership;
 #[path = "simulation/run.rs"]
 mod run;
 
-use run::{Batch, run, seeds};
+use evertree::sim::trial::Batch;
+use run::{run, seeds};
 
 /// Goal: no acknowledged write is lost, and no shard has two owners at any instant, whatever hosts
 /// lose power and links are cut; afterwards all counters answer. Method: random faults while

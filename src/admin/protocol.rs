@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::observe::{NodesReport, RingAsk, RingReport};
+use crate::observe::{
+    EventsAsk, EventsPage, Key, NodesReport, RingAsk, RingReport, ShardsAsk, ShardsReport,
+    VotersReport, WhereReport,
+};
 use crate::wire::printable;
 
 /// The socket's name in the data directory.
@@ -26,6 +29,15 @@ pub enum Ask {
     Nodes,
     /// Shares of ring and shards.
     Ring(RingAsk),
+    /// Who agrees on the views, and how far each is.
+    Voters,
+    /// Who owns and holds how many shards, and which of them are not as they should be.
+    Shards(ShardsAsk),
+    /// Where this entity is.
+    Where(Key),
+    /// What changed in the view, and why. If it says `follow`, answers go on until either side ends
+    /// the connection.
+    Events(EventsAsk),
 }
 
 /// What it answers.
@@ -37,6 +49,14 @@ pub enum Answer {
     Nodes(NodesReport),
     /// To [`Ask::Ring`].
     Ring(Box<RingReport>),
+    /// To [`Ask::Voters`].
+    Voters(VotersReport),
+    /// To [`Ask::Shards`].
+    Shards(ShardsReport),
+    /// To [`Ask::Where`].
+    Where(Box<WhereReport>),
+    /// To [`Ask::Events`].
+    Events(EventsPage),
 }
 
 /// What kind of error it is, for programs.
@@ -184,6 +204,15 @@ mod tests {
                 Ask::Ring(ask),
                 r#"{"version":1,"ask":{"ring":{"key":null,"join":null,"lose":"n1"}}}"#,
             ),
+            (Ask::Voters, r#"{"version":1,"ask":"voters"}"#),
+            (
+                Ask::Shards(ShardsAsk { all: true, ..ShardsAsk::default() }),
+                r#"{"version":1,"ask":{"shards":{"all":true,"node":null,"state":null}}}"#,
+            ),
+            (
+                Ask::Where("cart/alice".parse().expect("a key")),
+                r#"{"version":1,"ask":{"where":"cart/alice"}}"#,
+            ),
         ];
         for (ask, text) in table {
             let line = write_request(&ask).expect("it is written");
@@ -197,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused_with_what_was_expected() {
         let deep = format!(r#"{{"version":1,"ask":{}"#, "[".repeat(10_000));
-        let table: [(&[u8], Code, &str); 10] = [
+        let table: [(&[u8], Code, &str); 12] = [
             (b"", Code::Malformed, "no JSON object"),
             (b"\xff\xfe", Code::Malformed, "utf-8"),
             (b"{nodes}", Code::Malformed, "expected"),
@@ -207,6 +236,8 @@ mod tests {
             (br#"{"version":1,"ask":"nodes","sudo":1}"#, Code::Malformed, "`sudo`"),
             (br#"{"version":1,"ask":"everything"}"#, Code::Malformed, "`everything`"),
             (br#"{"version":1,"ask":{"ring":{"join":"N4"}}}"#, Code::Malformed, "name[:weight"),
+            (br#"{"version":1,"ask":{"where":"alice"}}"#, Code::Malformed, "kind/id"),
+            (br#"{"version":1,"ask":{"shards":{"state":"odd"}}}"#, Code::Malformed, "`odd`"),
             (br#"{"version":2,"ask":{"to":"come"}}"#, Code::Version, "speaks 1"),
         ];
         for (line, code, says) in table {

@@ -1,17 +1,25 @@
 //! What the leader does unasked: it evicts boots whose lease is over, and gives ownerless shards an
 //! owner. Runs at every voter; acts only while that one leads.
 
+mod moves;
+mod refused;
+mod settle;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::moves::{Known, Moves};
+use self::refused::refuse_one;
+use self::settle::settle;
 use super::LeaderKey;
 use super::office::{Office, span_of};
-use crate::base::{Boot, Instant, NodeId};
+use crate::base::{Boot, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
 
-/// A leader that finds every voter restarted waits this long for the others before it evicts.
+/// A leader that finds every voter restarted waits this long for the others before it evicts, or
+/// lets owners shrink `in_sync`.
 const COLD_GRACE: Duration = Duration::from_secs(30);
 /// Shortest time between two rounds.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -23,6 +31,7 @@ struct Reign {
     /// Evictions under way, each repeated under its id until the view shows it.
     evicting: BTreeMap<(NodeId, Boot), Proposal>,
     cold: Option<Cold>,
+    moves: Moves,
 }
 
 /// Every voter seems to have been restarted since the last committed entry.
@@ -41,12 +50,14 @@ pub(super) struct Leader {
     boot: Boot,
     /// When the loop should be where it is.
     expected: Instant,
+    /// The loop was late too often: another node is to lead.
+    hands_over: bool,
     reign: Option<Reign>,
 }
 
 impl Leader {
     pub(super) fn new(office: Arc<Office>, boot: Boot) -> Self {
-        Self { office, boot, expected: Instant::NEVER, reign: None }
+        Self { office, boot, expected: Instant::NEVER, hands_over: false, reign: None }
     }
 
     /// Rounds without end.
@@ -72,7 +83,7 @@ impl Leader {
         let late = now.since(self.expected);
         if late > span.lease / 4 && span.lease > Duration::ZERO {
             tracing::warn!(?late, "the leader's loop was late");
-            self.office.table.lock().late_loop(now, span);
+            self.hands_over |= self.office.table.lock().late_loop(now, span);
             self.expected = now;
         }
     }
@@ -94,6 +105,10 @@ impl Leader {
         let span = span_of(&self.office.core.view());
         let now = self.office.seams.clock.now();
         self.look_at_the_clock(now, span);
+        if std::mem::take(&mut self.hands_over) {
+            let to = self.office.core.transfer_leadership().await;
+            tracing::warn!(?to, "the leader's loop is late too often: it hands over");
+        }
         let proposals = self.decide(now);
         if proposals.is_empty() {
             return;
@@ -122,7 +137,10 @@ impl Leader {
             view.members.get(&self.office.me).is_some_and(|member| member.boot < self.boot);
         let before = || view.members.iter().map(|(node, one)| (node.clone(), one.boot)).collect();
         let cold = restarted.then(|| Cold { until: now + COLD_GRACE, before: before() });
-        self.reign = Some(Reign { key, evicting: BTreeMap::new(), cold });
+        self.office.core.let_shrink(cold.is_none().then_some(key));
+        let (evicting, moves) = (BTreeMap::new(), Moves::default());
+        self.office.wishes.lock().clear();
+        self.reign = Some(Reign { key, evicting, cold, moves });
     }
 
     /// What is to be proposed at `now`. Marks what it evicts, in one step under the table's mutex.
@@ -143,9 +161,9 @@ impl Leader {
             table.admit(node, member.boot, now, span);
         }
         reign.evicting.retain(|(node, boot), _| view.has_boot(node, *boot));
-        refuse_the_deaf(&office, &mut table, &view, (now, span));
         if reign.cold.as_ref().is_some_and(|cold| cold.is_over(&view, now, &table)) {
             reign.cold = None;
+            office.core.let_shrink(Some(reign.key));
         }
         let members = || view.members.iter().map(|(node, one)| (node, one.boot));
         let alive: BTreeSet<NodeId> = members()
@@ -153,13 +171,25 @@ impl Leader {
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {
+            refuse_one(&office, &mut table, &view, (now, span));
             for (node, boot) in members() {
+                #[cfg(feature = "sim")]
+                let ending = table.is_ending(node, boot);
                 if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
+                    #[cfg(feature = "sim")]
+                    if !ending {
+                        super::office::saw_mark(&office.me, (node, boot), (now, span));
+                    }
                     let evict = || {
                         let released = table.is_released(node, boot);
                         tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
                         let assign = plan_evict_among(&view, node, &alive);
-                        let cause = if released { "it left" } else { "its lease ran out" }.into();
+                        let cause = match (released, table.is_refused(node, boot)) {
+                            (true, _) => "it left",
+                            (false, true) => "refused, and its lease ran out",
+                            (false, false) => "its lease ran out",
+                        };
+                        let cause = cause.into();
                         let node = node.clone();
                         office.proposal(Change::Evict { node, boot, cause, assign, released })
                     };
@@ -172,6 +202,26 @@ impl Leader {
         if !assign.is_empty() {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
+        }
+        let settled = settle(&mut table, &view, now, span);
+        proposals.extend(settled.map(|change| office.proposal(change)));
+        let owns = |node: &NodeId, boot: Boot, shard: ShardId| {
+            let owner = view.shard(shard).and_then(|shard| shard.owner.as_ref());
+            owner.is_some_and(|owner| (&owner.node, owner.boot) == (node, boot))
+        };
+        let released = table.released().filter(|&(node, boot, shard, _)| owns(node, boot, shard));
+        let released = released.map(|(_, _, shard, epoch)| (shard, epoch)).collect();
+        // Moves are planned while nobody waits for the table: a release is final, and whatever else
+        // has changed by then, the preconditions see.
+        drop(table);
+        // One entry gives a shard one epoch at most: what ends a boot comes first.
+        if proposals.is_empty() && reign.cold.is_none() {
+            let (ailing, alive) = (office.ailing.lock().clone(), &alive);
+            let known = Known { now, released: &released, alive, ailing: &ailing };
+            let mut wishes = office.wishes.lock().clone();
+            let changes = reign.moves.decide(&view, &known, &mut wishes);
+            *office.wishes.lock() = wishes;
+            proposals.extend(changes.into_iter().map(|change| office.proposal(change)));
         }
         proposals
     }
@@ -189,36 +239,6 @@ impl Cold {
             view.members.get(node).is_none_or(|member| member.boot != *boot)
         };
         one_never_went || now >= self.until || self.before.iter().all(is_back)
-    }
-}
-
-/// Refuses one boot to which no grant gets through, if the cluster can do without it: never the
-/// leader, one at a time, a majority stays, and so do `write_min` stores of each of its shards.
-fn refuse_the_deaf(office: &Office, table: &mut Table, view: &View, at: (Instant, Span)) {
-    let (now, span) = at;
-    if view.members.iter().any(|(node, member)| table.is_ending(node, member.boot)) {
-        return;
-    }
-    let stay = |node: &NodeId, member: &crate::placement::Member| {
-        !table.is_ending(node, member.boot) && !table.is_due(node, member.boot, now)
-    };
-    let staying = view.members.iter().filter(|(node, member)| stay(node, member)).count();
-    let write_min = view.constants.as_ref().map_or(1, |all| usize::from(all.write_min));
-    for (node, boot) in table.deaf(now, span) {
-        let Some(member) = view.members.get(&node).filter(|one| one.boot == boot) else {
-            continue;
-        };
-        let enough = |shard: &crate::placement::Shard| {
-            !shard.has_records
-                || !shard.in_sync.contains(&member.store)
-                || shard.in_sync.len() > write_min
-        };
-        let majority = (staying.saturating_sub(1)) * 2 > view.members.len();
-        if node != office.me && majority && view.numbered().all(|(_, shard)| enough(shard)) {
-            tracing::warn!(%node, %boot, "refused: no grant reaches it");
-            table.refuse(&node, boot);
-            return;
-        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Cluster {
         self.view.shard(shard).expect("a shard")
     }
 
-    pub(super) fn when(&self, shard: ShardId) -> Precondition {
+    pub(crate) fn when(&self, shard: ShardId) -> Precondition {
         let now = self.shard(shard);
         Precondition {
             owner: now.owner.clone().expect("an owner"),

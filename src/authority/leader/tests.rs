@@ -1,3 +1,5 @@
+mod leases;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -39,6 +41,9 @@ struct Fake {
     /// Whether proposals get through.
     open: Mutex<bool>,
     index: AtomicU64,
+    /// How often it was told to hand over.
+    transfers: AtomicU64,
+    shrinks: Mutex<Option<LeaderKey>>,
 }
 
 impl Core for Fake {
@@ -79,6 +84,15 @@ impl Core for Fake {
         }
         .boxed()
     }
+
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>> {
+        self.transfers.fetch_add(1, Ordering::SeqCst);
+        async { Some(name("n2")) }.boxed()
+    }
+
+    fn let_shrink(&self, key: Option<LeaderKey>) {
+        *self.shrinks.lock() = key;
+    }
 }
 
 impl Wire for Fake {
@@ -112,6 +126,8 @@ impl World {
             key: Mutex::new(Some(key(1))),
             open: Mutex::new(true),
             index: AtomicU64::new(2),
+            transfers: AtomicU64::new(0),
+            shrinks: Mutex::default(),
         });
         let clock = Arc::new(Hand(AtomicU64::new(100_000_000_000)));
         let seams = Seams {
@@ -413,4 +429,9 @@ fn the_office_hears_nobody_who_speaks_for_another() {
         assert!(!may("n9", true, of("n2")), "nobody else passes on");
         assert!(!may("n9", true, of("n9")), "not even for itself");
     }
+    // Once the view says who votes, a raft id alone makes no voter.
+    let mut view = (**world.core.view.lock()).clone();
+    view.voters = [(VoterId(2), name("n2"))].into();
+    *world.core.view.lock() = Arc::new(view);
+    assert!(may("n2", true, renew("n3")) && !may("n3", true, renew("n2")));
 }

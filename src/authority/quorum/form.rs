@@ -198,15 +198,16 @@ pub(super) fn same_votes(parts: &QuorumParts) -> Result<(), StartError> {
     )))
 }
 
+/// Refuses other timing than the cluster's. Where an operator has changed D (`evertree set
+/// --lease`), the view's counts, whatever the node was started with.
 pub(super) fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError> {
     let Some(constants) = &view.constants else { return Ok(()) };
-    let theirs = &constants.profile;
-    let lease = if constants.lease_set { theirs.lease } else { mine.lease };
-    let own = Profile { lease, ..mine.clone() };
-    if own == *theirs {
+    let lease = if constants.lease_set { constants.profile.lease } else { mine.lease };
+    if constants.profile == (Profile { lease, ..mine.clone() }) {
         return Ok(());
     }
-    Err(StartError::Profile { mine: format!("{mine:?}"), theirs: format!("{theirs:?}") })
+    let (mine, theirs) = (format!("{mine:?}"), format!("{:?}", constants.profile));
+    Err(StartError::Profile { mine, theirs })
 }
 
 /// Why raft did not start, and what to do.
@@ -218,4 +219,32 @@ pub(super) fn not_opened(me: &NodeId, error: &OpenError) -> StartError {
         ),
         OpenError::Timing(_) | OpenError::Thread(_) | OpenError::Raft(_) => error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::formation::tests::trio;
+
+    fn ms(millis: u64) -> std::time::Duration {
+        std::time::Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn an_operators_lease_is_taken_from_the_view_and_nothing_else_is() {
+        let mut view = View::default();
+        assert!(same_profile(&Profile::dev(), &view).is_ok(), "nothing is agreed yet");
+        view.apply(1, &trio().first(16, &Profile::dev()));
+        assert!(same_profile(&Profile::dev(), &view).is_ok());
+        assert!(same_profile(&Profile::lan(), &view).is_err());
+        let started_with = |millis| Profile { lease: ms(millis), ..Profile::dev() };
+        assert!(same_profile(&started_with(3_000), &view).is_err(), "nobody set it");
+        let constants = view.constants.as_mut().expect("it is formed");
+        (constants.profile.lease, constants.lease_set) = (ms(3_000), true);
+        for millis in [2_000, 3_000, 9_000] {
+            assert!(same_profile(&started_with(millis), &view).is_ok());
+        }
+        let other = Profile { guard: ms(1), ..Profile::dev() };
+        assert!(same_profile(&other, &view).is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{in_sync, is_fresh, is_sorted_set, no_such, without};
-use crate::base::{Epoch, ShardId, StoreId};
+use crate::base::{Bug, Epoch, ShardId, StoreId, planted};
 use crate::placement::{Assign, Owner, Refusal, Shard, View};
 
 /// A life that ends in an entry, and what becomes of its store.
@@ -131,6 +131,9 @@ impl View {
                 return Err(Refusal::Stale(shard));
             }
             next.epoch = epoch;
+            if planted(Bug::EpochReused) && now.epoch != Epoch::NONE {
+                next.epoch = now.epoch;
+            }
             next.owner = Some(owner.clone());
         }
         Ok(next)
