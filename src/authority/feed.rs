@@ -86,6 +86,23 @@ pub(crate) fn fuzz_feed(bytes: &[u8]) -> bool {
     fuzz::<Poll>(bytes) | fuzz::<Told>(bytes) | fuzz::<News>(bytes)
 }
 
+/// The view without what it remembers of repeats: by far the most that there is to copy.
+fn bare(view: &View) -> View {
+    View {
+        version: view.version,
+        quorum_generation: view.quorum_generation,
+        cluster: view.cluster,
+        constants: view.constants.clone(),
+        members: view.members.clone(),
+        shards: view.shards.clone(),
+        stores: view.stores.clone(),
+        recent: VecDeque::new(),
+        departed: view.departed.clone(),
+        voters: view.voters.clone(),
+        history: view.history.clone(),
+    }
+}
+
 /// The last views, without what they remember of repeats.
 #[derive(Debug, Default)]
 struct Kept {
@@ -102,8 +119,7 @@ impl Kept {
         if self.views.len() == KEPT_VIEWS {
             self.views.pop_front();
         }
-        let bare = View { recent: VecDeque::new(), ..view.clone() };
-        self.views.push_back(Arc::new(bare));
+        self.views.push_back(Arc::new(bare(view)));
     }
 
     /// Encoded [`News`] for an asker that has `have`; empty if nothing newer is kept.
@@ -129,19 +145,47 @@ impl Kept {
     }
 }
 
+/// How many askers wait.
+#[derive(Debug, Default)]
+struct Waiting {
+    all: usize,
+    by_node: BTreeMap<NodeId, usize>,
+}
+
+impl Waiting {
+    /// Whether one more ask of `from` may wait; counted if so.
+    fn admit(&mut self, from: &NodeId) -> bool {
+        let own = self.by_node.get(from).copied().unwrap_or_default();
+        if self.all >= POLLS_MAX || own >= POLLS_OF_ONE_MAX {
+            return false;
+        }
+        self.all += 1;
+        self.by_node.insert(from.clone(), own + 1);
+        true
+    }
+
+    /// One that was admitted waits no more.
+    fn done(&mut self, from: &NodeId) {
+        self.all -= 1;
+        match self.by_node.get_mut(from) {
+            Some(own) if *own > 1 => *own -= 1,
+            Some(_) | None => _ = self.by_node.remove(from),
+        }
+    }
+}
+
 /// Tells other nodes what this one knows.
 pub(super) struct Feed {
     seams: Seams,
     core: RaftCore,
     views: Watched<View>,
     kept: Mutex<Kept>,
-    /// How many askers wait, by node.
-    waiting: Mutex<BTreeMap<NodeId, usize>>,
+    waiting: Mutex<Waiting>,
 }
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Feed({} wait)", self.waiting.lock().values().sum::<usize>())
+        write!(f, "Feed({} wait)", self.waiting.lock().all)
     }
 }
 
@@ -155,26 +199,6 @@ impl Feed {
     /// Keeps a view, to tell what changed since.
     pub(super) fn keep(&self, view: &View) {
         self.kept.lock().push(view);
-    }
-
-    /// Whether one more ask of `from` may wait; counted if so.
-    fn admit(&self, from: &NodeId) -> bool {
-        let mut waiting = self.waiting.lock();
-        let all: usize = waiting.values().sum();
-        let own = waiting.get(from).copied().unwrap_or_default();
-        if all >= POLLS_MAX || own >= POLLS_OF_ONE_MAX {
-            return false;
-        }
-        waiting.insert(from.clone(), own + 1);
-        true
-    }
-
-    fn done(&self, from: &NodeId) {
-        let mut waiting = self.waiting.lock();
-        match waiting.get_mut(from) {
-            Some(own) if *own > 1 => *own -= 1,
-            Some(_) | None => _ = waiting.remove(from),
-        }
     }
 
     /// Waits for news, and tells them.
@@ -203,13 +227,13 @@ impl Inbound for FeedDoor {
         let Some(poll) = decode::<Poll>(&body) else {
             return reply.refuse(Bytes::from_static(b"malformed"));
         };
-        if !self.0.admit(&from.node) {
+        if !self.0.waiting.lock().admit(&from.node) {
             return reply.refuse(Bytes::from_static(b"overloaded"));
         }
         let (feed, from) = (self.0.clone(), from.node.clone());
         self.0.seams.control.spawn(async move {
             let told = feed.tell(poll).await;
-            feed.done(&from);
+            feed.waiting.lock().done(&from);
             reply.send(encode(&told));
         });
     }

@@ -76,11 +76,6 @@ fn walk(acts: &[Act]) -> Vec<View> {
     views
 }
 
-/// As it is told.
-fn bare(view: &View) -> View {
-    View { recent: VecDeque::new(), ..view.clone() }
-}
-
 fn read(news: &Bytes) -> News {
     decode(news).expect("it is read back")
 }
@@ -216,4 +211,30 @@ fn golden_bytes_of_the_feed() {
         golden.add(("feed", name), &news, &encode(&news), decode::<News>);
     }
     golden.compare();
+}
+
+#[test]
+fn askers_that_wait_are_bounded() {
+    let mut waiting = Waiting::default();
+    let first = id(0);
+    for _ in 0..POLLS_OF_ONE_MAX {
+        assert!(waiting.admit(&first));
+    }
+    assert!(!waiting.admit(&first), "one node takes no more");
+    let mut node = 0;
+    while waiting.all < POLLS_MAX {
+        node += 1;
+        assert!(waiting.admit(&id(node)));
+    }
+    assert!(!waiting.admit(&id(node + 1)), "nor do all");
+    waiting.done(&first);
+    assert!(waiting.admit(&id(node + 1)));
+    waiting.done(&id(node + 1));
+    for _ in 1..POLLS_OF_ONE_MAX {
+        waiting.done(&first);
+    }
+    for node in 1..=node {
+        waiting.done(&id(node));
+    }
+    assert_eq!((waiting.all, waiting.by_node.len()), (0, 0));
 }

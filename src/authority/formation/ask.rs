@@ -147,6 +147,16 @@ impl Former {
         answers.into_iter().find_map(|(peer, _, state)| Some((peer.node, state.formed?)))
     }
 
+    /// Who votes in `cluster`, as far as its nodes among the seeds know.
+    pub(in crate::authority) async fn voters_of(
+        &self,
+        seeds: &Seeds,
+        cluster: ClusterId,
+    ) -> BTreeMap<VoterId, Voter> {
+        let Round { answers, .. } = self.round(seeds, Vec::new(), ANSWER_WITHIN).await;
+        newest_voters(answers.iter().map(|(_, _, state)| state), cluster)
+    }
+
     /// Why the directory is not that of the member which is in this life, if it is not. A voter
     /// that has forgotten what it agreed to must not even be asked.
     fn lacks(&self, (boot, token): (Boot, u64)) -> Option<String> {

@@ -25,7 +25,7 @@ pub(super) async fn find(
         let list = former.held().filter(|list| list.id() == cluster);
         return match list {
             Some(list) => form(parts, former, core, (list, deadline)).await,
-            None => first_view(parts, core, deadline).await,
+            None => first_view(parts, former, core, (cluster, deadline)).await,
         };
     }
     let found = match &parts.formation {
@@ -56,7 +56,8 @@ pub(super) async fn find(
     }
 }
 
-/// Starts the quorum with the nodes of a list, if this one votes; the others are told the view.
+/// Starts the quorum with the nodes of a list, if this one votes; the others are told the view. So
+/// is one that voted before, and was replaced while it was off.
 async fn form(
     parts: &QuorumParts,
     former: &Former,
@@ -67,18 +68,27 @@ async fn form(
     begin_with(parts, core, voters.clone());
     former.formed(list.id())?;
     parts.links.set_cluster(list.id());
-    while voters.contains_key(&parts.facts.voter()) {
-        let first = list.first(parts.shards, &parts.profile);
-        match core.initialize(voters.clone(), first, deadline).await {
-            Ok(()) => break,
-            Err(FormError::NotYet) if parts.seams.clock.now() < deadline => {}
-            Err(FormError::NotYet) => {
-                return Err(StartError::NoCluster("the first view is not agreed yet".into()));
-            }
-            Err(error) => return Err(StartError::Refused(error.to_string())),
-        }
+    if !voters.contains_key(&parts.facts.voter()) {
+        return first_view(parts, former, core, (list.id(), deadline)).await;
     }
-    first_view(parts, core, deadline).await
+    let initialised = async {
+        loop {
+            let first = list.first(parts.shards, &parts.profile);
+            match core.initialize(voters.clone(), first, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(FormError::NotYet) if parts.seams.clock.now() < deadline => {}
+                Err(FormError::NotYet) => {
+                    return Err(StartError::NoCluster("the first view is not agreed yet".into()));
+                }
+                Err(error) => return Err(StartError::Refused(error.to_string())),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        formed = initialised.boxed() => formed,
+        told = first_view(parts, former, core, (list.id(), deadline)).boxed() => told,
+    }
 }
 
 /// Takes part in a cluster that exists, with an empty directory. That it is of the cluster goes to
@@ -91,7 +101,7 @@ async fn join(
 ) -> Result<(), StartError> {
     parts.links.set_cluster(cluster);
     begin_with(parts, core, voters);
-    first_view(parts, core, deadline).await?;
+    first_view(parts, former, core, (cluster, deadline)).await?;
     let seen = last_life(&core.known(), &parts.me);
     if parts.boot <= seen {
         // Boots only grow, and those before were of a directory that is lost.
@@ -119,24 +129,36 @@ pub(super) fn begin_with(parts: &QuorumParts, core: &RaftCore, voters: BTreeMap<
     core.begin_with(voters);
 }
 
-/// Waits until there is a view here, applied or told.
+/// Waits until there is a view here, applied or told. Meanwhile the seeds are asked who votes, now
+/// and then: it may be others than this node has heard of.
 async fn first_view(
     parts: &QuorumParts,
+    former: &Former,
     core: &RaftCore,
-    deadline: Instant,
+    (cluster, deadline): (ClusterId, Instant),
 ) -> Result<(), StartError> {
+    let clock = &*parts.seams.clock;
     let (mut applied, mut told) = (core.watched().follow(), core.told().follow());
-    let first = async {
-        tokio::select! {
-            biased;
-            view = applied.until(View::is_formed) => view,
-            view = told.until(View::is_formed) => view,
+    while clock.now() < deadline {
+        let first = async {
+            tokio::select! {
+                biased;
+                view = applied.until(View::is_formed) => view,
+                view = told.until(View::is_formed) => view,
+            }
+        };
+        let pause = deadline.min(clock.now() + parts.profile.lease);
+        if let Ok(Some(_)) = within(clock, pause, first.boxed()).await {
+            return Ok(());
         }
-    };
-    match within(&*parts.seams.clock, deadline, first.boxed()).await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) | Err(_) => Err(StartError::NoCluster("the first view has not come".into())),
+        if let Formation::Expect { seeds, .. } = &parts.formation {
+            let voters = former.voters_of(seeds, cluster).await;
+            if !voters.is_empty() {
+                begin_with(parts, core, voters);
+            }
+        }
     }
+    Err(StartError::NoCluster("the first view has not come".into()))
 }
 
 /// What this node is told to form a cluster with. Where there is one already, how many nodes formed
