@@ -14,7 +14,7 @@ use self::refused::refuse_one;
 use self::settle::settle;
 use super::LeaderKey;
 use super::office::{Office, span_of};
-use crate::base::{Boot, Instant, NodeId, ShardId};
+use crate::base::{Boot, Epoch, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
 
@@ -90,7 +90,12 @@ impl Leader {
 
     /// One round; it waits no longer than `deadline`.
     pub(super) async fn round(&mut self, deadline: Instant) {
-        let Some(key) = self.office.core.leader_key().await else {
+        // Asking raft who leads is a round through its task: not where another is known to lead. A
+        // leadership that the hint does not show yet begins a round later.
+        let hint = self.office.core.leader_hint();
+        let other = hint.is_some_and(|leader| leader != self.office.me);
+        let key = if other { None } else { self.office.core.leader_key().await };
+        let Some(key) = key else {
             self.reign = None;
             return;
         };
@@ -165,37 +170,14 @@ impl Leader {
             reign.cold = None;
             office.core.let_shrink(Some(reign.key));
         }
-        let members = || view.members.iter().map(|(node, one)| (node, one.boot));
-        let alive: BTreeSet<NodeId> = members()
+        let members = view.members.iter().map(|(node, one)| (node, one.boot));
+        let alive: BTreeSet<NodeId> = members
             .filter(|(node, boot)| !table.is_due(node, *boot, now) && !table.is_ending(node, *boot))
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {
             refuse_one(&office, &mut table, &view, (now, span));
-            for (node, boot) in members() {
-                #[cfg(feature = "sim")]
-                let ending = table.is_ending(node, boot);
-                if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
-                    #[cfg(feature = "sim")]
-                    if !ending {
-                        super::office::saw_mark(&office.me, (node, boot), (now, span));
-                    }
-                    let evict = || {
-                        let released = table.is_released(node, boot);
-                        tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
-                        let assign = plan_evict_among(&view, node, &alive);
-                        let cause = match (released, table.is_refused(node, boot)) {
-                            (true, _) => "it left",
-                            (false, true) => "refused, and its lease ran out",
-                            (false, false) => "its lease ran out",
-                        };
-                        let cause = cause.into();
-                        let node = node.clone();
-                        office.proposal(Change::Evict { node, boot, cause, assign, released })
-                    };
-                    reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
-                }
-            }
+            reign.evict(&office, &mut table, (&view, &alive), (now, span));
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
         let assign = plan_ownerless(&view, &alive);
@@ -205,12 +187,7 @@ impl Leader {
         }
         let settled = settle(&mut table, &view, now, span);
         proposals.extend(settled.map(|change| office.proposal(change)));
-        let owns = |node: &NodeId, boot: Boot, shard: ShardId| {
-            let owner = view.shard(shard).and_then(|shard| shard.owner.as_ref());
-            owner.is_some_and(|owner| (&owner.node, owner.boot) == (node, boot))
-        };
-        let released = table.released().filter(|&(node, boot, shard, _)| owns(node, boot, shard));
-        let released = released.map(|(_, _, shard, epoch)| (shard, epoch)).collect();
+        let released = released(&table, &view);
         // Moves are planned while nobody waits for the table: a release is final, and whatever else
         // has changed by then, the preconditions see.
         drop(table);
@@ -225,6 +202,53 @@ impl Leader {
         }
         proposals
     }
+}
+
+impl Reign {
+    /// Marks the boots that are due, and plans where the shards of each go. `alive` are candidates.
+    fn evict(
+        &mut self,
+        office: &Office,
+        table: &mut Table,
+        (view, alive): (&View, &BTreeSet<NodeId>),
+        (now, _span): (Instant, Span),
+    ) {
+        for (node, member) in &view.members {
+            let boot = member.boot;
+            #[cfg(feature = "sim")]
+            let ending = table.is_ending(node, boot);
+            if !(table.is_due(node, boot, now) && table.mark(self.key, node, boot, now)) {
+                continue;
+            }
+            #[cfg(feature = "sim")]
+            if !ending {
+                super::office::saw_mark(&office.me, (node, boot), (now, _span));
+            }
+            let evict = || {
+                let released = table.is_released(node, boot);
+                tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
+                let assign = plan_evict_among(view, node, alive);
+                let cause = match (released, table.is_refused(node, boot)) {
+                    (true, _) => "it left",
+                    (false, true) => "refused, and its lease ran out",
+                    (false, false) => "its lease ran out",
+                };
+                let (cause, node) = (cause.into(), node.clone());
+                office.proposal(Change::Evict { node, boot, cause, assign, released })
+            };
+            self.evicting.entry((node.clone(), boot)).or_insert_with(evict);
+        }
+    }
+}
+
+/// What the owners of the view have released, with the epoch that each gave up.
+fn released(table: &Table, view: &View) -> BTreeSet<(ShardId, Epoch)> {
+    let owns = |node: &NodeId, boot: Boot, shard: ShardId| {
+        let owner = view.shard(shard).and_then(|shard| shard.owner.as_ref());
+        owner.is_some_and(|owner| (&owner.node, owner.boot) == (node, boot))
+    };
+    let released = table.released().filter(|&(node, boot, shard, _)| owns(node, boot, shard));
+    released.map(|(_, _, shard, epoch)| (shard, epoch)).collect()
 }
 
 type Table = crate::detector::LeaseTable<LeaderKey>;
