@@ -89,8 +89,8 @@ impl RaftCore {
     }
 
     /// Makes `voters`, all of them voters or learners, the voters: first both sets decide together,
-    /// then the new one alone. A change that was begun is finished by calling it with its newer set.
-    /// Who is left out has no part in raft any more.
+    /// then the new one alone. A change that was begun is finished by calling it with its newer
+    /// set. Who is left out has no part in raft any more.
     ///
     /// # Errors
     /// In words; none, the first or both steps may have been done.

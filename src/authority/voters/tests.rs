@@ -40,7 +40,8 @@ proptest! {
         zones in vec(0..4_u8, 1..12),
         seed in any::<u64>(),
     ) {
-        let all: Vec<_> = zones.iter().zip(1..).map(|(zone, number)| elector(number, *zone)).collect();
+        let numbered = zones.iter().zip(1..);
+        let all: Vec<_> = numbered.map(|(zone, number)| elector(number, *zone)).collect();
         let mut shuffled = all.clone();
         shuffled.sort_by_key(|one| (one.voter.0 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let chosen = choose(&all);

@@ -127,7 +127,7 @@ impl Town {
         results
     }
 
-    /// Starts hosts, each after so many seconds and told to expect so many nodes; what came of each.
+    /// Starts hosts, each after so many seconds and told to expect so many nodes.
     pub(super) async fn start_all_after(
         &mut self,
         told: &[(usize, u64, usize)],
