@@ -322,3 +322,6 @@ impl Renewals {
         self.length() * 2
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -348,6 +348,7 @@ async fn start(
         hints,
         health,
         events,
+        left: Publisher::new(false),
         ended: Publisher::new(None),
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };
