@@ -10,6 +10,10 @@
 //! < {"version":1,"error":{"code":"malformed","message":"unknown variant `everything`, ..."}}
 //! ```
 //!
+//! One question has answers without end: `{"events":{"follow":true}}`. The next is written when
+//! the one before was taken; whoever is slow is told how many events it missed. Anything that is
+//! asked on such a connection ends it.
+//!
 //! A request that is not understood changes nothing. Requests, answers and the number of
 //! connections have limits ([`Limits`]), and everything has a deadline. The socket is served on the
 //! node's control runtime, so that it answers while user code blocks every other thread.
@@ -22,7 +26,8 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{
-    Answer, Ask, Code, PROTOCOL, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Refusal, SOCKET_FILE,
+    Answer, Ask, Code, DrainAsk, LeaveAnswer, PROTOCOL, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
+    Refusal, SOCKET_FILE,
 };
 pub use server::Limits;
 pub(crate) use server::{Answers, Server, ServerParts};

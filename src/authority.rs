@@ -12,11 +12,16 @@ mod seeds;
 mod single;
 mod standing;
 
-pub use api::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
+pub use api::{
+    Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority, WISHES_MAX, Wish, Wished,
+};
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;
-pub use raft::{FormError, LeaderKey, NotLeader, OpenError, RaftCore, RaftParts, Voter};
+pub use raft::{
+    FormError, LeaderKey, NotLeader, OpenError, Progress, QuorumReport, QuorumState, RaftCore,
+    RaftParts, Voter, VoterRole, VoterState,
+};
 pub use seeds::{ADDRESSES_MAX, Seeds, SeedsFileError, read_seeds};
 pub use single::SingleNode;
 pub use standing::{Standing, StartError};

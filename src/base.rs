@@ -6,12 +6,16 @@ mod exit;
 #[cfg(feature = "cluster")]
 mod id;
 mod keyed;
+#[cfg(feature = "cluster")]
+mod planted;
 mod seam;
 mod time;
 #[cfg(feature = "cluster")]
 mod net;
 #[cfg(feature = "cluster")]
 mod watch;
+#[cfg(feature = "sim")]
+mod witness;
 #[cfg(feature = "cluster")]
 mod worker;
 
@@ -30,11 +34,17 @@ pub use net::{
     Io, LOCAL_PATH_BYTES_MAX, Listener, LocalError, LocalListener, Net, Stream, TokioNet,
     connect_local,
 };
+#[cfg(all(test, feature = "sim"))]
+pub(crate) use planted::with as with_planted;
+#[cfg(feature = "cluster")]
+pub(crate) use planted::{Bug, planted};
 #[cfg(feature = "cluster")]
 pub use seam::{BootClock, Seams, Spawner};
 pub use seam::{Clock, Elapsed, LATE_MAX, Rng, SeededRng, TokioClock, within};
 pub use time::Instant;
 #[cfg(feature = "cluster")]
 pub use watch::{Publisher, Watch, Watched};
+#[cfg(feature = "sim")]
+pub(crate) use witness::{Seen, saw, while_listening};
 #[cfg(feature = "cluster")]
 pub use worker::{Worker, WorkerGone};

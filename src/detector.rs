@@ -15,4 +15,6 @@ mod sigmas;
 
 pub use health::LocalHealth;
 pub use heartbeat::{HeartbeatConfig, Heartbeats};
-pub use lease::{Denied, LeaseTable, NodeLease, Renewal, Span, lease_at_leader};
+pub use lease::{
+    Charge, DRAIN_MAX, Denied, LeaseTable, NodeLease, REPORTED_FOR, Renewal, Span, lease_at_leader,
+};

@@ -30,6 +30,7 @@ mod build;
 mod config;
 mod health;
 mod life;
+mod operator;
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,15 +42,18 @@ use parking_lot::Mutex;
 pub use build::{NodeBuilder, StartError};
 pub use config::{ConfigError, NodeConfig, Security};
 pub use health::{DiskConfig, HealthConfig, HealthError, HealthProbe, PROBES_MAX, ProbeConfig};
+pub use operator::OperatorError;
 
 use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
-use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId};
+use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId, Watched};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
     Hints, MemberEvents, MemberHub, MemberState, Membership, Observations, Own,
 };
-use crate::observe::{Desk, NodesReport, RingAsk, RingAskError, RingReport};
+use crate::observe::{
+    Desk, EventLog, NodesReport, RingAsk, RingAskError, RingReport, VotersReport,
+};
 use crate::placement::View;
 use crate::replica::{Copies, Replicas};
 use crate::storage::Store;
@@ -78,6 +82,10 @@ struct Parts {
     hub: MemberHub,
     hints: Hints,
     health: Health,
+    /// What changed in the views, and why.
+    events: EventLog,
+    /// It has left the cluster for good.
+    left: Publisher<bool>,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
 }
@@ -143,6 +151,12 @@ impl Node {
         self.0.parts.authority.view()
     }
 
+    /// The views as they are applied here. The lease knows of each before it is shown.
+    #[must_use]
+    pub fn views(&self) -> Watched<View> {
+        self.0.parts.authority.watched()
+    }
+
     /// The shard that `kind/id` is in.
     #[must_use]
     pub fn shard_of(&self, kind: &str, id: &str) -> ShardId {
@@ -167,6 +181,12 @@ impl Node {
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.0.parts.authority.lease()
+    }
+
+    /// Its records, for a world that looks at them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.parts.store
     }
 
     /// How this node stands with the cluster.
@@ -210,6 +230,12 @@ impl Node {
     /// [`RingAskError`].
     pub fn ring_report(&self, ask: &RingAsk) -> Result<RingReport, RingAskError> {
         RingReport::new(&self.view(), ask)
+    }
+
+    /// Who agrees on the views, how far each voter is, and how many may fail: all voters are asked,
+    /// and have one second to answer.
+    pub async fn voters_report(&self) -> VotersReport {
+        self.0.parts.desk.voters().await
     }
 
     /// The copies of the shards with records that this node owns.

@@ -19,10 +19,10 @@ pub const SHARDS_MAX: u16 = 32_768;
 /// Most units of 128 virtual nodes that one node may claim.
 pub const WEIGHT_MAX: u16 = 256;
 
-pub use apply::{DEPARTED_MAX, RECENT_MAX};
+pub use apply::{DEPARTED_MAX, HISTORY_MAX, RECENT_MAX};
 pub use change::{
     Assign, CLAIM_TOKENS_MAX, Cause, Change, ChangeId, Claim, Outcome, Precondition, Proposal,
-    Refusal,
+    Refusal, Transfer,
 };
 pub use planner::{
     Copies, Limits, Move, Plan, Planner, Step, Underway, cap, copy_candidates, next_copy,
@@ -31,7 +31,7 @@ pub use planner::{
 };
 pub use profile::{Profile, ProfileError};
 pub use view::{
-    Constants, Departed, Departure, DiskMark, Member, Owner, Shard, Status, StoreMark, View,
+    Constants, Departed, Departure, DiskMark, Member, Noted, Owner, Shard, Status, StoreMark, View,
 };
 
 #[cfg(test)]

@@ -18,17 +18,23 @@
 //! [`queue`] is another world, without turmoil: membership alone, for up to 1,000 nodes.
 
 mod clock;
+mod fault;
 mod faults;
 mod host;
 mod laws;
 mod net;
+mod panics;
+#[cfg(test)]
+mod planted;
 mod process;
 pub mod queue;
 mod trace;
+pub mod trial;
 mod world;
 
 pub use clock::SimClock;
-pub use faults::{Fault, FaultKind, Faults};
+pub use fault::{Fault, FaultKind};
+pub use faults::Faults;
 pub use host::{Load, Prepare};
 pub use net::{RETRANSMISSIONS_MAX, SimNet};
 pub use trace::Trace;

@@ -15,6 +15,7 @@ mod cli {
     mod docs;
     mod layers;
     mod node;
+    mod operate;
     mod reports;
 }
 
@@ -144,4 +145,27 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The nodes of [`three`].
+const NAMES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// Three nodes in `folder`, members of one cluster.
+fn three(folder: &Path) -> [Process; 3] {
+    let ports = NAMES.map(|_| free_port());
+    let addresses = ports.map(|port| format!("127.0.0.1:{port}"));
+    let join = format!("--join={}", addresses.join(","));
+    let start = |at: usize| {
+        let (name, listen) = (NAMES[at], format!("--listen={}", addresses[at]));
+        let (named, zone) = (format!("--name={name}"), format!("--zone=zone-{name}"));
+        let data = format!("--data={name}");
+        let flags = ["--insecure", "--expect=3", "--shards=64"];
+        let own = [named.as_str(), &zone, &data, &listen, &join];
+        Process::start(folder, name, &[&flags[..], &own].concat())
+    };
+    let mut nodes = [0, 1, 2].map(start);
+    for node in &mut nodes {
+        node.member();
+    }
+    nodes
 }

@@ -11,8 +11,16 @@ mod processes {
     mod bad_input;
     mod group;
     mod namespaces;
+    mod net;
     mod nodes;
+    mod ownership;
+    #[path = "../soak/power.rs"]
+    mod power;
+    #[path = "../soak/sigstop.rs"]
+    mod sigstop;
+    mod strangers;
     mod three_nodes;
+    mod tickers;
 }
 
 /// Longest wait for anything that is to happen.

@@ -125,21 +125,38 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn ask(&mut self, ask: &Ask) -> Result<Answer, ClientError> {
-        let garbage = |data: &Path, why: String| ClientError::Garbage { data: data.into(), why };
-        let request = write_request(ask).map_err(|error| garbage(&self.data, error.to_string()))?;
+        let request = write_request(ask).map_err(|error| {
+            let (data, why) = (self.data.clone(), error.to_string());
+            ClientError::Garbage { data, why }
+        })?;
         let clock = self.clock.clone();
         let asked = within(&*clock, clock.now() + self.within, self.exchange(&request)).await;
         let line = match asked {
-            Ok(Ok(line)) => line,
-            Ok(Err(error)) => {
-                let (data, why) = (self.data.clone(), error.to_string());
-                return Err(ClientError::Ended { data, why });
-            }
+            Ok(line) => line,
             Err(_) => {
                 let (data, within) = (self.data.clone(), self.within);
                 return Err(ClientError::Late { data, within });
             }
         };
+        self.read(line)
+    }
+
+    /// The next answer to a question that is answered without end, after the first one. Waits as
+    /// long as none comes.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`] once the node has ended.
+    pub async fn next(&mut self) -> Result<Answer, ClientError> {
+        let line = self.line().await;
+        self.read(line)
+    }
+
+    fn read(&self, line: std::io::Result<Vec<u8>>) -> Result<Answer, ClientError> {
+        let garbage = |data: &Path, why: String| ClientError::Garbage { data: data.into(), why };
+        let line = line.map_err(|error| {
+            let (data, why) = (self.data.clone(), error.to_string());
+            ClientError::Ended { data, why }
+        })?;
         if line.last() != Some(&b'\n') {
             let why = "its answer has no end, or is too long".into();
             return Err(garbage(&self.data, why));
@@ -151,11 +168,17 @@ impl Client {
     async fn exchange(&mut self, request: &[u8]) -> std::io::Result<Vec<u8>> {
         // It may have said why it takes no request, and closed: that is read all the same.
         let sent = self.stream.get_mut().write_all(request).await;
+        match self.line().await {
+            Err(error) => sent.and(Err(error)),
+            line => line,
+        }
+    }
+
+    async fn line(&mut self) -> std::io::Result<Vec<u8>> {
         let most = u64::try_from(RESPONSE_BYTES_MAX).unwrap_or(u64::MAX);
         let mut line = Vec::new();
         let read = (&mut self.stream).take(most).read_until(b'\n', &mut line).await;
         if line.is_empty() {
-            sent?;
             read?;
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }

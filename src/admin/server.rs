@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, split,
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+    BufReader, split,
 };
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::protocol::{
@@ -33,6 +37,10 @@ pub struct Limits {
     pub answer: Duration,
     /// From an answer to its last byte taken by the other side.
     pub write: Duration,
+    /// Of these, how many may be followed without end; further ones are refused.
+    pub follows_max: usize,
+    /// As `write`, for whoever follows: what comes meanwhile may be missed, and is counted.
+    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +50,8 @@ impl Default for Limits {
             request: Duration::from_secs(10),
             answer: Duration::from_secs(10),
             write: Duration::from_secs(10),
+            follows_max: 8,
+            stall: Duration::from_mins(1),
         }
     }
 }
@@ -50,6 +60,10 @@ impl Default for Limits {
 pub(crate) trait Answers: fmt::Debug + Send + Sync + 'static {
     /// Answers one question. Dropped when it takes too long.
     fn answer(&self, ask: Ask) -> BoxFuture<'static, Result<Answer, Refusal>>;
+
+    /// Answers without end, where that was asked for; `None`: one answer is to be given. The next
+    /// one is waited for only when the one before was taken.
+    fn follow(&self, ask: &Ask) -> Option<BoxStream<'static, Result<Answer, Refusal>>>;
 }
 
 /// What [`Server::start`] needs.
@@ -84,7 +98,8 @@ impl Server {
                 Ok(listener) => {
                     let _ = bound.send(Ok(()));
                     let (limits, answers) = (parts.limits, parts.answers);
-                    let room = Room { clock: parts.seams.clock, limits, answers };
+                    let follows = Arc::new(Semaphore::new(limits.follows_max));
+                    let room = Room { clock: parts.seams.clock, limits, answers, follows };
                     Accepting { listener, room: Arc::new(room), _disk: parts.disk }.run().await;
                 }
                 Err(error) => _ = bound.send(Err(error)),
@@ -160,6 +175,8 @@ struct Room {
     clock: Arc<dyn Clock>,
     limits: Limits,
     answers: Arc<dyn Answers>,
+    /// Places of those who follow.
+    follows: Arc<Semaphore>,
 }
 
 /// What came where a request was expected.
@@ -180,7 +197,13 @@ impl Room {
             let until = self.clock.now() + self.limits.request;
             let came = within(&*self.clock, until, next_line(&mut reader)).await;
             let (answer, is_last) = match came {
-                Ok(Came::Line(line)) => (self.answer(&line).await, false),
+                Ok(Came::Line(line)) => match read_request(&line) {
+                    Ok(ask) => match self.answers.follow(&ask) {
+                        Some(stream) => return self.tell(stream, &mut reader, &mut writer).await,
+                        None => (self.answer(ask).await, false),
+                    },
+                    Err(refusal) => (Err(refusal), false),
+                },
                 Ok(Came::Nothing) => return,
                 Ok(Came::Bad(refusal)) => (Err(refusal), true),
                 Err(_) => {
@@ -188,21 +211,57 @@ impl Room {
                     (Err(Refusal::new(Code::TooSlow, &why)), true)
                 }
             };
-            let response = write_response(&answer);
-            let written = async {
-                writer.write_all(&response).await?;
-                writer.flush().await
-            };
-            let until = self.clock.now() + self.limits.write;
-            let written = within(&*self.clock, until, written).await;
-            if is_last || !matches!(written, Ok(Ok(()))) {
+            let written = self.write(&answer, &mut writer, self.limits.write).await;
+            if is_last || !written {
                 return;
             }
         }
     }
 
-    async fn answer(&self, line: &[u8]) -> Result<Answer, Refusal> {
-        let ask = read_request(line)?;
+    /// Answers without end, until the other side says or takes nothing any more, or says anything.
+    async fn tell(
+        &self,
+        mut stream: BoxStream<'static, Result<Answer, Refusal>>,
+        reader: &mut (impl AsyncBufRead + Unpin),
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) {
+        let Ok(_place) = self.follows.try_acquire() else {
+            let most = self.limits.follows_max;
+            let why = format!("{most} connections follow already; end one of them");
+            self.write(&Err(Refusal::new(Code::Busy, &why)), writer, self.limits.write).await;
+            return;
+        };
+        loop {
+            let answer = tokio::select! {
+                biased;
+                // Its end, or a word that nobody asked for.
+                _ = reader.fill_buf() => return,
+                answer = stream.next() => answer,
+            };
+            let Some(answer) = answer else { return };
+            if !self.write(&answer, writer, self.limits.stall).await || answer.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the other side took it in time.
+    async fn write(
+        &self,
+        answer: &Result<Answer, Refusal>,
+        writer: &mut (impl AsyncWrite + Unpin),
+        within_span: Duration,
+    ) -> bool {
+        let response = write_response(answer);
+        let written = async {
+            writer.write_all(&response).await?;
+            writer.flush().await
+        };
+        let until = self.clock.now() + within_span;
+        matches!(within(&*self.clock, until, written).await, Ok(Ok(())))
+    }
+
+    async fn answer(&self, ask: Ask) -> Result<Answer, Refusal> {
         let until = self.clock.now() + self.limits.answer;
         let answer = within(&*self.clock, until, self.answers.answer(ask)).await;
         answer.unwrap_or_else(|_| {

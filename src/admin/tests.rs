@@ -1,5 +1,6 @@
 //! The socket with answers that a test makes up; with those of nodes in `tests/nodes`.
 
+mod follow;
 mod nodes;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
@@ -17,7 +20,7 @@ use crate::base::{
     BootClock, Clock as _, LocalError, Seams, SeededRng, Spawner, Stream, TokioNet, connect_local,
     within,
 };
-use crate::observe::RingAsk;
+use crate::observe::{EventLog, RingAsk};
 use crate::storage::Directory;
 
 /// Longest wait for anything that is to happen.
@@ -25,17 +28,37 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Deadlines of the sockets under test.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Refuses `nodes` at once, in words, and never answers `ring`. Counts what it was asked.
-#[derive(Debug, Default)]
-struct Parrot(AtomicU32);
+/// Refuses `nodes` at once, in words, tells of events, and answers nothing else. Counts what it was
+/// asked.
+#[derive(Debug)]
+struct Parrot {
+    asked: AtomicU32,
+    events: EventLog,
+}
 
 impl Answers for Parrot {
     fn answer(&self, ask: Ask) -> BoxFuture<'static, Result<Answer, Refusal>> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.asked.fetch_add(1, Ordering::Relaxed);
         match ask {
             Ask::Nodes => std::future::ready(Err(Refusal::new(Code::Refused, "a parrot"))).boxed(),
-            Ask::Ring(_) => std::future::pending().boxed(),
+            Ask::Ring(_)
+            | Ask::Voters
+            | Ask::Shards(_)
+            | Ask::Where(_)
+            | Ask::Drain(_)
+            | Ask::Leave
+            | Ask::Set(_) => std::future::pending().boxed(),
+            Ask::Events(ask) => {
+                let page = self.events.page(self.events.begin(&ask));
+                std::future::ready(Ok(Answer::Events(page))).boxed()
+            }
         }
+    }
+
+    fn follow(&self, ask: &Ask) -> Option<BoxStream<'static, Result<Answer, Refusal>>> {
+        let Ask::Events(ask) = ask else { return None };
+        let pages = ask.follow.then(|| self.events.pages(ask))?;
+        Some(pages.map(|page| Ok(Answer::Events(page))).boxed())
     }
 }
 
@@ -52,11 +75,19 @@ fn seams() -> Seams {
 
 fn limits() -> Limits {
     // Whoever waits beside one whose answer is late is not late itself.
-    Limits { connections_max: 3, request: SHORT * 4, answer: SHORT, write: SHORT }
+    Limits {
+        connections_max: 3,
+        request: SHORT * 4,
+        answer: SHORT,
+        write: SHORT,
+        follows_max: 2,
+        stall: SHORT,
+    }
 }
 
 async fn start(data: &Path) -> (Server, Arc<Parrot>) {
-    let answers = Arc::new(Parrot::default());
+    let events = EventLog::new("n1".parse().expect("a name"));
+    let answers = Arc::new(Parrot { asked: AtomicU32::new(0), events });
     let server = Server::start(ServerParts {
         path: data.join(SOCKET_FILE),
         seams: seams(),
@@ -110,7 +141,7 @@ async fn two_clients_are_answered_at_once_and_one_of_them_again() {
         let again = soon(client.ask(&Ask::Nodes)).await.expect_err("a parrot");
         assert_eq!(code(&again), Code::Refused, "the connection goes on");
     }
-    assert_eq!(parrot.0.load(Ordering::Relaxed), 4);
+    assert_eq!(parrot.asked.load(Ordering::Relaxed), 4);
     server.stop().await;
     server.stop().await;
     assert!(!path.exists());
@@ -149,7 +180,7 @@ async fn bad_requests_are_told_so_and_nobody_is_asked() {
     for (line, code) in lines.iter().zip(codes) {
         assert!(line.contains(code), "{line}");
     }
-    assert_eq!(parrot.0.load(Ordering::Relaxed), 1, "nothing but the good one was asked");
+    assert_eq!(parrot.asked.load(Ordering::Relaxed), 1, "nothing but the good one was asked");
     // A request whose end of line does not come, because its writer is done.
     let mut stream = connect().await;
     stream.write_all(half).await.expect("it is taken");

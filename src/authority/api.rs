@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Boot, Epoch, Instant, NodeId, ShardId, Version, Watched};
+use crate::base::{Boot, Epoch, Instant, NodeId, ShardId, StoreId, Version, Watched};
 use crate::placement::{ChangeId, Outcome, Proposal, View};
 
 /// What became of each proposed change.
@@ -38,6 +38,13 @@ pub trait ViewAuthority: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`RenewError`].
     fn renew(&self, request: Renew, deadline: Instant) -> BoxFuture<'_, Result<Grant, RenewError>>;
+
+    /// Gives up `shard` under `epoch` for good: it is never served again under it. To be called
+    /// once nothing of it runs any more.
+    fn release(&self, shard: ShardId, epoch: Epoch);
+
+    /// What the leader wishes of this node as an owner, from its last grant.
+    fn wishes(&self) -> Watched<Vec<Wish>>;
 }
 
 /// Why proposals were not answered.
@@ -76,6 +83,32 @@ pub struct Renew {
     pub leaving: bool,
 }
 
+/// What the leader would like the owner of a shard to do. Nothing is agreed on by it: the owner
+/// proposes, if it still owns the shard under `epoch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Wish {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Under which ownership.
+    pub epoch: Epoch,
+    /// About which store.
+    pub store: StoreId,
+    /// What about it.
+    pub what: Wished,
+}
+
+/// See [`Wish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Wished {
+    /// It should hold the shard too.
+    Copy,
+    /// It need not hold the shard any longer: enough others do.
+    Drop,
+}
+
+/// Most wishes in one grant; the others come with later ones.
+pub const WISHES_MAX: usize = 128;
+
 /// A lease: the node may run entity code until `its send time of that request + lease - guard`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
@@ -85,6 +118,10 @@ pub struct Grant {
     pub lease: Duration,
     /// The leader's applied view: the node must have applied it before it uses the grant.
     pub version: Version,
+    /// What it should do for the shards it owns: all that is wished at present, at most
+    /// [`WISHES_MAX`].
+    #[serde(default)]
+    pub wishes: Vec<Wish>,
 }
 
 /// Why there is no grant.

@@ -94,7 +94,8 @@ impl List {
             _ => (3, 2),
         };
         let profile = profile.clone();
-        let constants = Constants { shards, copies, write_min, profile, lease_before: None };
+        let constants =
+            Constants { shards, copies, write_min, profile, lease_before: None, lease_set: false };
         let members: Vec<_> = self.0.iter().map(|one| one.claim.clone()).collect();
         let assign = plan_formation(&constants, &members);
         let mut id = [0; 16];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::formation::{Candidate, List, Rival, State};
 use super::office::{Answer, Ask, ClaimError, Letter, decode, encode};
-use super::{Grant, Renew, RenewError};
+use super::{Grant, Renew, RenewError, Wish, Wished};
 use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, Version, VoterId};
 use crate::placement::{Claim, DiskMark};
 use crate::wire::golden::Golden;
@@ -89,7 +89,13 @@ fn golden_bytes_of_the_lease_office() {
         golden.add(("lease", name), &letter, &encode(&letter), decode::<Letter>);
     }
     let leader = Some(node("n2"));
-    let grant = Grant { nonce: 7, lease: Duration::from_secs(1), version: Version(41) };
+    let wish = |store, what| {
+        let (shard, epoch) = (ShardId(7), Epoch::new(1, 8));
+        Wish { shard, epoch, store: StoreId(store), what }
+    };
+    let wishes = vec![wish(1, Wished::Copy), wish(2, Wished::Drop)];
+    let (lease, version) = (Duration::from_secs(1), Version(41));
+    let grant = Grant { nonce: 7, lease, version, wishes };
     let denied = |why| Answer::Renew(Err(why));
     let turned_away = |why| Answer::Claim(Err(why));
     let answers = [

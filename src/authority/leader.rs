@@ -1,17 +1,25 @@
 //! What the leader does unasked: it evicts boots whose lease is over, and gives ownerless shards an
 //! owner. Runs at every voter; acts only while that one leads.
 
+mod moves;
+mod refused;
+mod settle;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::moves::{Known, Moves};
+use self::refused::refuse_one;
+use self::settle::settle;
 use super::LeaderKey;
-use super::office::{Office, span_of};
-use crate::base::{Boot, Instant, NodeId};
+use super::office::{Office, saw_mark, span_of};
+use crate::base::{Boot, Epoch, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
 
-/// A leader that finds every voter restarted waits this long for the others before it evicts.
+/// A leader that finds every voter restarted waits this long for the others before it evicts, or
+/// lets owners shrink `in_sync`.
 const COLD_GRACE: Duration = Duration::from_secs(30);
 /// Shortest time between two rounds.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -23,6 +31,7 @@ struct Reign {
     /// Evictions under way, each repeated under its id until the view shows it.
     evicting: BTreeMap<(NodeId, Boot), Proposal>,
     cold: Option<Cold>,
+    moves: Moves,
 }
 
 /// Every voter seems to have been restarted since the last committed entry.
@@ -41,12 +50,14 @@ pub(super) struct Leader {
     boot: Boot,
     /// When the loop should be where it is.
     expected: Instant,
+    /// The loop was late too often: another node is to lead.
+    hands_over: bool,
     reign: Option<Reign>,
 }
 
 impl Leader {
     pub(super) fn new(office: Arc<Office>, boot: Boot) -> Self {
-        Self { office, boot, expected: Instant::NEVER, reign: None }
+        Self { office, boot, expected: Instant::NEVER, hands_over: false, reign: None }
     }
 
     /// Rounds without end.
@@ -72,14 +83,19 @@ impl Leader {
         let late = now.since(self.expected);
         if late > span.lease / 4 && span.lease > Duration::ZERO {
             tracing::warn!(?late, "the leader's loop was late");
-            self.office.table.lock().late_loop(now, span);
+            self.hands_over |= self.office.table.lock().late_loop(now, span);
             self.expected = now;
         }
     }
 
     /// One round; it waits no longer than `deadline`.
     pub(super) async fn round(&mut self, deadline: Instant) {
-        let Some(key) = self.office.core.leader_key().await else {
+        // Asking raft who leads is a round through its task: not where another is known to lead. A
+        // leadership that the hint does not show yet begins a round later.
+        let hint = self.office.core.leader_hint();
+        let other = hint.is_some_and(|leader| leader != self.office.me);
+        let key = if other { None } else { self.office.core.leader_key().await };
+        let Some(key) = key else {
             self.reign = None;
             return;
         };
@@ -94,6 +110,10 @@ impl Leader {
         let span = span_of(&self.office.core.view());
         let now = self.office.seams.clock.now();
         self.look_at_the_clock(now, span);
+        if std::mem::take(&mut self.hands_over) {
+            let to = self.office.core.transfer_leadership().await;
+            tracing::warn!(?to, "the leader's loop is late too often: it hands over");
+        }
         let proposals = self.decide(now);
         if proposals.is_empty() {
             return;
@@ -122,7 +142,10 @@ impl Leader {
             view.members.get(&self.office.me).is_some_and(|member| member.boot < self.boot);
         let before = || view.members.iter().map(|(node, one)| (node.clone(), one.boot)).collect();
         let cold = restarted.then(|| Cold { until: now + COLD_GRACE, before: before() });
-        self.reign = Some(Reign { key, evicting: BTreeMap::new(), cold });
+        let (evicting, moves) = (BTreeMap::new(), Moves::default());
+        self.office.core.let_shrink(cold.is_none().then_some(key));
+        self.office.wishes.lock().clear();
+        self.reign = Some(Reign { key, evicting, cold, moves });
     }
 
     /// What is to be proposed at `now`. Marks what it evicts, in one step under the table's mutex.
@@ -143,9 +166,12 @@ impl Leader {
             table.admit(node, member.boot, now, span);
         }
         reign.evicting.retain(|(node, boot), _| view.has_boot(node, *boot));
-        refuse_the_deaf(&office, &mut table, &view, (now, span));
         if reign.cold.as_ref().is_some_and(|cold| cold.is_over(&view, now, &table)) {
             reign.cold = None;
+            office.core.let_shrink(Some(reign.key));
+        }
+        if reign.cold.is_none() {
+            refuse_one(&office, &mut table, &view, (now, span));
         }
         let members = || view.members.iter().map(|(node, one)| (node, one.boot));
         let alive: BTreeSet<NodeId> = members()
@@ -153,19 +179,7 @@ impl Leader {
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {
-            for (node, boot) in members() {
-                if table.is_due(node, boot, now) && table.mark(reign.key, node, boot, now) {
-                    let evict = || {
-                        let released = table.is_released(node, boot);
-                        tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
-                        let assign = plan_evict_among(&view, node, &alive);
-                        let cause = if released { "it left" } else { "its lease ran out" }.into();
-                        let node = node.clone();
-                        office.proposal(Change::Evict { node, boot, cause, assign, released })
-                    };
-                    reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
-                }
-            }
+            evict_due(reign, &office, (&mut table, &view), (now, span), &alive);
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
         let assign = plan_ownerless(&view, &alive);
@@ -173,11 +187,72 @@ impl Leader {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
         }
+        let settled = settle(&mut table, &view, now, span);
+        proposals.extend(settled.map(|change| office.proposal(change)));
+        let released = released(&table, &view);
+        // Who is refused is drained: it still answers, and is not well.
+        let drained: Vec<_> = table.drained(now).map(|(node, _)| node.clone()).collect();
+        let mut ailing = office.ailing.lock().clone();
+        ailing.extend(drained.iter().cloned());
+        let alive = alive.into_iter().chain(drained).collect();
+        // Moves are planned while nobody waits for the table: a release is final, and whatever else
+        // has changed by then, the preconditions see.
+        drop(table);
+        // One entry gives a shard one epoch at most: what ends a boot comes first.
+        if proposals.is_empty() && reign.cold.is_none() {
+            let known = Known { now, released: &released, alive: &alive, ailing: &ailing };
+            let mut wishes = office.wishes.lock().clone();
+            let changes = reign.moves.decide(&view, &known, &mut wishes);
+            *office.wishes.lock() = wishes;
+            proposals.extend(changes.into_iter().map(|change| office.proposal(change)));
+        }
         proposals
     }
 }
 
+/// What the owners of the view have released, with the epoch that each gave up.
+fn released(table: &Table, view: &View) -> BTreeSet<(ShardId, Epoch)> {
+    let owns = |node: &NodeId, boot: Boot, shard: ShardId| {
+        let owner = view.shard(shard).and_then(|shard| shard.owner.as_ref());
+        owner.is_some_and(|owner| (&owner.node, owner.boot) == (node, boot))
+    };
+    let released = table.released().filter(|&(node, boot, shard, _)| owns(node, boot, shard));
+    released.map(|(_, _, shard, epoch)| (shard, epoch)).collect()
+}
+
 type Table = crate::detector::LeaseTable<LeaderKey>;
+
+/// Marks whoever is due, and keeps the entry that evicts it until the view shows it.
+fn evict_due(
+    reign: &mut Reign,
+    office: &Office,
+    (table, view): (&mut Table, &View),
+    (now, span): (Instant, Span),
+    alive: &BTreeSet<NodeId>,
+) {
+    for (node, boot) in view.members.iter().map(|(node, one)| (node, one.boot)) {
+        let ending = table.is_ending(node, boot);
+        if !table.is_due(node, boot, now) || !table.mark(reign.key, node, boot, now) {
+            continue;
+        }
+        if !ending {
+            saw_mark(&office.me, (node, boot), (now, span));
+        }
+        let evict = || {
+            let released = table.is_released(node, boot);
+            tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
+            let assign = plan_evict_among(view, node, alive);
+            let cause = match (released, table.is_refused(node, boot)) {
+                (true, _) => "it left",
+                (false, true) => "refused, and its lease ran out",
+                (false, false) => "its lease ran out",
+            };
+            let (node, cause) = (node.clone(), cause.into());
+            office.proposal(Change::Evict { node, boot, cause, assign, released })
+        };
+        reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
+    }
+}
 
 impl Cold {
     /// Not cold after all, or over: a life that the view knew before renews, all are back, or the
@@ -189,36 +264,6 @@ impl Cold {
             view.members.get(node).is_none_or(|member| member.boot != *boot)
         };
         one_never_went || now >= self.until || self.before.iter().all(is_back)
-    }
-}
-
-/// Refuses one boot to which no grant gets through, if the cluster can do without it: never the
-/// leader, one at a time, a majority stays, and so do `write_min` stores of each of its shards.
-fn refuse_the_deaf(office: &Office, table: &mut Table, view: &View, at: (Instant, Span)) {
-    let (now, span) = at;
-    if view.members.iter().any(|(node, member)| table.is_ending(node, member.boot)) {
-        return;
-    }
-    let stay = |node: &NodeId, member: &crate::placement::Member| {
-        !table.is_ending(node, member.boot) && !table.is_due(node, member.boot, now)
-    };
-    let staying = view.members.iter().filter(|(node, member)| stay(node, member)).count();
-    let write_min = view.constants.as_ref().map_or(1, |all| usize::from(all.write_min));
-    for (node, boot) in table.deaf(now, span) {
-        let Some(member) = view.members.get(&node).filter(|one| one.boot == boot) else {
-            continue;
-        };
-        let enough = |shard: &crate::placement::Shard| {
-            !shard.has_records
-                || !shard.in_sync.contains(&member.store)
-                || shard.in_sync.len() > write_min
-        };
-        let majority = (staying.saturating_sub(1)) * 2 > view.members.len();
-        if node != office.me && majority && view.numbered().all(|(_, shard)| enough(shard)) {
-            tracing::warn!(%node, %boot, "refused: no grant reaches it");
-            table.refuse(&node, boot);
-            return;
-        }
     }
 }
 

@@ -5,9 +5,10 @@
 //! its own. The gate reads the *clock*, never a flag: a process that was stopped and goes on finds
 //! a flag as it left it, but the clock went on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-use crate::base::{Boot, Clock, Epoch, Instant, NodeId, ShardId};
+use crate::base::{Boot, Bug, Clock, Epoch, Instant, NodeId, ShardId, planted};
 use crate::placement::{Owner, View};
 
 /// Waiting futures are kept in this many lists, so that shards rarely share a lock.
@@ -81,7 +82,16 @@ struct Inner {
     lists: [Mutex<List>; LISTS],
     /// What this life gave up, whatever later views say. Held while any of the above is changed;
     /// the gate does not take it.
-    released: Mutex<BTreeSet<(ShardId, Epoch)>>,
+    released: Mutex<BTreeMap<(ShardId, Epoch), Given>>,
+}
+
+/// How far a shard is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// Its gate is shut; something of it may still run.
+    Shut,
+    /// Nothing of it runs any more: the leader is told.
+    Released,
 }
 
 /// The lease of this node. Cheap to clone; all clones are one lease.
@@ -174,7 +184,8 @@ impl Lease {
         {
             return Err(Lapsed::Moved);
         }
-        if self.0.clock.now() < deadline { Ok(()) } else { Err(Lapsed::Expired) }
+        let is_valid = planted(Bug::LeaseByFlag) || self.0.clock.now() < deadline;
+        if is_valid { Ok(()) } else { Err(Lapsed::Expired) }
     }
 
     /// Polls `future` only while the gate is open. Past the deadline it is parked, not polled; it
@@ -198,11 +209,11 @@ impl Lease {
         let boot = self.boot();
         let all = self.0.owned.get_or_init(|| view.shards.iter().map(|_| 0.into()).collect());
         let mut moved = false;
-        released.retain(|(id, epoch)| view.shard(*id).is_some_and(|one| one.epoch == *epoch));
+        released.retain(|(id, epoch), _| view.shard(*id).is_some_and(|one| one.epoch == *epoch));
         for (owned, (id, shard)) in all.iter().zip(view.numbered()) {
             let mine = |owner: &Owner| owner.node == self.0.node && owner.boot == boot;
-            let mine =
-                shard.owner.as_ref().is_some_and(mine) && !released.contains(&(id, shard.epoch));
+            let mine = shard.owner.as_ref().is_some_and(mine)
+                && !released.contains_key(&(id, shard.epoch));
             let epoch = if mine { shard.epoch.0 } else { Epoch::NONE.0 };
             if owned.load(Ordering::Acquire) != epoch {
                 owned.store(epoch, Ordering::Release);
@@ -214,10 +225,24 @@ impl Lease {
         }
     }
 
-    /// Gives up `shard` under `epoch`, for good: no later view opens its gate again.
+    /// Gives up `shard` under `epoch`, for good: no later view opens its gate again, and the leader
+    /// is told. To be called once nothing of it runs any more.
     pub fn release(&self, shard: ShardId, epoch: Epoch) {
+        self.give(shard, epoch, Given::Released);
+    }
+
+    /// Shuts the gate of `shard` under `epoch`, for good: what runs of it is dropped when it is
+    /// polled the next time. [`Self::release`] follows.
+    pub fn shut(&self, shard: ShardId, epoch: Epoch) {
+        self.give(shard, epoch, Given::Shut);
+    }
+
+    fn give(&self, shard: ShardId, epoch: Epoch, how: Given) {
         let mut released = self.0.released.lock();
-        released.insert((shard, epoch));
+        let given = released.entry((shard, epoch)).or_insert(how);
+        if how == Given::Released {
+            *given = how;
+        }
         if let Some(owned) = self.0.owned.get().and_then(|all| all.get(usize::from(shard.0))) {
             // Whatever else it holds is another ownership, and stays.
             let (one, none, order) = (epoch.0, Epoch::NONE.0, Ordering::AcqRel);
@@ -226,10 +251,24 @@ impl Lease {
         self.wake(|one| one.tenure.shard == shard && one.tenure.epoch == epoch);
     }
 
-    /// What this life gave up and the view still shows as its own.
+    /// What this life has released and the view still shows as its own.
     #[must_use]
     pub fn released(&self) -> Vec<(ShardId, Epoch)> {
-        self.0.released.lock().iter().copied().collect()
+        self.released_after(None, usize::MAX)
+    }
+
+    /// Up to `most` of what this life has released and the view still shows as its own: those after
+    /// `last`, in order.
+    pub(super) fn released_after(
+        &self,
+        last: Option<(ShardId, Epoch)>,
+        most: usize,
+    ) -> Vec<(ShardId, Epoch)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let given = self.0.released.lock();
+        let released = given.range((from, Bound::Unbounded));
+        let released = released.filter(|(_, how)| **how == Given::Released);
+        released.take(most).map(|(one, _)| *one).collect()
     }
 
     /// Sets the deadline that a grant to `boot` gives; never takes one back. For the renewal

@@ -1,6 +1,8 @@
 //! The lease office: every voter answers Renews and claims; only the leader grants.
 
-use std::collections::BTreeMap;
+mod rounds;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +15,13 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError};
+use self::rounds::Rounds;
+use super::{
+    Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError, Wish,
+};
 use crate::base::{Boot, Instant, NodeId, Seams};
+#[cfg(feature = "sim")]
+use crate::base::{Seen, saw};
 use crate::detector::{Denied, LeaseTable, Renewal, Span};
 use crate::placement::{
     Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
@@ -42,6 +49,10 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
         proposals: Vec<Proposal>,
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Proposed, ProposeError>>;
+    /// Has another voter lead, if there is one to take over; says which.
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>>;
+    /// Lets owners shrink `in_sync` under leadership `key` from now on; `None`: not yet.
+    fn let_shrink(&self, key: Option<LeaderKey>);
 }
 
 impl Core for RaftCore {
@@ -68,6 +79,14 @@ impl Core for RaftCore {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
         Self::propose_as(self, key, proposals, deadline).boxed()
+    }
+
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>> {
+        Self::transfer_leadership(self).boxed()
+    }
+
+    fn let_shrink(&self, key: Option<LeaderKey>) {
+        Self::let_shrink(self, key);
     }
 }
 
@@ -124,8 +143,8 @@ pub(super) enum ClaimError {
     /// Ask the leader, or the next voter.
     #[error("not the leader")]
     NotLeader { leader: Option<NodeId> },
-    /// Ask again: an older life of this name may still run.
-    #[error("an older life of this node may still run")]
+    /// Ask again: an older life of this name may still run, or was refused.
+    #[error("an older life of this node may still run, or was refused a short while ago")]
     Wait,
     /// Ask again: nothing is known of the proposal.
     #[error("no answer: {0}")]
@@ -184,7 +203,13 @@ pub(super) struct Office {
     pub(super) table: Mutex<LeaseTable<LeaderKey>>,
     /// Since when each second claimant of a live name waits.
     waiting: Mutex<BTreeMap<(NodeId, Boot), Instant>>,
+    /// What this node, while it leads, wishes of the owners; never more than
+    /// [`WISHES_MAX`](super::WISHES_MAX) of one.
+    pub(super) wishes: Mutex<BTreeMap<NodeId, Vec<Wish>>>,
+    /// Members that say they are not well, as far as this node has heard.
+    pub(super) ailing: Mutex<BTreeSet<NodeId>>,
     busy: AtomicUsize,
+    rounds: Arc<Rounds>,
 }
 
 impl Office {
@@ -194,8 +219,19 @@ impl Office {
         wire: Arc<dyn Wire>,
         me: NodeId,
     ) -> Arc<Self> {
-        let (table, waiting) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { seams, core, wire, me, table, waiting, busy: AtomicUsize::new(0) })
+        let rounds = Rounds::new(core.clone(), seams.clone());
+        Arc::new(Self {
+            seams,
+            core,
+            wire,
+            me,
+            table: Mutex::default(),
+            waiting: Mutex::default(),
+            wishes: Mutex::default(),
+            ailing: Mutex::default(),
+            busy: AtomicUsize::new(0),
+            rounds,
+        })
     }
 
     /// A fresh, random id.
@@ -225,6 +261,12 @@ impl Office {
         relayed.ok().and_then(|body| decode(&body)).unwrap_or(answer)
     }
 
+    /// What reached the leader in time is not evicted while its barrier runs.
+    pub(super) fn note_arrival(&self, receipt: Instant, renew: &Renew) {
+        let span = span_of(&self.core.view());
+        self.table.lock().arrived(&renew.node, renew.boot, receipt, span);
+    }
+
     /// Grants or denies a Renew. `receipt` was read before anything else was done with it.
     async fn renew(
         &self,
@@ -232,8 +274,16 @@ impl Office {
         renew: &Renew,
         deadline: Instant,
     ) -> Result<Grant, RenewError> {
+        self.note_arrival(receipt, renew);
         let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
-        let key = self.core.barrier(deadline).await.map_err(not_leader)?;
+        let key = self.rounds.barrier(deadline).await.map_err(not_leader)?;
+        #[cfg(feature = "sim")]
+        saw(Seen::Renewing {
+            office: self.me.clone(),
+            node: renew.node.clone(),
+            boot: renew.boot,
+            at: receipt,
+        });
         let mut table = self.table.lock();
         // The view is read under the mutex: what a mark led to is seen here, or the mark is.
         let view = self.core.view();
@@ -246,11 +296,16 @@ impl Office {
             receipt,
             is_member: view.has_boot(&renew.node, renew.boot),
             last_grant: renew.last_grant,
+            unreachable: &renew.unreachable,
             leaving: renew.leaving,
             released: &renew.released,
         };
         match table.renew(key, &renewal, span) {
-            Ok(()) => Ok(Grant { nonce: renew.nonce, lease: span.lease, version: view.version }),
+            Ok(()) => {
+                let wishes = self.wishes.lock().get(&renew.node).cloned().unwrap_or_default();
+                let (nonce, lease, version) = (renew.nonce, span.lease, view.version);
+                Ok(Grant { nonce, lease, version, wishes })
+            }
             Err(Denied::OldLeader) => Err(RenewError::NotLeader { leader: None }),
             Err(Denied::NotMember) => Err(RenewError::NotMember(renew.node.clone(), renew.boot)),
             Err(Denied::Ending) => Err(RenewError::Evicting(renew.node.clone(), renew.boot)),
@@ -260,12 +315,13 @@ impl Office {
     /// Admits a node that joins or was restarted.
     async fn claim(&self, claim: &Claim, deadline: Instant) -> Result<(), ClaimError> {
         let not_leader = |NotLeader { leader }| ClaimError::NotLeader { leader };
-        let key = self.core.barrier(deadline).await.map_err(not_leader)?;
+        let key = self.rounds.barrier(deadline).await.map_err(not_leader)?;
         let view = self.core.view();
         if view.is_life(claim) {
             return Ok(());
         }
         let change = match view.members.get(&claim.node) {
+            None if !self.may_join(&view, claim) => return Err(ClaimError::Wait),
             None => Change::Join { claim: claim.clone(), assign: plan_join(&view, claim) },
             Some(member) => {
                 self.may_replace(key, &view, member, claim)?;
@@ -281,6 +337,13 @@ impl Office {
             Ok(None) => Err(ClaimError::NoAnswer("no outcome".into())),
             Err(error) => Err(ClaimError::NoAnswer(error.to_string())),
         }
+    }
+
+    /// Whether it may become a member: one that was refused must be heard again for a while.
+    fn may_join(&self, view: &View, claim: &Claim) -> bool {
+        let after = view.constants.as_ref().map_or(Duration::ZERO, |all| all.profile.offer_after);
+        let now = self.seams.clock.now();
+        self.table.lock().may_join(&claim.node, now, span_of(view), after)
     }
 
     /// Whether the life that `member` stands for is over. On the same disk and the same run of the
@@ -310,7 +373,11 @@ impl Office {
         waiting.retain(|(node, _), since| {
             view.members.contains_key(node) && now.since(*since) < CLAIM_KEPT
         });
+        let ending = table.is_ending(&claim.node, member.boot);
         if table.mark(key, &claim.node, member.boot, now) {
+            if !ending {
+                saw_mark(&self.me, (&claim.node, member.boot), (now, span_of(view)));
+            }
             waiting.remove(&(claim.node.clone(), claim.boot));
             return Ok(());
         }
@@ -323,6 +390,16 @@ impl Office {
         }
         Err(ClaimError::Wait)
     }
+}
+
+/// The leader `office` marks a life that was not refused and has not left, `at` its clock: to be
+/// seen by the simulation.
+pub(super) fn saw_mark(office: &NodeId, life: (&NodeId, Boot), at: (Instant, Span)) {
+    let ((node, boot), (at, span)) = (life, at);
+    #[cfg(not(feature = "sim"))]
+    let _ = (office, node, boot, at, span);
+    #[cfg(feature = "sim")]
+    saw(Seen::Evicting { office: office.clone(), node: node.clone(), boot, at, lease: span.lease });
 }
 
 /// What a claimant is told when its entry was refused.
@@ -347,7 +424,9 @@ impl Door {
     pub(super) fn may_ask(&self, from: &Peer, letter: &Letter) -> bool {
         let view = self.0.core.view();
         if letter.relayed {
-            return view.members.get(&from.node).is_some_and(|member| member.voter.is_some());
+            // A view of before it said who votes: every member that has a raft id.
+            let may_vote = || view.members.get(&from.node).is_some_and(|one| one.voter.is_some());
+            return view.votes(&from.node) || (view.voters.is_empty() && may_vote());
         }
         match &letter.ask {
             Ask::Renew(renew) => renew.node == from.node,
@@ -373,6 +452,9 @@ impl Inbound for Door {
         if self.0.busy.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
             self.0.busy.fetch_sub(1, Ordering::AcqRel);
             return reply.refuse(Bytes::from_static(b"overloaded"));
+        }
+        if let Ask::Renew(renew) = &letter.ask {
+            self.0.note_arrival(receipt, renew);
         }
         let office = self.0.clone();
         self.0.seams.control.spawn(async move {

@@ -3,6 +3,7 @@
 
 mod form;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -18,7 +19,7 @@ use super::renewal::{RenewalParts, Renewals};
 use super::standing::{Standing, StartError};
 use super::{
     Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError, Seeds,
-    ViewAuthority,
+    ViewAuthority, Wish,
 };
 use crate::base::{
     Boot, Epoch, Instant, NodeId, Publisher, Seams, ShardId, StoreId, Watched, within,
@@ -341,16 +342,15 @@ impl QuorumAuthority {
         inner.lease.applied(&inner.core.view());
     }
 
-    /// Gives up `shard` for good under `epoch`: it is never served again. Sent at once, and
-    /// repeated until the view shows it.
-    pub fn release(&self, shard: ShardId, epoch: Epoch) {
-        self.0.lease.release(shard, epoch);
-        self.0.renewals.hurry.notify_one();
-    }
-
     /// Tells which nodes this one finds unreachable.
     pub fn unreachable(&self, nodes: Vec<NodeId>) {
         self.0.renewals.notes.lock().unreachable = nodes;
+    }
+
+    /// Tells which members say that they are not well. While this node leads, their shards go to
+    /// others.
+    pub fn ailing(&self, nodes: BTreeSet<NodeId>) {
+        *self.0.office.ailing.lock() = nodes;
     }
 
     /// Tells this node's load, in turns per second.
@@ -406,6 +406,15 @@ impl ViewAuthority for QuorumAuthority {
     fn renew(&self, request: Renew, deadline: Instant) -> BoxFuture<'_, Result<Grant, RenewError>> {
         let to = self.0.core.leader_hint().unwrap_or_else(|| self.0.office.me.clone());
         async move { self.0.renewals.ask(&to, request, deadline).await }.boxed()
+    }
+
+    fn release(&self, shard: ShardId, epoch: Epoch) {
+        self.0.lease.release(shard, epoch);
+        self.0.renewals.hurry.notify_one();
+    }
+
+    fn wishes(&self) -> Watched<Vec<Wish>> {
+        self.0.renewals.wishes.watched()
     }
 }
 

@@ -4,7 +4,8 @@
 //! the way of proposals to the leader. Leases and formation are built on top of it.
 //!
 //! Who leads is asked of raft's own state, never of its metrics, which coalesce: a leadership that
-//! came and went between two looks would not be seen. [`RaftCore::leader_hint`] alone reads them.
+//! came and went between two looks would not be seen. What is only a hint or for people is read off
+//! them: [`RaftCore::leader_hint`] and [`RaftCore::quorum_state`].
 
 mod file;
 mod log;
@@ -12,8 +13,10 @@ mod machine;
 mod message;
 mod network;
 mod propose;
+mod report;
 mod runtime;
 mod serve;
+mod state;
 mod types;
 mod watch;
 #[cfg(test)]
@@ -29,8 +32,10 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{Config, LinearizerOption, ReadPolicy, ServerState, SnapshotPolicy};
 
+use parking_lot::Mutex;
+
 use super::{ProposeError, Proposed};
-use crate::base::{Instant, NodeId, Seams, VoterId, Watched, within};
+use crate::base::{Bug, Instant, NodeId, Seams, VoterId, Watched, planted, within};
 use crate::placement::{Outcome, Profile, Proposal, Refusal, View};
 use crate::storage::Disk;
 use crate::transport::{Links, Service};
@@ -40,8 +45,10 @@ use log::Log;
 use machine::Machine;
 use message::ProposeReply;
 use network::{Carrier, Network};
+pub use report::{QuorumReport, VoterRole, VoterState};
 use runtime::RaftRt;
 use serve::{Served, Server};
+pub use state::{Progress, QuorumState};
 pub use types::{FormError, LeaderKey, NotLeader, OpenError, Voter};
 use types::{Membership, Raft};
 #[cfg(any(test, feature = "fuzzing"))]
@@ -55,6 +62,8 @@ const SNAPSHOT_ENTRIES: u64 = 2_000;
 
 /// So many entries before a snapshot are kept, so that a voter a little behind needs no snapshot.
 const KEPT_ENTRIES: u64 = 500;
+/// How often it is looked whether raft has stopped.
+const STOPPED_ASKED_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What a voter is made of.
 #[derive(Debug)]
@@ -96,6 +105,8 @@ struct Inner {
     raft: Raft,
     log: Log,
     machine: Machine,
+    /// Under which leadership of this node owners may shrink `in_sync`.
+    shrinks: Mutex<Option<LeaderKey>>,
 }
 
 impl fmt::Debug for RaftCore {
@@ -145,7 +156,9 @@ impl RaftCore {
         let raft = RaftRt::scope(seams.rng.next_u64(), starting)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
-        Ok(Self(Arc::new(Inner { seams, carrier, me, voter, profile, raft, log, machine })))
+        let shrinks = Mutex::default();
+        let inner = Inner { seams, carrier, me, voter, profile, raft, log, machine, shrinks };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Whether this voter belongs to a quorum already: initialised here, or heard of.
@@ -244,6 +257,10 @@ impl RaftCore {
     /// # Errors
     /// [`NotLeader`], also when the deadline passed first.
     pub async fn barrier(&self, deadline: Instant) -> Result<LeaderKey, NotLeader> {
+        if planted(Bug::NoBarrier) {
+            let not_leader = || NotLeader { leader: self.leader_hint() };
+            return self.leader_key().await.ok_or_else(not_leader);
+        }
         let clock = &*self.0.seams.clock;
         let patience = deadline.since(clock.now());
         // Never `LeaseRead`: it trusts clocks, and leases are what makes clocks matter.
@@ -312,14 +329,13 @@ impl RaftCore {
 
     /// Waits until raft has stopped, and says why. A voter whose disk failed stops for good.
     pub async fn stopped(&self) -> String {
-        let mut metrics = self.0.raft.metrics();
         loop {
-            if let Err(error) = &metrics.borrow_and_update().running_state {
+            // Looked at now and then: its metrics are new at every tick of its own, fifty a second,
+            // and whoever followed them would wake as often.
+            if let Err(error) = &self.0.raft.metrics().borrow_watched().running_state {
                 return error.to_string();
             }
-            if metrics.changed().await.is_err() {
-                return "raft has ended".into();
-            }
+            self.0.seams.clock.sleep(STOPPED_ASKED_EVERY).await;
         }
     }
 
@@ -346,7 +362,7 @@ fn config(profile: &Profile) -> Result<Config, OpenError> {
         max_payload_entries: 256,
         backoff: format!("{heartbeat}ms"),
         // A restarted leader must be elected again: what it led before says nothing.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(planted(Bug::TermRestored)),
         // A voter that was cut off does not depose a good leader when it comes back.
         enable_pre_vote: Some(true),
         allow_log_reversion: Some(false),

@@ -1,5 +1,7 @@
 //! The node's own renewals.
 
+mod turn;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,9 +11,10 @@ use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::office::{Answer, Ask, Office, decode, letter};
-use super::{Grant, Lease, Renew, RenewError};
-use crate::base::{Boot, Instant, NodeId, Publisher, VoterId, Watched, within};
+use self::turn::Turn;
+use super::office::{Answer, Ask, Office, decode, letter, span_of};
+use super::{Grant, Lease, Renew, RenewError, Wish};
+use crate::base::{Boot, Epoch, Instant, NodeId, Publisher, ShardId, VoterId, Watched, within};
 use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
 use crate::transport::AskError;
@@ -19,7 +22,10 @@ use crate::transport::AskError;
 use super::raft::Voter;
 use super::standing::Standing;
 
-/// Where the voters are: asked anew for every Renew.
+/// Shards whose release one Renew carries; with more, the next ones follow at once.
+const RELEASED_MAX: usize = 1_024;
+
+/// Where the voters are, until a view says it: asked anew for every Renew.
 pub(super) type Voters = Box<dyn Fn() -> BTreeMap<VoterId, Voter> + Send + Sync>;
 
 /// What the rest of the node tells the renewals.
@@ -44,7 +50,12 @@ pub(super) struct Renewals {
     pub(super) hurry: Notify,
     /// The life to renew; `Boot(0)`: none.
     pub(super) boot: AtomicU64,
+    /// What the last grant wished.
+    pub(super) wishes: Publisher<Vec<Wish>>,
     reckoning: Mutex<NodeLease>,
+    turn: Mutex<Turn>,
+    /// The last release sent, while a round over all of them is under way.
+    released_to: Mutex<Option<(ShardId, Epoch)>>,
     granted: Notify,
     /// When the workers last ran a task, in nanoseconds.
     tick: Arc<AtomicU64>,
@@ -81,7 +92,10 @@ impl Renewals {
             notes: Mutex::default(),
             hurry: Notify::new(),
             boot: AtomicU64::new(0),
+            wishes: Publisher::new(Vec::new()),
             reckoning: Mutex::default(),
+            turn: Mutex::default(),
+            released_to: Mutex::default(),
             granted: Notify::new(),
             tick: Arc::new(AtomicU64::new(now.as_nanos())),
             ticking: Arc::new(AtomicBool::new(false)),
@@ -118,14 +132,19 @@ impl Renewals {
         self.office.seams.clock.now()
     }
 
+    /// D as the view has it: an operator may have changed what this node was started with.
+    fn length(&self) -> Duration {
+        let view = self.views.get();
+        if view.is_formed() { span_of(&view).lease } else { self.profile.lease }
+    }
+
     /// Sends Renews without end.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut next_voter = 0;
         loop {
             let round = self.now();
             self.ask_for_a_tick();
             if self.boot.load(Ordering::Acquire) != 0 && self.workers_run() {
-                self.renew_once(round, &mut next_voter).await;
+                self.renew_once(round).await;
             }
             let clock = &*self.office.seams.clock;
             let _ = within(clock, round + self.profile.renew, self.hurry.notified()).await;
@@ -134,12 +153,11 @@ impl Renewals {
 
     /// One renewal: repeated at the next voter after renew/4 without an answer, until the next is
     /// due anyway.
-    async fn renew_once(self: &Arc<Self>, round: Instant, next_voter: &mut usize) {
+    async fn renew_once(self: &Arc<Self>, round: Instant) {
         let clock = self.office.seams.clock.clone();
         for attempt in 0..4 {
             let granted = self.granted.notified();
-            let to = self.target(attempt, next_voter);
-            self.send(to);
+            self.send(self.target(attempt));
             let patience = round + self.profile.renew / 4 * (attempt + 1);
             let hurried = async {
                 tokio::select! {
@@ -154,16 +172,27 @@ impl Renewals {
         }
     }
 
-    /// First who leads as far as is known, then the voters in turn.
-    fn target(&self, attempt: u32, next_voter: &mut usize) -> NodeId {
-        let hint = self.office.core.leader_hint();
-        if let Some(hint) = hint.filter(|_| attempt == 0) {
-            return hint;
+    fn target(&self, attempt: u32) -> NodeId {
+        let view = self.views.get();
+        let mut voters: Vec<_> = view.voters.values().cloned().collect();
+        if voters.is_empty() {
+            voters.extend((self.voters)().into_values().map(|voter| voter.node));
         }
-        let voters: Vec<_> = (self.voters)().into_values().collect();
-        *next_voter += 1;
-        let chosen = next_voter.checked_rem(voters.len()).and_then(|at| voters.get(at));
-        chosen.map_or_else(|| self.office.me.clone(), |voter| voter.node.clone())
+        let (hint, me) = (self.office.core.leader_hint(), &self.office.me);
+        self.turn.lock().target(attempt, hint, &voters, me)
+    }
+
+    /// What the next Renew says was given up. If there is more, it is sent at once.
+    fn released(&self) -> Vec<(ShardId, Epoch)> {
+        let mut sent_to = self.released_to.lock();
+        let released = self.lease.released_after(*sent_to, RELEASED_MAX + 1);
+        let is_more = released.len() > RELEASED_MAX;
+        let some: Vec<_> = released.into_iter().take(RELEASED_MAX).collect();
+        *sent_to = some.last().copied().filter(|_| is_more);
+        if is_more {
+            self.hurry.notify_one();
+        }
+        some
     }
 
     /// Sends one Renew; its answer is taken whenever it comes.
@@ -185,14 +214,17 @@ impl Renewals {
                 last_grant: reckoning.last_grant(),
                 load: notes.load,
                 unreachable: notes.unreachable.clone(),
-                released: self.lease.released(),
+                released: self.released(),
                 leaving: notes.leaving,
             }
         };
-        let (this, deadline) = (self.clone(), self.now() + self.profile.lease);
+        let (this, deadline) = (self.clone(), self.now() + self.length());
         self.office.seams.control.spawn(async move {
             match this.ask(&to, request, deadline).await {
-                Ok(grant) => this.take(boot, &grant, deadline).await,
+                Ok(grant) => {
+                    this.turn.lock().granted(&to);
+                    this.take(boot, &grant, deadline).await;
+                }
                 Err(RenewError::NotMember(..)) => this.evicted(boot),
                 Err(error) => tracing::debug!(%to, %error, "no grant"),
             }
@@ -238,6 +270,10 @@ impl Renewals {
             && view.has_boot(&self.office.me, boot)
         {
             self.lease.extend(boot, until);
+            // Repeated with every grant: what was not possible then may be by now.
+            if !(grant.wishes.is_empty() && self.wishes.get().is_empty()) {
+                self.wishes.publish(Arc::new(grant.wishes.clone()));
+            }
             self.granted.notify_waiters();
         }
     }
@@ -272,6 +308,9 @@ impl Renewals {
     }
 
     fn patience(&self) -> Duration {
-        self.profile.lease * 2
+        self.length() * 2
     }
 }
+
+#[cfg(test)]
+mod tests;

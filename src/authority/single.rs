@@ -6,8 +6,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority};
-use crate::base::{Instant, Publisher, Watched};
+use super::{Grant, ProposeError, Proposed, Renew, RenewError, ViewAuthority, Wish};
+use crate::base::{Epoch, Instant, Publisher, ShardId, Watched};
 use crate::placement::{Change, ChangeId, Outcome, Proposal, View};
 
 /// Applies every proposal at once and grants every renewal. Nothing is kept on disk; several nodes
@@ -17,6 +17,8 @@ pub struct SingleNode {
     view: Publisher<View>,
     /// Index of the last entry; locked while one is applied.
     last: Mutex<u64>,
+    /// None, ever: nobody leads.
+    wishes: Publisher<Vec<Wish>>,
 }
 
 impl SingleNode {
@@ -25,7 +27,8 @@ impl SingleNode {
     pub fn new(view: View) -> Self {
         // Past every epoch that the view may hold already.
         let last = view.shards.iter().map(|shard| shard.epoch.0).max().unwrap_or(0);
-        Self { view: Publisher::new(view), last: Mutex::new(last) }
+        let (view, wishes) = (Publisher::new(view), Publisher::new(Vec::new()));
+        Self { view, last: Mutex::new(last), wishes }
     }
 
     /// Applies `change` and publishes the view.
@@ -71,7 +74,14 @@ impl ViewAuthority for SingleNode {
     ) -> BoxFuture<'_, Result<Grant, RenewError>> {
         let view = self.view.get();
         let lease = view.constants.as_ref().map_or_else(Default::default, |c| c.profile.lease);
-        let grant = Grant { nonce: request.nonce, lease, version: view.version };
+        let grant =
+            Grant { nonce: request.nonce, lease, version: view.version, wishes: Vec::new() };
         std::future::ready(Ok(grant)).boxed()
+    }
+
+    fn release(&self, _: ShardId, _: Epoch) {}
+
+    fn wishes(&self) -> Watched<Vec<Wish>> {
+        self.wishes.watched()
     }
 }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::frame::{Address, Refusal, open};
-use super::host::{Arrived, WeakHosts};
+use super::host::WeakHosts;
+use super::hosted::Arrived;
 use super::reply::Back;
 use super::{Hosts, NotExecuted};
 use crate::base::Instant;

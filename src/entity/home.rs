@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use futures::FutureExt as _;
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::frame::Refusal;
 use super::kind::Policy;
-use super::lane::{Envelope, Loaded, Slot, Untaken};
+use super::lane::{Envelope, Fate, Loaded, Slot, Untaken};
 use super::records::{key, state};
 use super::refs::{Bound, TURN};
 use super::{ASK_WITHIN, Cx, Entity, Failure, Hosts, NotExecuted};
@@ -48,6 +49,10 @@ pub(super) struct Home<E: Entity> {
     pub(super) tenure: Tenure,
     table: Mutex<Table<E>>,
     ready: Mutex<Ready<E>>,
+    /// No turn begins: the shard is on its way to another node. What waits stays in its lane.
+    held: AtomicBool,
+    /// Turns that run, or wait in their middle.
+    turns: AtomicUsize,
 }
 
 /// How a turn ended.
@@ -68,7 +73,23 @@ impl<E: Entity> Home<E> {
             tenure,
             table: Mutex::new(Table { open: true, slots: BTreeMap::new() }),
             ready: Mutex::new(Ready { queue: VecDeque::new(), running: false }),
+            held: AtomicBool::new(false),
+            turns: AtomicUsize::new(0),
         }
+    }
+
+    /// Begins no turn any more; a turn that runs ends with the message in hand.
+    pub(super) fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    /// Whether no turn runs. Once it is held that stays so.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.turns.load(Ordering::SeqCst) == 0
     }
 
     /// Puts a message into the lane of `id`, which starts the entity if need be.
@@ -140,6 +161,11 @@ impl<E: Entity> Home<E> {
     /// One turn behind the gate: polled only while this node may run the entity, and dropped with
     /// its state when the shard moves.
     async fn gated_turn(self: &Arc<Self>, slot: Arc<Slot<E>>) {
+        // Counted first: whoever holds the home sees this turn, or this turn that it is held.
+        let _running = Running::begin(self);
+        if self.is_held() {
+            return;
+        }
         // Handlers are caught where they are called; this is for a user's `drop` and `default`.
         let turn = AssertUnwindSafe(self.turn(&slot)).catch_unwind();
         let end = match self.hosts.lease().through(self.tenure, turn).await {
@@ -163,6 +189,9 @@ impl<E: Entity> Home<E> {
         for _ in 0..TURN_MESSAGES_MAX {
             if self.hosts.gate(self.tenure).await.is_err() {
                 return End::Moved;
+            }
+            if self.is_held() {
+                break;
             }
             let Some(deadline) = slot.front() else { break };
             let ready = match loaded.take() {
@@ -300,8 +329,40 @@ impl<E: Entity> Home<E> {
         } else {
             Refusal::NotOwner(self.hosts.version())
         };
-        for envelope in slots.into_values().flat_map(|slot| slot.drain()) {
-            self.hosts.refuse(envelope, why.clone());
+        for slot in slots.into_values() {
+            for envelope in slot.drain() {
+                self.give_back(&slot.id, envelope, why.clone());
+            }
+        }
+    }
+
+    /// Gives one message back that no turn took. An ask is sent again by whoever sent it; a tell is
+    /// told again from here, to the owner that the view names now.
+    fn give_back(&self, id: &str, envelope: Envelope<E::Msg>, why: Refusal) {
+        let is_tell = matches!(envelope.fate, Fate::Nobody);
+        if !is_tell || self.hosts.is_stopping() {
+            return self.hosts.refuse(envelope, why);
+        }
+        if self.hosts.entities::<E>().get(id).tell(envelope.msg).is_err() {
+            self.hosts.counts().tells_lost.add(1);
+        }
+    }
+}
+
+/// A turn that runs, until it is dropped.
+struct Running<'a, E: Entity>(&'a Home<E>);
+
+impl<'a, E: Entity> Running<'a, E> {
+    fn begin(home: &'a Home<E>) -> Self {
+        home.turns.fetch_add(1, Ordering::SeqCst);
+        Self(home)
+    }
+}
+
+impl<E: Entity> Drop for Running<'_, E> {
+    fn drop(&mut self) {
+        if self.0.turns.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.is_held() {
+            self.0.hosts.moving().quiet.notify_one();
         }
     }
 }

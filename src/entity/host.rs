@@ -1,6 +1,5 @@
 //! What a node hosts: its kinds, the homes of their entities, and the door for messages of others.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -10,19 +9,17 @@ use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::task::AbortHandle;
 
 use super::counts::{EntityCounts, Tally};
 use super::door::Door;
-use super::frame::{Refusal, decode_message};
-use super::home::Home;
-use super::kind::Policy;
-use super::lane::{Envelope, Fate};
+use super::frame::Refusal;
+use super::hosted::{AnyKind, Arrived, Host};
+use super::lane::Envelope;
+use super::moving::{Moving, follow};
 use super::parts::HostParts;
 use super::records::Records;
-use super::reply::{Back, Call};
 use super::{Entities, Entity, NotExecuted};
 use crate::authority::{Lapsed, Lease, Tenure, ViewAuthority};
 use crate::base::{Clock, Instant, NodeId, Seams, ShardId, Version, Watched, within};
@@ -33,147 +30,9 @@ use crate::wire::Codec;
 use crate::wire::negotiate::Schemas;
 
 /// How often idle entities and held frames are looked through.
-const SWEEP_EVERY: Duration = Duration::from_millis(100);
+pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// How long an ask waits that does not say.
 pub const ASK_WITHIN: Duration = Duration::from_secs(5);
-
-/// A message from another node, its address read.
-pub(super) struct Arrived {
-    pub(super) shard: ShardId,
-    pub(super) id: String,
-    /// What the message is written in: see [`Codec`].
-    pub(super) schema: u16,
-    pub(super) msg: Bytes,
-    pub(super) deadline: Instant,
-    pub(super) back: Option<Arc<Back>>,
-}
-
-impl Arrived {
-    /// It was not handled and will not be. True if nobody learns that.
-    pub(super) fn refuse(&self, why: &Refusal) -> bool {
-        match &self.back {
-            Some(back) => back.refuse(super::frame::encode_refusal(why)),
-            None => return true,
-        }
-        false
-    }
-}
-
-/// A kind on this node, its type forgotten.
-pub(super) trait AnyKind: Send + Sync {
-    /// Decodes a message and puts it into its lane, or refuses it.
-    fn deliver(&self, hosts: &Hosts, arrived: Arrived);
-    /// Stops the homes of shards that are not owned any more.
-    fn settle(&self, hosts: &Hosts);
-    fn sweep(&self);
-    fn stop(&self);
-    /// Entities in memory.
-    fn len(&self) -> usize;
-    /// Of its messages.
-    fn schema(&self) -> u16;
-    fn as_any(&self) -> &dyn Any;
-}
-
-/// A kind on this node.
-pub(super) struct Host<E: Entity> {
-    env: Arc<E::Env>,
-    policy: Policy,
-    homes: Mutex<BTreeMap<ShardId, Arc<Home<E>>>>,
-}
-
-impl<E: Entity> Host<E> {
-    pub(super) fn new(env: Arc<E::Env>, policy: Policy) -> Self {
-        Self { env, policy, homes: Mutex::default() }
-    }
-
-    /// The home of a shard under its present tenure; `None` if the gate knows of none.
-    pub(super) fn home(&self, hosts: &Hosts, shard: ShardId) -> Option<Arc<Home<E>>> {
-        let (home, old) = {
-            let mut homes = self.homes.lock();
-            // Asked under the lock: a home made for an older epoch must not replace a newer one.
-            let tenure = hosts.lease().owned(shard)?;
-            match homes.get(&shard) {
-                Some(home) if home.tenure == tenure => return Some(home.clone()),
-                Some(_) | None => {}
-            }
-            let home = Home::new(hosts.clone(), self.env.clone(), self.policy, tenure);
-            let home = Arc::new(home);
-            // A stop that came before this one found nothing to stop here.
-            if hosts.is_stopping() {
-                return None;
-            }
-            (home.clone(), homes.insert(shard, home))
-        };
-        if let Some(old) = old {
-            old.stop();
-        }
-        Some(home)
-    }
-
-    fn all(&self) -> Vec<Arc<Home<E>>> {
-        self.homes.lock().values().cloned().collect()
-    }
-}
-
-impl<E: Entity> AnyKind for Host<E> {
-    fn deliver(&self, hosts: &Hosts, arrived: Arrived) {
-        let own = E::SCHEMA;
-        let Ok(codec) = Codec::received(arrived.schema, own) else {
-            let schema = arrived.schema;
-            return hosts.refuse_arrived(&arrived, &Refusal::OtherSchema { schema, own });
-        };
-        let call = Arc::new(Call::default());
-        let back = arrived.back.clone().map(|back| (back, call.clone()));
-        let msg = match decode_message(codec, hosts, back, &arrived.msg) {
-            Ok(msg) => msg,
-            Err(why) => return hosts.refuse_arrived(&arrived, &Refusal::Because(why)),
-        };
-        let Some(home) = self.home(hosts, arrived.shard) else {
-            return hosts.refuse_arrived(&arrived, &Refusal::NotOwner(hosts.version()));
-        };
-        let Arrived { id, deadline, back, .. } = arrived;
-        let fate = back.map_or(Fate::Nobody, Fate::There);
-        if let Err((envelope, why)) = home.push(&id, Envelope { msg, call, deadline, fate }) {
-            hosts.refuse(envelope, why);
-        }
-    }
-
-    fn settle(&self, hosts: &Hosts) {
-        let gone: Vec<_> = self
-            .homes
-            .lock()
-            .extract_if(.., |shard, home| hosts.lease().owned(*shard) != Some(home.tenure))
-            .collect();
-        for (_, home) in gone {
-            home.stop();
-        }
-    }
-
-    fn sweep(&self) {
-        for home in self.all() {
-            home.sweep();
-        }
-    }
-
-    fn stop(&self) {
-        let homes = std::mem::take(&mut *self.homes.lock());
-        for home in homes.into_values() {
-            home.stop();
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.all().iter().map(|home| home.len()).sum()
-    }
-
-    fn schema(&self) -> u16 {
-        E::SCHEMA
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
 
 #[derive(Default)]
 struct Tasks {
@@ -201,6 +60,7 @@ struct Inner {
     tasks: Mutex<Tasks>,
     follower: Mutex<Option<AbortHandle>>,
     hints: Hints,
+    moving: Moving,
 }
 
 /// The entities of one node. Cheap to clone; ends with [`Hosts::stop`].
@@ -233,9 +93,15 @@ impl Hosts {
             schemas: RwLock::default(),
             tasks: Mutex::default(),
             follower: Mutex::default(),
+            moving: Moving::default(),
         }));
         hosts.links().serve(Service::Entity, Arc::new(super::door::Inlet(hosts.downgrade())));
-        let follower = follow(hosts.downgrade(), hosts.watched(), hosts.0.seams.clock.clone());
+        let follower = follow(
+            hosts.downgrade(),
+            hosts.watched(),
+            hosts.0.seams.clock.clone(),
+            hosts.moving().quiet.clone(),
+        );
         let follower = hosts.0.seams.work.spawn(follower);
         *hosts.0.follower.lock() = Some(follower.abort_handle());
         let inner = Arc::downgrade(&hosts.0);
@@ -329,6 +195,18 @@ impl Hosts {
 
     pub(super) fn hints(&self) -> &Hints {
         &self.0.hints
+    }
+
+    pub(super) fn moving(&self) -> &Moving {
+        &self.0.moving
+    }
+
+    pub(super) fn authority(&self) -> &dyn ViewAuthority {
+        &*self.0.authority
+    }
+
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
+        self.0.kinds.values()
     }
 
     pub(super) fn links(&self) -> &Links {
@@ -461,25 +339,5 @@ impl Drop for Done {
                 waker.wake();
             }
         }
-    }
-}
-
-/// Follows the view: stops what is not owned any more, lets in what waited for it. And sweeps.
-async fn follow(hosts: WeakHosts, watched: Watched<View>, clock: Arc<dyn Clock>) {
-    let mut watch = watched.follow();
-    loop {
-        let changed = within(&*clock, clock.now() + SWEEP_EVERY, watch.changed()).await;
-        let Some(hosts) = hosts.upgrade() else { return };
-        if matches!(changed, Ok(None)) || hosts.is_stopping() {
-            return;
-        }
-        for kind in hosts.0.kinds.values() {
-            if changed.is_ok() {
-                kind.settle(&hosts);
-            } else {
-                kind.sweep();
-            }
-        }
-        hosts.let_in_held();
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::host::{AnyKind, Host};
+use super::hosted::{AnyKind, Host};
 use super::{Cx, Failure};
 use crate::restart::{Intensity, Restart};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::HostedKind;
-use super::host::AnyKind;
+use super::hosted::AnyKind;
 use crate::wire::negotiate::Schemas;
 
 /// Why a node cannot host what it was given.

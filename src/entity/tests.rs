@@ -1,6 +1,7 @@
 //! Entities on one node and on two, over loopback links, with views and records in memory.
 
 mod codecs;
+mod moves;
 mod one_node;
 mod two_nodes;
 
@@ -18,11 +19,11 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::authority::{
-    Grant, Lease, ProposeError, Proposed, Renew, RenewError, Tenure, ViewAuthority,
+    Grant, Lease, ProposeError, Proposed, Renew, RenewError, Tenure, ViewAuthority, Wish,
 };
 use crate::base::{
-    Boot, ClusterId, Epoch, Instant, NodeId, Publisher, Seams, SeededRng, Spawner, TokioClock,
-    TokioNet, Version, Watched,
+    Boot, ClusterId, Epoch, Instant, NodeId, Publisher, Seams, SeededRng, ShardId, Spawner,
+    TokioClock, TokioNet, Version, Watched,
 };
 use crate::membership::Hints;
 use crate::placement::{Constants, Owner, Profile, Proposal, Shard, View};
@@ -130,7 +131,7 @@ impl Entity for Counter {
 
 /// Views as a test says.
 #[derive(Debug)]
-struct Views(Publisher<View>);
+struct Views(Publisher<View>, Mutex<Vec<(ShardId, Epoch)>>);
 
 impl ViewAuthority for Views {
     fn view(&self) -> Arc<View> {
@@ -152,6 +153,14 @@ impl ViewAuthority for Views {
     fn renew(&self, request: Renew, _: Instant) -> BoxFuture<'_, Result<Grant, RenewError>> {
         let none = RenewError::NotMember(request.node, request.boot);
         std::future::ready(Err(none)).boxed()
+    }
+
+    fn release(&self, shard: ShardId, epoch: Epoch) {
+        self.1.lock().push((shard, epoch));
+    }
+
+    fn wishes(&self) -> Watched<Vec<Wish>> {
+        Publisher::new(Vec::new()).watched()
     }
 }
 
@@ -208,6 +217,7 @@ fn view(version: u64, owner: &str) -> View {
         in_sync_generation: 0,
         has_records: false,
         lost: false,
+        moving: None,
     };
     let constants = Constants {
         shards: 4,
@@ -215,6 +225,7 @@ fn view(version: u64, owner: &str) -> View {
         write_min: 1,
         profile: Profile::dev(),
         lease_before: None,
+        lease_set: false,
     };
     View {
         version: Version(version),
@@ -258,7 +269,7 @@ impl Station {
         let lease = Lease::new(seams.clock.clone(), node(name));
         lease.begin(Boot(1));
         lease.extend(Boot(1), Instant::NEVER);
-        let views = Arc::new(Views(Publisher::new(View::default())));
+        let views = Arc::new(Views(Publisher::new(View::default()), Mutex::default()));
         let hosts = Hosts::start(HostParts {
             seams,
             links: links.clone(),

@@ -59,6 +59,8 @@ struct Inner {
     views: Watched<View>,
     gossip: Mutex<Gossip>,
     observed: Publisher<Observations>,
+    /// Members whose health probes fail.
+    ailing: Publisher<BTreeSet<NodeId>>,
     hub: MemberHub,
     hints: Hints,
     news: News,
@@ -137,6 +139,7 @@ impl Membership {
             views: views.clone(),
             gossip: Mutex::new(gossip),
             observed: Publisher::new(Observations::new()),
+            ailing: Publisher::new(BTreeSet::new()),
             hub,
             hints,
             news: News::default(),
@@ -168,6 +171,12 @@ impl Membership {
         let observed = self.0.observed.get();
         let lost = observed.iter().filter(|(_, (_, seen))| *seen == Reachability::Unreachable);
         lost.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// The members, this node included, whose health probes fail, to follow.
+    #[must_use]
+    pub fn ailing(&self) -> Watched<BTreeSet<NodeId>> {
+        self.0.ailing.watched()
     }
 
     /// All members, this node included, by name.
@@ -337,6 +346,11 @@ impl Driver {
         };
         if *inner.observed.get() != observed {
             inner.observed.publish(Arc::new(observed));
+        }
+        let ailing = states.iter().filter(|state| !state.failing.is_empty());
+        let ailing: BTreeSet<NodeId> = ailing.map(|state| state.node.clone()).collect();
+        if *inner.ailing.get() != ailing {
+            inner.ailing.publish(Arc::new(ailing));
         }
         inner.hub.see(inner.seams.clock.now(), &states, &view);
     }

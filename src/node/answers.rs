@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _};
 use tokio::sync::Semaphore;
 
-use super::Inner;
-use crate::admin::{Answer, Answers, Ask, Code, Refusal};
+use super::{Inner, Node, OperatorError};
+use crate::admin::{Answer, Answers, Ask, Code, DrainAsk, Refusal};
 use crate::authority::ViewAuthority as _;
 use crate::base::{NodeId, Seams};
-use crate::observe::{RingAsk, RingReport};
-use crate::placement::View;
+use crate::observe::{RingAskError, RingReport, ShardsReport, WhereReport};
 
 /// Answers for a node from before it has started until it is gone.
 #[derive(Debug)]
@@ -46,29 +46,28 @@ impl Answering {
         node.upgrade().ok_or_else(stops)
     }
 
-    /// Planning may take long in a large cluster: not on the control runtime.
-    fn ring(
+    /// Computes a report on a thread of its own: in a large cluster it may take long, and the
+    /// control runtime has other things to do.
+    fn compute<T: Send + 'static>(
         &self,
-        view: Arc<View>,
-        ask: RingAsk,
-    ) -> impl Future<Output = Result<Answer, Refusal>> + Send + 'static {
+        what: &'static str,
+        report: impl FnOnce() -> Result<T, RingAskError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Refusal>> + Send + 'static {
         let (seams, planning) = (self.seams.clone(), self.planning.clone());
-        let name = format!("ring-{}", self.name);
-        let failed = |error: &dyn std::fmt::Display| {
-            Refusal::new(Code::Failed, &format!("the ring cannot be computed: {error}"))
+        let name = format!("{what}-{}", self.name);
+        let failed = move |error: &dyn std::fmt::Display| {
+            Refusal::new(Code::Failed, &format!("no report on {what} can be computed: {error}"))
         };
         async move {
             let place = planning.acquire_owned().await.map_err(|error| failed(&error))?;
             let worker = seams.worker(&name).map_err(|error| failed(&error))?;
             let report = worker.run(move || {
-                let report = RingReport::new(&view, &ask);
+                let report = report();
                 drop(place);
                 report
             });
             let report = report.await.map_err(|error| failed(&error))?;
-            let refused =
-                |error: &dyn std::fmt::Display| Refusal::new(Code::Refused, &error.to_string());
-            Ok(Answer::Ring(Box::new(report.map_err(|error| refused(&error))?)))
+            report.map_err(|error| Refusal::new(Code::Refused, &error.to_string()))
         }
     }
 }
@@ -79,12 +78,72 @@ impl Answers for Answering {
             Ok(node) => node,
             Err(refusal) => return std::future::ready(Err(refusal)).boxed(),
         };
+        let (name, view) = (self.name.clone(), node.parts.authority.view());
+        let desk = node.parts.desk.clone();
         match ask {
-            Ask::Nodes => {
-                let desk = node.parts.desk.clone();
-                async move { Ok(Answer::Nodes(desk.report().await)) }.boxed()
+            Ask::Nodes => async move { Ok(Answer::Nodes(desk.report().await)) }.boxed(),
+            Ask::Voters => async move { Ok(Answer::Voters(desk.voters().await)) }.boxed(),
+            Ask::Ring(ask) => {
+                let report = self.compute("ring", move || RingReport::new(&view, &ask));
+                report.map_ok(|report| Answer::Ring(Box::new(report))).boxed()
             }
-            Ask::Ring(ask) => self.ring(node.parts.authority.view(), ask).boxed(),
+            Ask::Shards(ask) => {
+                let report = self.compute("shards", move || ShardsReport::new(&view, &name, &ask));
+                report.map_ok(Answer::Shards).boxed()
+            }
+            Ask::Where(key) => {
+                let report = self.compute("where", move || WhereReport::new(&view, &name, &key));
+                report.map_ok(|report| Answer::Where(Box::new(report))).boxed()
+            }
+            Ask::Events(ask) => {
+                let events = &node.parts.events;
+                let page = events.page(events.begin(&ask));
+                std::future::ready(Ok(Answer::Events(page))).boxed()
+            }
+            Ask::Drain(DrainAsk { node: whom, on }) => async move {
+                let report = match on {
+                    Some(on) => node.parts.drain(&whom, on).await,
+                    None => Node(node).drain_report(&whom),
+                };
+                report.map(Answer::Drain).map_err(|error| refusal(&error))
+            }
+            .boxed(),
+            Ask::Leave => async move {
+                let report = node.parts.leave().await;
+                report.map(Answer::Leave).map_err(|error| refusal(&error))
+            }
+            .boxed(),
+            Ask::Set(ask) => async move {
+                let report = node.parts.set(&ask).await;
+                let report = report.map_err(|error| refusal(&error))?;
+                Ok(Answer::Set(Box::new(report)))
+            }
+            .boxed(),
         }
     }
+
+    fn follow(&self, ask: &Ask) -> Option<BoxStream<'static, Result<Answer, Refusal>>> {
+        let Ask::Events(ask) = ask else { return None };
+        if !ask.follow {
+            return None;
+        }
+        let events = match self.node() {
+            Ok(node) => node.parts.events.clone(),
+            Err(refusal) => return Some(stream::iter([Err(refusal)]).boxed()),
+        };
+        Some(events.pages(ask).map(|page| Ok(Answer::Events(page))).boxed())
+    }
+}
+
+/// Why what an operator wanted was not done.
+fn refusal(error: &OperatorError) -> Refusal {
+    let code = match error {
+        OperatorError::Who(_)
+        | OperatorError::Set(_)
+        | OperatorError::Refused(_)
+        | OperatorError::VotesForGood(_)
+        | OperatorError::TooFew { .. } => Code::Refused,
+        OperatorError::NotAgreed(_) | OperatorError::Unknown(_) => Code::Late,
+    };
+    Refusal::new(code, &error.to_string())
 }

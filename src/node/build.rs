@@ -21,7 +21,7 @@ use crate::base::{
 use crate::base::{TokioNet, within};
 use crate::entity::{Entity, HostError, HostParts, HostedKind, Hosts, Kind, Kinds, Records};
 use crate::membership::{Hints, MemberHub, Membership};
-use crate::observe::{Desk, DeskParts};
+use crate::observe::{Desk, DeskParts, EventLog};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
 use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
@@ -327,6 +327,9 @@ async fn start(
     });
     let membership = Publisher::new(None);
     let desk = desk((&seams, &links), &name, (&authority, &hosts), membership.watched());
+    let events = EventLog::new(name.clone());
+    // The view that it starts with changes nothing.
+    events.see(&authority.view(), seams.clock.unix());
     let parts = Arc::new(Parts {
         name,
         seams,
@@ -341,6 +344,8 @@ async fn start(
         hub: MemberHub::default(),
         hints,
         health,
+        events,
+        left: Publisher::new(false),
         ended: Publisher::new(None),
     });
     let life = Life { parts: parts.clone(), facts, profile: config.profile.clone() };

@@ -1,14 +1,15 @@
 //! What a node does for itself, under a supervision tree of its own: it gossips, begins a new boot
 //! after an eviction, and ends when its disk has failed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Parts;
-use crate::authority::Standing;
+use crate::authority::{Standing, ViewAuthority as _};
 use crate::base::Boot;
 use crate::membership::{Membership, MembershipParts};
-use crate::placement::Profile;
+use crate::placement::{Departure, Profile};
 use crate::storage::Facts;
 use crate::supervisor::{Setting, StartError, Stop, SupervisorSpec, Tree, task};
 
@@ -28,12 +29,13 @@ pub(super) struct Life {
 pub(super) async fn tree(life: Life) -> Result<Tree, StartError> {
     let life = Arc::new(life);
     let (one, two, three) = (life.clone(), life.clone(), life.clone());
-    let (health, load) = (life.clone(), life.clone());
+    let (health, load, events) = (life.clone(), life.clone(), life.clone());
     let spec = SupervisorSpec::one_for_one("node")
         .child(task("gossip", move |stop: Stop| one.clone().gossip(stop)))
         .child(task("health", move |stop: Stop| health.clone().health(stop)))
         .child(task("boots", move |stop: Stop| two.clone().boots(stop)))
         .child(task("disk", move |stop: Stop| three.clone().disk(stop)))
+        .child(task("events", move |stop: Stop| events.clone().events(stop)))
         .child(task("load", move |stop: Stop| load.clone().load(stop)));
     spec.start_in(Setting::new(life.parts.seams.clock.clone())).await
 }
@@ -81,7 +83,7 @@ impl Life {
             node: parts.name.clone(),
             boot,
             profile: self.profile.clone(),
-            views: crate::authority::ViewAuthority::watched(&parts.authority),
+            views: parts.authority.watched(),
             own: parts.said.own.watched(),
             hub: parts.hub.clone(),
             hints: parts.hints.clone(),
@@ -97,10 +99,18 @@ impl Life {
                     authority.unreachable(membership.unreachable());
                 }
             };
+            let mut ailing = membership.ailing().follow();
+            let report_ailing = async {
+                authority.ailing(BTreeSet::clone(&ailing.get()));
+                while let Some(nodes) = ailing.changed().await {
+                    authority.ailing(BTreeSet::clone(&nodes));
+                }
+            };
             tokio::select! {
                 biased;
                 () = gossip => {}
                 () = report => {}
+                () = report_ailing => {}
             }
         }
     }
@@ -123,15 +133,24 @@ impl Life {
         says.abort();
     }
 
-    /// Begins a new boot whenever the present one was evicted.
+    /// Begins a new boot whenever the present one was evicted, unless the node has left.
     async fn boots(self: Arc<Self>, stop: Stop) -> Result<(), String> {
         let mut standing = self.parts.authority.standing().follow();
         loop {
             let evicted = standing.until(|now| matches!(now, Standing::Evicted(_)));
-            tokio::select! {
+            let over = tokio::select! {
                 biased;
                 () = stop.requested() => return Ok(()),
-                now = evicted => if now.is_none() { return Ok(()) },
+                now = evicted => match now.as_deref() {
+                    Some(Standing::Evicted(over)) => *over,
+                    _ => return Ok(()),
+                },
+            };
+            if self.has_left(over).await {
+                tracing::info!(name = %self.parts.name, boot = %over, "it has left the cluster");
+                self.parts.left.publish(Arc::new(true));
+                stop.requested().await;
+                return Ok(());
             }
             tokio::select! {
                 biased;
@@ -139,6 +158,15 @@ impl Life {
                 begun = self.begin() => begun?,
             }
         }
+    }
+
+    /// Whether the node went of its own will in its life `over`, which the view does not have.
+    async fn has_left(&self, over: Boot) -> bool {
+        let name = &self.parts.name;
+        let mut views = self.parts.authority.watched().follow();
+        // Whoever follows the views may be a step behind the one who told.
+        let view = views.until(|view| !view.has_boot(name, over)).await;
+        view.is_some_and(|view| view.departure(name, over) == Some(Departure::Released))
     }
 
     async fn begin(&self) -> Result<(), String> {
@@ -191,6 +219,28 @@ impl Life {
         measure.abort();
         // Aborted: there is nothing to learn.
         let _ = measure.await;
+    }
+
+    /// Takes note of what changes in the views, and logs it, on the control runtime.
+    async fn events(self: Arc<Self>, stop: Stop) {
+        let parts = self.parts.clone();
+        let follows = self.parts.seams.control.spawn(async move {
+            let mut views = parts.authority.watched().follow();
+            let mut view = views.get();
+            loop {
+                for event in parts.events.see(&view, parts.seams.clock.unix()) {
+                    event.change.log(&parts.name);
+                }
+                match views.changed().await {
+                    Some(next) => view = next,
+                    None => return,
+                }
+            }
+        });
+        stop.requested().await;
+        follows.abort();
+        // Aborted: there is nothing to learn.
+        let _ = follows.await;
     }
 
     fn end(&self, why: String) -> String {

@@ -3,7 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer, Serializer};
 
-use crate::base::{Epoch, StoreId};
+use crate::base::{Epoch, StoreId, VoterId};
 
 /// A number that is written in hex digits.
 pub(super) trait Digits: Copy {
@@ -17,6 +17,18 @@ pub(super) trait Digits: Copy {
 
 impl Digits for Epoch {
     const WIDTH: usize = 1;
+
+    fn number(self) -> u128 {
+        self.0.into()
+    }
+
+    fn of(number: u128) -> Option<Self> {
+        u64::try_from(number).map(Self).ok()
+    }
+}
+
+impl Digits for VoterId {
+    const WIDTH: usize = 16;
 
     fn number(self) -> u128 {
         self.0.into()

@@ -178,26 +178,36 @@ fn counted<T>(all: impl Iterator<Item = T>) -> u32 {
 }
 
 /// Whether a member counts in shares: it has weight, and stays.
-fn stays(member: &Member) -> bool {
+pub(super) fn stays(member: &Member) -> bool {
     match member.status {
         Status::Joining | Status::Up => member.weight > 0,
         Status::Leaving => false,
     }
 }
 
+/// The member called `node`, or an error that names some of those there are.
+pub(super) fn member<'a>(view: &'a View, node: &NodeId) -> Result<&'a Member, RingAskError> {
+    view.members.get(node).ok_or_else(|| {
+        let named: Vec<&str> = view.members.keys().take(NAMED_MAX).map(NodeId::as_str).collect();
+        let more = view.members.len().saturating_sub(NAMED_MAX);
+        let mut members = named.join(", ");
+        if more > 0 {
+            members = format!("{members} and {more} others");
+        }
+        RingAskError::Unknown { node: node.clone(), members }
+    })
+}
+
 /// The ring of the members that stay.
-fn ring_of(view: &View) -> Ring {
+pub(super) fn ring_of(view: &View) -> Ring {
     let members = view.members.iter().filter(|(_, member)| stays(member));
     let placed = members.map(|(name, member)| (name.clone(), member.weight, member.zone.clone()));
     // A view has each name once, and fewer members than a ring has room for.
     Ring::build(placed).unwrap_or_default()
 }
 
-fn nodes(view: &View, constants: &Constants, ring: &Ring) -> Vec<RingNode> {
-    let mut points: BTreeMap<&NodeId, u128> = BTreeMap::new();
-    for (range, node) in ring.ranges() {
-        *points.entry(node).or_default() += range.points();
-    }
+/// How many shards each node owns, and each store holds.
+pub(super) fn share_counts(view: &View) -> (BTreeMap<&NodeId, u32>, BTreeMap<StoreId, u32>) {
     let (mut owns, mut holds) = (BTreeMap::new(), BTreeMap::new());
     for shard in &view.shards {
         if let Some(owner) = &shard.owner {
@@ -207,6 +217,15 @@ fn nodes(view: &View, constants: &Constants, ring: &Ring) -> Vec<RingNode> {
             *holds.entry(*store).or_default() += 1;
         }
     }
+    (owns, holds)
+}
+
+fn nodes(view: &View, constants: &Constants, ring: &Ring) -> Vec<RingNode> {
+    let mut points: BTreeMap<&NodeId, u128> = BTreeMap::new();
+    for (range, node) in ring.ranges() {
+        *points.entry(node).or_default() += range.points();
+    }
+    let (owns, holds) = share_counts(view);
     let staying = view.members.values().filter(|member| stays(member));
     let total: u64 = staying.map(|member| u64::from(member.weight)).sum();
     let row = |(node, member): (&NodeId, &Member)| {
@@ -226,7 +245,7 @@ fn nodes(view: &View, constants: &Constants, ring: &Ring) -> Vec<RingNode> {
     view.members.iter().map(row).collect()
 }
 
-fn key_report(view: &View, constants: &Constants, ring: &Ring, key: &Key) -> KeyReport {
+pub(super) fn key_report(view: &View, constants: &Constants, ring: &Ring, key: &Key) -> KeyReport {
     let number = shard_of(&key.kind, key.id.as_bytes(), constants.shards);
     let shard = view.shard(number);
     let owner = shard.and_then(|shard| shard.owner.clone());

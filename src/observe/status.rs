@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::load::Rate;
 use super::nodes::NodesReport;
+use super::voters::{VoterAnswers, VoterStatus, VotersReport};
 use crate::authority::{QuorumAuthority, Standing, ViewAuthority as _};
 use crate::base::{Boot, Instant, NodeId, Seams, Version};
 use crate::entity::Hosts;
@@ -33,6 +35,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 /// Longest text of a refusal that is shown, in characters.
 const REFUSAL_CHARS_MAX: usize = 200;
+/// Why an answer counts for nothing.
+const NOT_ASKED: &str = "it answers what nobody asked";
 /// What this node runs.
 const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 
@@ -41,6 +45,8 @@ const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
 pub(super) enum Question {
     /// All that is in a [`NodeStatus`].
     Status,
+    /// All that is in a [`VoterStatus`].
+    Voter,
 }
 
 /// What a node says of itself.
@@ -75,7 +81,7 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
     to_control(value)
 }
 
-pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     from_control(bytes).ok()
 }
 
@@ -86,7 +92,9 @@ pub(crate) fn fuzz_status(bytes: &[u8]) -> bool {
         crate::wire::fuzz::stable(bytes, decode::<Question>, |value| Some(encode(value).into()));
     let status =
         crate::wire::fuzz::stable(bytes, decode::<NodeStatus>, |value| Some(encode(value).into()));
-    question | status
+    let voter =
+        crate::wire::fuzz::stable(bytes, decode::<VoterStatus>, |value| Some(encode(value).into()));
+    question | status | voter
 }
 
 /// Whether there is anything to say of a member.
@@ -172,13 +180,8 @@ impl Desk {
     /// What this node says of itself.
     pub(crate) fn status(&self) -> NodeStatus {
         let DeskParts { seams, links, node, authority, members, .. } = &self.0.parts;
-        let (standing, view) = (*authority.standing().get(), authority.view());
-        let known = view.members.get(node).map(|member| member.boot).unwrap_or_default();
-        let (boot, is_member) = match standing {
-            Standing::Member(boot) => (boot, true),
-            Standing::Evicted(over) => (over, false),
-            Standing::Outside | Standing::Left => (known, false),
-        };
+        let view = authority.view();
+        let (boot, is_member) = self.life(&view);
         NodeStatus {
             node: node.clone(),
             boot,
@@ -190,6 +193,17 @@ impl Desk {
             members: members(),
             left_out: 0,
             links: links.counts(),
+        }
+    }
+
+    /// The present life of this node, and whether it is a member.
+    fn life(&self, view: &View) -> (Boot, bool) {
+        let DeskParts { node, authority, .. } = &self.0.parts;
+        let known = view.members.get(node).map(|member| member.boot).unwrap_or_default();
+        match *authority.standing().get() {
+            Standing::Member(boot) => (boot, true),
+            Standing::Evicted(over) => (over, false),
+            Standing::Outside | Standing::Left => (known, false),
         }
     }
 
@@ -223,15 +237,56 @@ impl Desk {
     }
 
     async fn ask(&self, to: &NodeId, until: Instant) -> Result<(NodeStatus, Duration), String> {
-        let DeskParts { seams, links, .. } = &self.0.parts;
-        let (asked, question) = (seams.clock.now(), encode(&Question::Status));
+        let clock = &self.0.parts.seams.clock;
+        let asked = clock.now();
+        let status: NodeStatus = self.put(to, Question::Status, until).await?;
+        if status.node != *to {
+            return Err(NOT_ASKED.into());
+        }
+        Ok((status, clock.now().since(asked)))
+    }
+
+    async fn put<T: DeserializeOwned>(
+        &self,
+        to: &NodeId,
+        question: Question,
+        until: Instant,
+    ) -> Result<T, String> {
+        let (links, question) = (&self.0.parts.links, encode(&question));
         let (class, service) = (Class::Control, Service::Status);
         let answer = links.ask(to, class, service, Head::default(), question, until).await;
         let body = answer.map_err(|error| why(&error))?;
-        let status = (body.len() <= STATUS_BYTES_MAX).then(|| decode::<NodeStatus>(&body));
-        let status = status.flatten().filter(|status| status.node == *to);
-        let status = status.ok_or_else(|| String::from("it answers what nobody asked"))?;
-        Ok((status, seams.clock.now().since(asked)))
+        let read = (body.len() <= STATUS_BYTES_MAX).then(|| decode::<T>(&body));
+        read.flatten().ok_or_else(|| NOT_ASKED.into())
+    }
+
+    /// What this node's voter knows.
+    fn voter(&self) -> VoterStatus {
+        let DeskParts { node, authority, .. } = &self.0.parts;
+        let state = authority.core().quorum_state();
+        VoterStatus { node: node.clone(), boot: self.life(&authority.view()).0, state }
+    }
+
+    /// Asks all voters at once, and reports what they say and what they do not.
+    pub(crate) async fn voters(&self) -> VotersReport {
+        let DeskParts { seams, node, authority, .. } = &self.0.parts;
+        let (view, own) = (authority.view(), self.voter());
+        // Who is on the way to vote, raft alone knows.
+        let learners = authority.core().voters().into_values().map(|voter| voter.node);
+        let mut others: BTreeSet<NodeId> = view.voters.values().cloned().chain(learners).collect();
+        others.remove(node);
+        let until = seams.clock.now() + ANSWERS_WITHIN;
+        let asks = others.into_iter().map(|other| async move {
+            let answer = self.put::<VoterStatus>(&other, Question::Voter, until).await;
+            let answer = answer.and_then(|status| {
+                if status.node == other { Ok(status) } else { Err(NOT_ASKED.into()) }
+            });
+            (other, answer)
+        });
+        let mut answers: VoterAnswers =
+            futures::stream::iter(asks).buffer_unordered(ASKED_MAX).collect().await;
+        answers.insert(node.clone(), Ok(own));
+        VotersReport::new(&view, node, &answers)
     }
 }
 
@@ -283,6 +338,7 @@ impl Inbound for Door {
         }
         match decode::<Question>(&body) {
             Some(Question::Status) => reply.send(desk.status().encode_within(STATUS_BYTES_MAX)),
+            Some(Question::Voter) => reply.send(encode(&desk.voter())),
             None => reply.refuse(Bytes::from_static(b"malformed")),
         }
     }

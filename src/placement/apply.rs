@@ -8,11 +8,16 @@
 
 mod admit;
 mod assign;
+mod history;
+mod moves;
 mod owner;
+mod stand;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use self::history::HISTORY_MAX;
+use self::history::cause_of;
 use super::{
     Assign, Change, Departed, Departure, Outcome, Owner, Precondition, Proposal, Refusal, Shard,
     Status, View,
@@ -43,6 +48,8 @@ impl View {
         let outcome = match self.change(epoch, &proposal.change) {
             Ok(()) => {
                 self.version.0 += 1;
+                let (cause, node) = cause_of(&proposal.change);
+                self.note(epoch, cause, node);
                 Outcome::Accepted
             }
             Err(refusal) => Outcome::Refused(refusal),
@@ -73,6 +80,15 @@ impl View {
                 self.evict(epoch, &Owner { node: node.clone(), boot: *boot }, (assign, why))
             }
             Change::Assign { cause: _, assign } => self.assign(epoch, assign),
+            Change::Move { cause: _, moves } => self.begin_moves(moves),
+            Change::HandOver { cause: _, assign } => self.hand_over(epoch, assign),
+            Change::MoveAborted { cause: _, shards } => self.abort_moves(epoch, shards),
+            Change::Drain { node, boot, on } => self.drain(node, *boot, *on),
+            Change::Leave { node, boot } => self.leave(epoch, node, *boot),
+            Change::Set { seen, copies, write_min, lease } => {
+                self.set(seen, (*copies, *write_min), *lease)
+            }
+            Change::LeaseSettled { lease } => self.lease_settled(*lease),
             Change::HasRecords { shard, in_sync, when } => self.has_records(*shard, in_sync, when),
             Change::Add { shard, store, when } => self.add(*shard, *store, when),
             Change::Shrink { shard, store, when } => self.shrink(*shard, *store, when),

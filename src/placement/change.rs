@@ -29,6 +29,19 @@ pub struct Assign {
     pub lost: bool,
 }
 
+/// One shard is to go to another node while its owner is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The epoch the move was planned under.
+    pub expected_epoch: Epoch,
+    /// The `in_sync` generation it was planned under.
+    pub expected_generation: u64,
+    /// Who takes it: its store is in `in_sync`, or the shard has no records.
+    pub to: Owner,
+}
+
 /// What must still be so when an owner's change of one shard is applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Precondition {
@@ -86,9 +99,14 @@ impl Claim {
     }
 }
 
-/// A change of the view. The leader alone proposes [`Change::Evict`] and [`Change::Assign`]; an
-/// owner proposes [`Change::HasRecords`], [`Change::Add`] and [`Change::Shrink`] for its own
-/// (boot, epoch); a node proposes [`Change::Join`] and [`Change::Rejoin`] for itself.
+/// A change of the view. Who may propose it:
+///
+/// - the leader alone: [`Change::Evict`], [`Change::Assign`], [`Change::Move`],
+///   [`Change::HandOver`], [`Change::MoveAborted`], [`Change::LeaseSettled`];
+/// - an owner for its own (boot, epoch): [`Change::HasRecords`], [`Change::Add`],
+///   [`Change::Shrink`];
+/// - a node for itself: [`Change::Join`], [`Change::Rejoin`], [`Change::Leave`];
+/// - an operator, through any member: [`Change::Drain`], [`Change::Set`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// The first view.
@@ -139,6 +157,61 @@ pub enum Change {
         cause: Cause,
         /// The plan.
         assign: Vec<Assign>,
+    },
+    /// Shards are to go to other nodes while their owners are alive. Nothing changes hands yet: an
+    /// owner that sees it stops, finishes what runs, and releases the shard.
+    Move {
+        /// Why.
+        cause: Cause,
+        /// Which shards, and to whom.
+        moves: Vec<Transfer>,
+    },
+    /// Shards that their live owners have released get new ones. The proposer holds the releases.
+    HandOver {
+        /// Why.
+        cause: Cause,
+        /// The plan.
+        assign: Vec<Assign>,
+    },
+    /// Moves that did not come to an end: the owner stays, under a new epoch, because it may have
+    /// released the old one.
+    MoveAborted {
+        /// Why.
+        cause: Cause,
+        /// Which shards, and under which epoch each was moving.
+        shards: Vec<(ShardId, Epoch)>,
+    },
+    /// A member hands its shards over from now on, or no longer.
+    Drain {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        boot: Boot,
+        /// False takes an earlier drain back.
+        on: bool,
+    },
+    /// A member that owns nothing, is not needed as a holder, and does not vote, goes for good.
+    Leave {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        boot: Boot,
+    },
+    /// An operator changes constants.
+    Set {
+        /// What they were when it was decided; refused if they are something else by now.
+        seen: Constants,
+        /// Stores that hold each shard (R).
+        copies: u8,
+        /// Stores that must hold a write before it is acknowledged.
+        write_min: u8,
+        /// D.
+        lease: std::time::Duration,
+    },
+    /// Nobody acts on the D of before any more.
+    LeaseSettled {
+        /// The D that is in force.
+        lease: std::time::Duration,
     },
     /// A shard's owner is about to number its first write.
     HasRecords {
@@ -219,6 +292,17 @@ pub enum Refusal {
     /// Owner, epoch or `in_sync` generation are not what the proposer saw.
     #[error("{0} has moved on")]
     Stale(ShardId),
+    /// The node may not go yet, or may not be drained. Next: what the text says.
+    #[error("{node} is needed: {why}")]
+    Needed {
+        /// The node.
+        node: NodeId,
+        /// Why, naming shards.
+        why: String,
+    },
+    /// A constant is impossible, or another than the operator saw.
+    #[error("the constants cannot be set: {0}")]
+    Constants(String),
     /// `in_sync` would become smaller than `write_min`, or hold a store that is no member's.
     #[error("{shard}: {why}")]
     InSync {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{DEPARTED_MAX, Departed, RECENT_MAX, Shard, View};
+use super::{DEPARTED_MAX, Departed, HISTORY_MAX, RECENT_MAX, Shard, View};
 use crate::base::{Epoch, ShardId};
 
 /// States a rule: `Err` with its text where it does not hold.
@@ -26,6 +26,11 @@ impl View {
                 format!("{boot} of {node} departed, and is here")
             })?;
         }
+        rule(self.history.len() <= HISTORY_MAX, || "too much history".into())?;
+        let versions = self.history.iter().map(|one| one.version);
+        rule(versions.is_sorted_by(|left, right| left < right), || "history is unordered".into())?;
+        let newest = self.history.back().is_none_or(|last| last.version == self.version);
+        rule(newest, || "the last change is not in the history".into())?;
         let Some(constants) = &self.constants else {
             let empty = self.members.is_empty() && self.shards.is_empty() && self.stores.is_empty();
             return rule(empty, || "there is no cluster, but something in it".into());
@@ -71,6 +76,12 @@ impl View {
             let store = self.members.get(&owner.node).map(|member| member.store);
             rule(store.is_some_and(|store| shard.in_sync.contains(&store)), || {
                 format!("{number} is owned by {}, which does not hold it", owner.node)
+            })?;
+        }
+        if let Some(to) = &shard.moving {
+            let other = shard.owner.as_ref().is_some_and(|owner| owner.node != to.node);
+            rule(other && self.has_boot(&to.node, to.boot), || {
+                format!("{number} is on its way to {} of {}", to.boot, to.node)
             })?;
         }
         let gone = shard.has_records && shard.in_sync.is_empty();

@@ -106,8 +106,31 @@ impl Planner {
         let answers = |to: &NodeId| to != node && alive.contains(to);
         let moves = moves.iter().filter(|(_, to)| answers(to));
         let moves = moves.map(|(&shard, to)| (shard, to.clone())).collect();
-        let of_node = |shard: &Shard| shard.owner.as_ref().is_some_and(|owner| owner.node == *node);
+        let of_node =
+            |_, shard: &Shard| shard.owner.as_ref().is_some_and(|owner| owner.node == *node);
         self.plan(view, guests, &of_node, |placing| placing.moves = moves)
+    }
+
+    /// Who owns the shards of `released` next: their owners gave them up. A shard goes where it was
+    /// on its way to, if that node holds it or there is nothing to hold.
+    #[must_use]
+    pub fn handed_over(
+        &mut self,
+        view: &View,
+        released: &BTreeSet<ShardId>,
+        alive: &BTreeSet<NodeId>,
+        ailing: &BTreeSet<NodeId>,
+    ) -> Vec<Assign> {
+        let guests = view.members.iter().map(|(name, member)| {
+            let silent = !alive.contains(name);
+            Guest::of_member(name, member, silent).ailing(ailing.contains(name))
+        });
+        let goes = |number: ShardId, _: &Shard| released.contains(&number);
+        let mut moves = view.moves();
+        moves.retain(|_, to| alive.contains(to) && !ailing.contains(to));
+        let mut plan = self.plan(view, guests.collect(), &goes, |placing| placing.moves = moves);
+        plan.retain(|assign| released.contains(&assign.shard));
+        plan
     }
 
     /// Where the shards of a restarted member go. See [`plan_rejoin`].
@@ -116,10 +139,10 @@ impl Planner {
         let guests = with(view, claim);
         let old = view.members.get(&claim.node).map(|member| member.store);
         let Some(old) = old.filter(|old| *old != claim.store) else {
-            return self.plan(view, guests, &|_| false, |_| {});
+            return self.plan(view, guests, &|_, _| false, |_| {});
         };
         let of_node =
-            |shard: &Shard| shard.owner.as_ref().is_some_and(|owner| owner.node == claim.node);
+            |_, shard: &Shard| shard.owner.as_ref().is_some_and(|owner| owner.node == claim.node);
         self.plan(view, guests, &of_node, |placing| {
             placing.destroyed = Some(old);
             placing.sticky = Some(claim.node.clone());
@@ -129,7 +152,7 @@ impl Planner {
     /// Ownerless shards that can be served once the node that joins is a member. See [`plan_join`].
     #[must_use]
     pub fn join(&mut self, view: &View, claim: &Claim) -> Vec<Assign> {
-        self.plan(view, with(view, claim), &|_| false, |_| {})
+        self.plan(view, with(view, claim), &|_, _| false, |_| {})
     }
 
     /// Owners for ownerless shards, among the members in `alive`. See [`plan_ownerless`].
@@ -139,20 +162,22 @@ impl Planner {
         let guests = members
             .map(|(name, member)| Guest::of_member(name, member, !alive.contains(name)))
             .collect();
-        self.plan(view, guests, &|_| false, |_| {})
+        self.plan(view, guests, &|_, _| false, |_| {})
     }
 
     fn plan(
         &mut self,
         view: &View,
         guests: Vec<Guest<'_>>,
-        goes: &dyn Fn(&Shard) -> bool,
+        goes: &dyn Fn(ShardId, &Shard) -> bool,
         prepare: impl FnOnce(&mut Placing<'_>),
     ) -> Vec<Assign> {
-        let is_due = |shard: &Shard| !shard.lost && (shard.owner.is_none() || goes(shard));
+        let is_due = |(number, shard): (ShardId, &Shard)| {
+            !shard.lost && (shard.owner.is_none() || goes(number, shard))
+        };
         let Some(constants) = &view.constants else { return Vec::new() };
         // Asked at every turn of the leader: usually there is nothing to plan.
-        if !view.shards.iter().any(|shard| is_due(shard)) {
+        if !view.numbered().any(is_due) {
             return Vec::new();
         }
         let mut placing = Placing::new(Roster::urgent(&mut self.memo, constants, guests));
@@ -186,7 +211,7 @@ pub fn plan_evict(view: &View, node: &NodeId) -> Vec<Assign> {
 /// shard does not go from one dead node to the next.
 #[must_use]
 pub fn plan_evict_among(view: &View, node: &NodeId, alive: &BTreeSet<NodeId>) -> Vec<Assign> {
-    Planner::default().evict(view, node, alive, &BTreeMap::new())
+    Planner::default().evict(view, node, alive, &view.moves())
 }
 
 /// Where the shards of a restarted member go. Under its old store it keeps them without a plan, and

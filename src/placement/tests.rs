@@ -1,8 +1,11 @@
 //! A small cluster to try changes on, the rules one by one, and random sequences of changes.
 
 mod departures;
+mod history;
+mod moves;
 mod random;
 mod rules;
+mod stand;
 
 use super::*;
 use crate::base::{Boot, ClusterId, NodeId, ShardId, StoreId, VoterId};
@@ -15,7 +18,14 @@ pub(crate) fn id(node: u16) -> NodeId {
 }
 
 pub(crate) fn constants(copies: u8, write_min: u8) -> Constants {
-    Constants { shards: SHARDS, copies, write_min, profile: Profile::lan(), lease_before: None }
+    Constants {
+        shards: SHARDS,
+        copies,
+        write_min,
+        profile: Profile::lan(),
+        lease_before: None,
+        lease_set: false,
+    }
 }
 
 /// `node` in its life `boot` on store `store`, with all earlier lives in its directory.
@@ -69,7 +79,7 @@ impl Cluster {
     }
 
     /// Applies `change`, which must be refused and change nothing.
-    pub(super) fn refused(&mut self, change: Change) -> Refusal {
+    pub(crate) fn refused(&mut self, change: Change) -> Refusal {
         let before = self.view.clone();
         let Outcome::Refused(refusal) = self.apply(change) else { panic!("it was accepted") };
         assert_eq!(View { recent: before.recent.clone(), ..self.view.clone() }, before);
@@ -80,7 +90,7 @@ impl Cluster {
         self.view.shard(shard).expect("a shard")
     }
 
-    pub(super) fn when(&self, shard: ShardId) -> Precondition {
+    pub(crate) fn when(&self, shard: ShardId) -> Precondition {
         let now = self.shard(shard);
         Precondition {
             owner: now.owner.clone().expect("an owner"),
@@ -112,6 +122,37 @@ impl Cluster {
             assign,
             released: false,
         }
+    }
+
+    /// A move of `shard` as it is now.
+    pub(super) fn transfer(&self, shard: ShardId, node: NodeId, boot: Boot) -> Transfer {
+        let now = self.shard(shard);
+        Transfer {
+            shard,
+            expected_epoch: now.epoch,
+            expected_generation: now.in_sync_generation,
+            to: Owner { node, boot },
+        }
+    }
+
+    /// What ends the move of `shard` after its release: it goes where it was to go, with the
+    /// holders it has, or (`kept`) back to its owner. A mover without records brings its store.
+    pub(super) fn handing(&self, shard: ShardId, kept: bool) -> Option<Assign> {
+        let now = self.shard(shard);
+        let owner = if kept { now.owner.clone() } else { now.moving.clone() };
+        let store = self.view.members.get(&owner.as_ref()?.node)?.store;
+        let mut in_sync = now.in_sync.clone();
+        if !now.has_records && !in_sync.contains(&store) {
+            in_sync = vec![store];
+        }
+        Some(Assign {
+            shard,
+            expected_epoch: now.epoch,
+            expected_generation: now.in_sync_generation,
+            owner,
+            in_sync,
+            lost: false,
+        })
     }
 
     pub(super) fn rejoin(&self, claim: Claim) -> Change {

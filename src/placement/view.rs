@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeId, Claim, Outcome, Profile};
+use super::{Cause, ChangeId, Claim, Outcome, Profile};
 use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, Version, VoterId};
 
 /// Set at formation, changed only by an operator.
@@ -21,6 +21,9 @@ pub struct Constants {
     pub profile: Profile,
     /// While D changes: the D that was in force before, until the leader commits that it settled.
     pub lease_before: Option<std::time::Duration>,
+    /// An operator has set D: it is no longer what the nodes' own profiles say.
+    #[serde(default)]
+    pub lease_set: bool,
 }
 
 /// Agreed state of a member. An evicted node is no member.
@@ -73,7 +76,7 @@ pub struct Member {
     pub weight: u16,
     /// Agreed status.
     pub status: Status,
-    /// Its raft id; every node of a small cluster votes.
+    /// The raft id under which it votes if it is chosen to; see [`View::voters`].
     pub voter: Option<VoterId>,
     /// Marks of its data directory.
     pub disk: DiskMark,
@@ -103,6 +106,9 @@ pub struct Shard {
     pub has_records: bool,
     /// Every store that held acknowledged writes was destroyed.
     pub lost: bool,
+    /// To whom it is on its way. `owner` still has it, under `epoch`, and hands it over.
+    #[serde(default)]
+    pub moving: Option<Owner>,
 }
 
 /// What the view knows of a store: of every member's, and of every one in some `in_sync`.
@@ -138,6 +144,19 @@ pub struct Departed {
     pub why: Departure,
 }
 
+/// Why a version of the view came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// The version that the change made.
+    pub version: Version,
+    /// Of the entry: every ownership that it began has this epoch.
+    pub epoch: Epoch,
+    /// Why, in words.
+    pub cause: Cause,
+    /// The node it is about, if it is about one.
+    pub node: Option<NodeId>,
+}
+
 /// A numbered picture of the cluster, the same at every node that has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -161,6 +180,13 @@ pub struct View {
     /// of before there was this has none.
     #[serde(default)]
     pub departed: VecDeque<Departed>,
+    /// Who votes on views, by raft id: raft's voters as of its last applied membership; while they
+    /// change, those of both sides.
+    #[serde(default)]
+    pub voters: BTreeMap<VoterId, NodeId>,
+    /// Why the last [`HISTORY_MAX`](super::HISTORY_MAX) versions came about, oldest first.
+    #[serde(default)]
+    pub history: VecDeque<Arc<Noted>>,
 }
 
 impl Shard {
@@ -173,6 +199,7 @@ impl Shard {
             in_sync_generation: 0,
             has_records: false,
             lost: false,
+            moving: None,
         }
     }
 }
@@ -219,6 +246,19 @@ impl View {
         let mark = self.stores.get(&store)?;
         let (name, member) = self.members.get_key_value(&mark.node)?;
         (member.store == store).then_some((name, member))
+    }
+
+    /// Whether `node` votes, under whatever raft id.
+    #[must_use]
+    pub fn votes(&self, node: &NodeId) -> bool {
+        self.voters.values().any(|voter| voter == node)
+    }
+
+    /// Moves under way, with the node that each shard goes to.
+    #[must_use]
+    pub fn moves(&self) -> BTreeMap<ShardId, NodeId> {
+        let moving = self.numbered().filter_map(|(id, shard)| Some((id, shard.moving.as_ref()?)));
+        moving.map(|(id, to)| (id, to.node.clone())).collect()
     }
 
     /// The members that hold copies of the same shards as `node`, itself left out.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::handle::{Command, Shared};
 use super::primary::{Config, Input, Output, Part, Primary, Reading, Want};
 use super::{Copies, ReplicaError, SaveError, Write};
-use crate::authority::Tenure;
+use crate::authority::{Tenure, Wish};
 use crate::base::{Epoch, Instant, ShardId, StoreId, Watch};
 use crate::placement::{Constants, Owner, Proposal, Shard, View};
 use crate::storage::{Number, Op, StoreError};
@@ -61,11 +61,14 @@ pub(super) struct Driver {
     applying: bool,
     jobs: FuturesUnordered<Job>,
     offers: Offers,
+    /// What the leader wishes of this owner.
+    wishes: Watch<Vec<Wish>>,
 }
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let watch = shared.parts.authority.watched().follow();
+        let wishes = shared.parts.authority.wishes().follow();
         Self {
             shared,
             view: Arc::new(View::default()),
@@ -78,10 +81,11 @@ impl Driver {
             applying: false,
             jobs: FuturesUnordered::new(),
             offers: Offers::default(),
+            wishes,
         }
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.shared.parts.seams.clock.now()
     }
 
@@ -106,6 +110,7 @@ impl Driver {
                         break;
                     }
                 }
+                Some(wishes) = self.wishes.changed() => self.wished(&wishes),
                 () = timer => {}
             }
             if self.shared.failed.lock().is_some() {
@@ -231,7 +236,7 @@ impl Driver {
     }
 
     /// The caller may have seen a newer view than this task.
-    fn catch_up_with_view(&mut self) {
+    pub(super) fn catch_up_with_view(&mut self) {
         let view = self.watch.get();
         if view.version > self.view.version {
             self.applied(&view);

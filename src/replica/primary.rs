@@ -18,7 +18,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, ShardId, StoreId};
+use crate::base::{Bug, Epoch, Instant, ShardId, StoreId, planted};
 use crate::placement::{ChangeId, Outcome, Owner, Proposal, Shard};
 use crate::replica::frame::{Body, Verdict};
 use crate::replica::{SaveError, Write};
@@ -99,6 +99,10 @@ pub(crate) enum Input {
     Proposed { id: ChangeId, outcome: Option<Outcome> },
     /// This store may be caught up now.
     Offered(StoreId),
+    /// The leader wishes that this store holds the shard, whether or not others lack it.
+    Wished(StoreId),
+    /// The leader finds this store one too many.
+    Surplus(StoreId),
     /// Time passed.
     TimePassed,
 }
@@ -186,6 +190,8 @@ pub(crate) struct Primary {
     /// When each store was last heard.
     heard: BTreeMap<StoreId, Instant>,
     change: Option<Pending>,
+    /// A store that need not hold the shard, as of this generation of `in_sync`.
+    surplus: Option<(StoreId, u64)>,
     /// Numbers frames.
     orders: u64,
     /// Numbers catch-ups.
@@ -214,6 +220,7 @@ impl Primary {
             log: Log::default(),
             heard: BTreeMap::new(),
             change: None,
+            surplus: None,
             orders: 0,
             runs: 0,
             changes: 0,
@@ -247,7 +254,9 @@ impl Primary {
             }
             Input::Silent(store) => self.found_silent(store, out),
             Input::Proposed { id, outcome } => self.proposed(now, id, outcome.as_ref(), out),
-            Input::Offered(store) => self.offered(store, out),
+            Input::Offered(store) => self.offered(store, self.wants_copy().is_some(), out),
+            Input::Wished(store) => self.offered(store, self.may_copy(), out),
+            Input::Surplus(store) => self.surplus = Some((store, self.holders.generation)),
             Input::TimePassed => {}
         }
         self.proceed(now, out);
@@ -432,7 +441,8 @@ impl Primary {
                     peer.stage == Stage::Live && peer.head.last == self.log.last
                 })
         };
-        if self.phase == Phase::TakingOver && self.holds() && self.required().all(agree) {
+        let all_agree = planted(Bug::ServeEarly) || self.required().all(agree);
+        if self.phase == Phase::TakingOver && self.holds() && all_agree {
             self.phase = Phase::Serving;
             self.log.acked = self.log.last;
             out.push(Output::Serving);

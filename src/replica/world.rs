@@ -121,6 +121,7 @@ impl World {
             write_min: 2,
             profile: Profile::dev(),
             lease_before: None,
+            lease_set: false,
         };
         let mut in_sync: Vec<StoreId> = self.nodes.iter().map(|node| node.store.id()).collect();
         in_sync.sort();

@@ -1,9 +1,9 @@
-//! What goes wrong, drawn from a seed.
+//! What goes wrong when, drawn from a seed.
 
 use std::time::Duration;
 
-use super::World;
-use super::mix;
+use super::fault::{Fault, FaultKind, KINDS};
+use super::{World, mix};
 use crate::base::{Rng as _, SeededRng};
 
 /// Shortest and longest time from one fault's start to the next one's.
@@ -13,93 +13,20 @@ const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)
 /// Faults at the same time.
 const ACTIVE_MAX: usize = 2;
 
-/// One thing that goes wrong. Hosts are named by their number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The host is gone at once; it is started again at the end.
-    PowerLoss(usize),
-    /// The process is killed, its host lives; it is started again at the end.
-    Killed(usize),
-    /// The process is stopped; it goes on at the end.
-    Stopped(usize),
-    /// The process is asked to leave; once it has ended, it is started again at the end.
-    Left(usize),
-    /// Nothing reaches the host and nothing leaves it.
-    Isolated(usize),
-    /// Nothing passes between the two.
-    Cut(usize, usize),
-    /// Nothing passes from the first to the second; the other way is open.
-    OneWay(usize, usize),
-    /// Nothing leaves the host; it still hears.
-    Mute(usize),
-    /// Nothing reaches the host; it still speaks.
-    Deaf(usize),
-}
-
-/// What may go wrong, without saying where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
-    /// [`Fault::PowerLoss`].
-    PowerLoss,
-    /// [`Fault::Killed`].
-    Killed,
-    /// [`Fault::Stopped`].
-    Stopped,
-    /// [`Fault::Left`].
-    Left,
-    /// [`Fault::Isolated`].
-    Isolated,
-    /// [`Fault::Cut`].
-    Cut,
-    /// [`Fault::OneWay`].
-    OneWay,
-    /// [`Fault::Mute`].
-    Mute,
-    /// [`Fault::Deaf`].
-    Deaf,
-}
-
-/// What goes wrong if nothing else is said. Each is as likely as it stands here often.
-const KINDS: [FaultKind; 8] = [
-    FaultKind::PowerLoss,
-    FaultKind::PowerLoss,
-    FaultKind::PowerLoss,
-    FaultKind::Isolated,
-    FaultKind::Cut,
-    FaultKind::OneWay,
-    FaultKind::Mute,
-    FaultKind::Deaf,
-];
-
-impl Fault {
-    /// The hosts it names.
-    #[must_use]
-    pub fn hosts(self) -> (usize, Option<usize>) {
-        match self {
-            Self::PowerLoss(one)
-            | Self::Killed(one)
-            | Self::Stopped(one)
-            | Self::Left(one)
-            | Self::Isolated(one)
-            | Self::Mute(one)
-            | Self::Deaf(one) => (one, None),
-            Self::Cut(one, other) | Self::OneWay(one, other) => (one, Some(other)),
-        }
-    }
-}
-
 /// A sequence of faults, fixed by a seed.
 #[derive(Debug)]
 pub struct Faults {
     rng: SeededRng,
     kinds: Vec<FaultKind>,
+    /// Every third fault lasts about this long: what runs out then is met while it runs out.
+    lease: Duration,
     next: Duration,
     active: Vec<(Duration, Fault)>,
     begun: u64,
 }
 
 impl Faults {
-    /// The sequence of `seed`: losses of power, and links that are cut.
+    /// The sequence of `seed` among all that may go wrong.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::among(seed, KINDS.into())
@@ -113,7 +40,14 @@ impl Faults {
     pub fn among(seed: u64, kinds: Vec<FaultKind>) -> Self {
         assert!(!kinds.is_empty(), "nothing may go wrong");
         let rng = SeededRng::new(mix(&[seed, 0xfa17]));
-        Self { rng, kinds, next: Duration::ZERO, active: Vec::new(), begun: 0 }
+        let (next, lease) = (Duration::ZERO, Duration::ZERO);
+        Self { rng, kinds, lease, next, active: Vec::new(), begun: 0 }
+    }
+
+    /// Lets every third fault last about as long as a lease: from a tenth less to a quarter more.
+    #[must_use]
+    pub fn around(self, lease: Duration) -> Self {
+        Self { lease, ..self }
     }
 
     /// Those that go on.
@@ -141,14 +75,21 @@ impl Faults {
             return;
         }
         self.next = now + self.draw(GAP);
-        let fault = self.fault(world.hosts());
+        let fault = self.fault(world);
         if self.active.len() < ACTIVE_MAX && !self.active.iter().any(|(_, one)| *one == fault) {
-            let until = now + self.draw(LASTS);
+            let until = now + self.lasts();
             tracing::info!(?fault, ?until, "fault");
             self.active.push((until, fault));
             self.begun += 1;
             world.begin(fault);
         }
+    }
+
+    fn lasts(&self) -> Duration {
+        if self.lease > Duration::ZERO && self.below(3) == 0 {
+            return self.draw([self.lease * 9 / 10, self.lease * 5 / 4]);
+        }
+        self.draw(LASTS)
     }
 
     fn draw(&self, [least, most]: [Duration; 2]) -> Duration {
@@ -161,11 +102,16 @@ impl Faults {
         usize::try_from(self.rng.next_u64() % bound.max(1) as u64).unwrap_or(0)
     }
 
-    fn fault(&self, hosts: usize) -> Fault {
+    fn fault(&self, world: &World) -> Fault {
+        let hosts = world.hosts();
         let one = self.below(hosts);
         let other = (one + 1 + self.below(hosts - 1)) % hosts;
+        let leader = || world.leader().unwrap_or(one);
         match self.kinds[self.below(self.kinds.len())] {
             FaultKind::PowerLoss => Fault::PowerLoss(one),
+            FaultKind::StoreLoss if world.may_lose(one) => Fault::StoreLoss(one),
+            // Without a copy elsewhere its records would rightly be lost.
+            FaultKind::StoreLoss => Fault::PowerLoss(one),
             FaultKind::Killed => Fault::Killed(one),
             FaultKind::Stopped => Fault::Stopped(one),
             FaultKind::Left => Fault::Left(one),
@@ -174,6 +120,26 @@ impl Faults {
             FaultKind::OneWay => Fault::OneWay(one, other),
             FaultKind::Mute => Fault::Mute(one),
             FaultKind::Deaf => Fault::Deaf(one),
+            FaultKind::Split => self.split(hosts),
+            FaultKind::Ring if hosts >= 5 => Fault::Ring(1 + self.below((hosts - 1) / 2)),
+            // Not at an end, where one side would be empty.
+            FaultKind::Ring | FaultKind::Bridge => Fault::Bridge(1 + one % (hosts - 2).max(1)),
+            FaultKind::Flapping => Fault::Flapping(one, other),
+            FaultKind::Slow => Fault::Slow(one),
+            FaultKind::LeaderKilled => Fault::Killed(leader()),
+            FaultKind::LeaderPowerLoss => Fault::PowerLoss(leader()),
+            FaultKind::LeaderStopped => Fault::Stopped(leader()),
+            FaultKind::LeaderIsolated => Fault::Isolated(leader()),
         }
+    }
+
+    /// A minority of as many hosts as can be one, or fewer.
+    fn split(&self, hosts: usize) -> Fault {
+        let size = 1 + self.below((hosts - 1) / 2);
+        let mut side = 0_u64;
+        while side.count_ones() as usize != size.max(1) {
+            side |= 1_u64 << self.below(hosts);
+        }
+        Fault::Split(side)
     }
 }

@@ -1,5 +1,8 @@
 //! The invariants that are checked after every step.
 
+mod renewals;
+mod stored;
+
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -7,7 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::Host;
-use crate::base::{Epoch, ShardId, Version};
+use renewals::Renewals;
+use stored::Stored;
+
+use crate::base::{Epoch, Seen, ShardId, Version};
 use crate::node::Node;
 use crate::placement::View;
 
@@ -20,6 +26,8 @@ pub(super) struct Laws {
     seen: Vec<Option<(u64, Arc<View>)>>,
     /// Ownerships that were seen.
     ownerships: u64,
+    stored: Stored,
+    renewals: Renewals,
 }
 
 impl Laws {
@@ -36,6 +44,22 @@ impl Laws {
             up.push((host, node));
         }
         one_holder(&up, now)
+    }
+
+    /// Takes in what was seen inside of the nodes during a step.
+    pub(super) fn witnessed(&mut self, seen: Vec<Seen>) -> Result<(), String> {
+        for one in seen {
+            match one {
+                Seen::Stored { store, shard, epoch } => self.stored.took(store, shard, epoch)?,
+                Seen::Renewing { office, node, boot, at } => {
+                    self.renewals.came(office, (node, boot), at);
+                }
+                Seen::Evicting { office, node, boot, at, lease } => {
+                    self.renewals.marked(&office, (node, boot), at, lease);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The highest version that any node showed.
@@ -61,6 +85,7 @@ impl Laws {
         if let Err(what) = view.check() {
             return fault(what);
         }
+        self.renewals.shown(&view)?;
         // The memory of refused changes alone may differ: they make no new version.
         let agreed = View { recent: std::collections::VecDeque::new(), ..(*view).clone() };
         let bytes = postcard::to_stdvec(&agreed).map_err(|error| error.to_string())?;
@@ -69,6 +94,13 @@ impl Laws {
         let hash = hasher.finish();
         if *self.versions.entry(view.version).or_insert(hash) != hash {
             return fault("I4: another node has another view of this version".into());
+        }
+        let noted = view
+            .history
+            .iter()
+            .filter(|one| before.as_ref().is_some_and(|before| one.version > before.version));
+        for one in noted {
+            tracing::info!(host = %host.name, version = %one.version, cause = one.cause, "view");
         }
         let Some(before) = before else { return Ok(()) };
         if view.version <= before.version {

@@ -1,25 +1,27 @@
 //! The world: hosts, links, faults, and one step of time.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::faults::Fault;
+use super::fault::{Fault, is_flapped};
 use super::host::{Host, Load, Order, Plan, Prepare};
 use super::laws::Laws;
 use super::net::Loss;
-use super::{SimClock, Trace, mix};
+use super::{SimClock, Trace, mix, panics};
 use crate::authority::Standing;
-use crate::base::{NodeId, Rng as _, SeededRng, Version};
+use crate::base::{NodeId, Rng as _, SeededRng, ShardId, StoreId, Version, while_listening};
 use crate::node::{Node, Security};
-use crate::placement::Profile;
+use crate::placement::{Profile, View};
+use crate::storage::{DATA_FILE, Record};
 use crate::transport::certs::Authority;
 
-/// One step.
-const TICK: Duration = Duration::from_millis(1);
 /// Longest a message is under way; the shortest is a tick.
 const LATENCY_MAX: Duration = Duration::from_millis(5);
+/// How long every message is under way from or to a slow host.
+const SLOW_LATENCY: Duration = Duration::from_millis(40);
 /// Longest that a world may be stepped.
 const DURATION_MAX: Duration = Duration::from_hours(1);
 const MILLION: u64 = 1_000_000;
@@ -35,6 +37,8 @@ pub struct Setup {
     pub shards: u16,
     /// Timing.
     pub profile: Profile,
+    /// One step: 1 ms, or up to 5 ms where there are many nodes.
+    pub tick: Duration,
     /// Of 1000 segments on their way from node to node, how many are lost; as many of those that
     /// are sent again. It shows as delay: 200 ms, 600 ms if lost twice, 1.4 s, 3 s and so on, with
     /// all that comes later on the connection waiting. It is no fault: [`World::heal`] leaves it.
@@ -71,6 +75,12 @@ pub struct World {
     dying: Vec<bool>,
     /// Faults that are going on, in the order they began.
     faults: Vec<Fault>,
+    /// Whether flapping links are cut.
+    flapped: bool,
+    /// Links that are slow now.
+    slow: BTreeSet<(usize, usize)>,
+    destroyed: BTreeSet<StoreId>,
+    tick: Duration,
     loss: Arc<Loss>,
     rng: SeededRng,
     laws: Laws,
@@ -92,7 +102,7 @@ impl World {
     /// If certificates cannot be made, which only a broken build explains.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { seed, nodes, shards, profile, loss_permille, prepare, load } = setup;
+        let Setup { seed, nodes, shards, profile, tick, loss_permille, prepare, load } = setup;
         let rng = SeededRng::new(mix(&[seed, 0x0770_1d00]));
         let drift = u64::from(profile.drift_permille) * 1_000;
         let authority = Authority::new("sim").expect("a plain name");
@@ -116,9 +126,9 @@ impl World {
         let plan = Rc::new(plan);
         let mut sim = turmoil::Builder::new()
             .rng_seed(mix(&[seed]))
-            .tick_duration(TICK)
+            .tick_duration(tick)
             .simulation_duration(DURATION_MAX)
-            .min_message_latency(TICK)
+            .min_message_latency(tick.min(LATENCY_MAX))
             .max_message_latency(LATENCY_MAX)
             .tcp_capacity(65_536)
             .enable_random_order()
@@ -139,6 +149,10 @@ impl World {
             dying: vec![false; hosts.len()],
             hosts,
             faults: Vec::new(),
+            flapped: false,
+            slow: BTreeSet::new(),
+            destroyed: BTreeSet::new(),
+            tick,
             loss,
             rng,
             laws: Laws::default(),
@@ -147,20 +161,27 @@ impl World {
         }
     }
 
-    /// Passes one millisecond and checks the invariants.
+    /// Passes one tick and checks the invariants.
     ///
     /// # Errors
     /// [`Broken`]: which one does not hold.
     pub fn step(&mut self) -> Result<(), Broken> {
         self.steps += 1;
-        let stepped = self.sim.step().map(drop).map_err(|error| error.to_string());
-        self.bury();
-        let checked = stepped.and_then(|()| self.laws.check(&self.hosts, self.sim.elapsed()));
-        self.record();
+        self.flap();
+        let (stepped, seen) = while_listening(|| {
+            let stepped = panics::caught(|| self.sim.step());
+            self.bury();
+            stepped
+        });
+        let stepped = stepped.and_then(|step| step.map(drop).map_err(|error| error.to_string()));
+        let checked = stepped
+            .and_then(|()| self.laws.witnessed(seen))
+            .and_then(|()| self.laws.check(&self.hosts, self.sim.elapsed()));
+        self.note_all();
         checked.map_err(|what| Broken { step: self.steps, what })
     }
 
-    fn record(&mut self) {
+    fn note_all(&mut self) {
         // Bytes too, so that what TLS makes of them is in the trace.
         self.trace.note(self.loss.lost());
         self.trace.note(self.loss.bytes());
@@ -202,6 +223,75 @@ impl World {
     #[must_use]
     pub fn node(&self, index: usize) -> Option<Node> {
         self.hosts.get(index).and_then(|host| host.node())
+    }
+
+    /// The newest view that any node shows.
+    #[must_use]
+    pub fn view(&self) -> Option<Arc<View>> {
+        let nodes = self.hosts.iter().filter_map(|host| host.node());
+        nodes.map(|node| node.view()).max_by_key(|view| view.version)
+    }
+
+    /// The host whose node says that it leads itself; of several the one whose view is newest.
+    #[must_use]
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |host: &&Arc<Host>| {
+            host.node().is_some_and(|node| node.leader().as_ref() == Some(&host.name))
+        };
+        let version = |host: &&Arc<Host>| host.node().map(|node| node.view().version);
+        self.hosts.iter().filter(leads).max_by_key(version).map(|host| host.index)
+    }
+
+    /// Whether the records of a host may be lost: every shard with records has another copy.
+    #[must_use]
+    pub fn may_lose(&self, index: usize) -> bool {
+        let Some(view) = self.view() else { return false };
+        let own = self.stores_of(&view, index);
+        let remains = |store: &StoreId| !own.contains(store) && !self.is_destroyed(*store);
+        view.numbered().all(|(_, shard)| !shard.has_records || shard.in_sync.iter().any(remains))
+    }
+
+    /// Whether a store was lost by [`Fault::StoreLoss`].
+    #[must_use]
+    pub fn is_destroyed(&self, store: StoreId) -> bool {
+        self.destroyed.contains(&store)
+    }
+
+    /// Whether any store was.
+    #[must_use]
+    pub fn has_destroyed(&self) -> bool {
+        !self.destroyed.is_empty()
+    }
+
+    fn stores_of(&self, view: &View, index: usize) -> BTreeSet<StoreId> {
+        let name = &self.hosts[index].name;
+        let own = view.stores.iter().filter(|(_, mark)| mark.node == *name);
+        own.map(|(store, _)| *store).collect()
+    }
+
+    /// What `store`, which `view` knows, holds under `key`, whether its host is up or not. What a
+    /// destroyed store holds is not to be asked.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn record(
+        &self,
+        view: &View,
+        store: StoreId,
+        (shard, key): (ShardId, &[u8]),
+    ) -> Result<Option<Record>, String> {
+        let mark = view.stores.get(&store).ok_or_else(|| format!("{store} is not in the view"))?;
+        let host = self.hosts.iter().find(|host| host.name == mark.node);
+        let host = host.ok_or_else(|| format!("{} is no host", mark.node))?;
+        let open = host.node().map(|node| node.store().clone()).filter(|open| open.id() == store);
+        let found = match open {
+            Some(open) => open.get(shard, key),
+            None => host
+                .disk
+                .look()
+                .and_then(|copy| if copy.id() == store { copy.get(shard, key) } else { Ok(None) }),
+        };
+        found.map_err(|error| format!("{store} of {}: {error}", mark.node))
     }
 
     /// The highest version of a view that was seen.
@@ -269,30 +359,53 @@ impl World {
         self.set_processes();
     }
 
-    fn set_links(&self) {
+    fn set_links(&mut self) {
         for from in 0..self.hosts.len() {
             for to in (0..self.hosts.len()).filter(|to| *to != from) {
-                let closed = self.faults.iter().any(|fault| match *fault {
-                    Fault::PowerLoss(one) | Fault::Isolated(one) => one == from || one == to,
-                    Fault::Cut(one, other) => [(from, to), (to, from)].contains(&(one, other)),
-                    Fault::OneWay(one, other) => (one, other) == (from, to),
-                    Fault::Mute(one) => one == from,
-                    Fault::Deaf(one) => one == to,
-                    Fault::Killed(_) | Fault::Stopped(_) | Fault::Left(_) => false,
-                });
-                let (from, to) = (self.hosts[from].name.as_str(), self.hosts[to].name.as_str());
+                let (hosts, now) = (self.hosts.len(), self.sim.elapsed());
+                let closed = self.faults.iter().any(|fault| fault.closes(from, to, hosts, now));
+                let (one, other) = (self.hosts[from].name.as_str(), self.hosts[to].name.as_str());
                 if closed {
-                    self.sim.partition_oneway(from, to);
+                    self.sim.partition_oneway(one, other);
                 } else {
-                    self.sim.repair_oneway(from, to);
+                    self.sim.repair_oneway(one, other);
+                }
+                if from < to {
+                    self.set_latency(from, to);
                 }
             }
         }
     }
 
+    fn set_latency(&mut self, one: usize, other: usize) {
+        let slow = self.has(Fault::Slow(one)) || self.has(Fault::Slow(other));
+        if slow == self.slow.contains(&(one, other)) {
+            return;
+        }
+        let (from, to) = (self.hosts[one].name.as_str(), self.hosts[other].name.as_str());
+        if slow {
+            self.slow.insert((one, other));
+            self.sim.set_link_latency(from, to, SLOW_LATENCY);
+        } else {
+            self.slow.remove(&(one, other));
+            self.sim.set_link_latency(from, to, self.tick.min(LATENCY_MAX));
+            self.sim.set_link_max_message_latency(from, to, LATENCY_MAX);
+        }
+    }
+
+    /// Turns flapping links when it is their time.
+    fn flap(&mut self) {
+        let flapped = is_flapped(self.sim.elapsed());
+        let flaps = |fault: &Fault| matches!(fault, Fault::Flapping(..));
+        if std::mem::replace(&mut self.flapped, flapped) != flapped && self.faults.iter().any(flaps)
+        {
+            self.set_links();
+        }
+    }
+
     fn set_power(&mut self) {
         for index in 0..self.hosts.len() {
-            let is_up = !self.has(Fault::PowerLoss(index));
+            let is_up = !self.faults.iter().any(|fault| fault.takes_power_of(index));
             let host = self.hosts[index].clone();
             if is_up == self.up[index] {
                 continue;
@@ -303,6 +416,11 @@ impl World {
             } else {
                 // The disk first, so that what closes on drop writes nothing.
                 host.disk.power_loss(&self.rng);
+                if self.has(Fault::StoreLoss(index)) {
+                    let stores = self.view().map(|view| self.stores_of(&view, index));
+                    self.destroyed.extend(stores.into_iter().flatten());
+                    host.disk.lose(DATA_FILE);
+                }
                 host.disk.set_host_boot(&format!("{}-{}", host.name, host.life()));
                 host.forget();
                 self.sim.crash(host.name.as_str());

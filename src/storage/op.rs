@@ -125,6 +125,20 @@ impl Op {
             | Self::Acked { shard, .. } => *shard,
         }
     }
+
+    /// Under which epoch it is asked.
+    #[cfg(feature = "sim")]
+    pub(super) fn epoch(&self) -> crate::base::Epoch {
+        match self {
+            Self::Seal { epoch, .. }
+            | Self::Append { epoch, .. }
+            | Self::Adopt { epoch, .. }
+            | Self::Begin { epoch, .. }
+            | Self::Fill { epoch, .. }
+            | Self::Repair { epoch, .. }
+            | Self::Acked { epoch, .. } => *epoch,
+        }
+    }
 }
 
 /// What became of an [`Op`], with the shard's head after it.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-use super::Disk;
-use crate::base::Rng;
+use super::{Disk, Durability, Store, StoreError};
+use crate::base::{Rng, SeededRng, Worker};
 use crate::placement::DiskMark;
 
 /// What survives a power loss or does not is decided sector by sector.
@@ -97,6 +97,22 @@ impl SimDisk {
         let copy = Self::new(mark);
         copy.0.lock().files.clone_from(&self.0.lock().files);
         copy
+    }
+
+    /// `file` is gone.
+    pub fn lose(&self, file: &str) {
+        self.0.lock().files.remove(file);
+    }
+
+    /// A copy of the records as they are now, to look at. Whoever has the disk mounted goes on.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn look(&self) -> Result<Store, StoreError> {
+        let mark = self.0.lock().mark.clone();
+        let copy = self.copy(mark);
+        // An empty disk becomes an empty store with an id that nobody has.
+        Store::open(&copy.mount(), Worker::inline(), Durability::Disk, &SeededRng::new(0))
     }
 
     /// Lets `writes` more writes through, then fails one and ends there.

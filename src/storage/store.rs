@@ -22,6 +22,8 @@ use super::{
     Disk, Number, Op, OpResult, Record, ShardHead, StoreError, begin_write, open_database,
 };
 use crate::base::{Rng, ShardId, StoreId, Worker, WorkerGone};
+#[cfg(feature = "sim")]
+use crate::base::{Seen, saw};
 
 /// Name of the file in the data directory.
 pub const DATA_FILE: &str = "data.redb";
@@ -364,12 +366,26 @@ impl Inner {
         };
         let mut tables = Tables::open(&write)?;
         let mut results = Vec::with_capacity(calls.len());
+        #[cfg(feature = "sim")]
+        let mut accepted = Vec::new();
         for ops in calls {
-            let done: Result<_, _> = ops.into_iter().map(|op| perform(&mut tables, op)).collect();
+            let done = ops.into_iter().map(|op| {
+                #[cfg(feature = "sim")]
+                let under = (op.shard(), op.epoch());
+                let result = perform(&mut tables, op)?;
+                #[cfg(feature = "sim")]
+                accepted.extend(result.is_done().then_some(under));
+                Ok(result)
+            });
+            let done: Result<_, StoreError> = done.collect();
             results.push(done?);
         }
         drop(tables);
         write.commit()?;
+        #[cfg(feature = "sim")]
+        for (shard, epoch) in accepted {
+            saw(Seen::Stored { store: self.id, shard, epoch });
+        }
         Ok(results)
     }
 

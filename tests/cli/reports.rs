@@ -7,29 +7,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{Process, done, done_json, free_port, is_refused, run, until};
-
-const NAMES: [&str; 3] = ["n1", "n2", "n3"];
-
-/// Three nodes in `folder`, members of one cluster.
-fn three(folder: &Path) -> [Process; 3] {
-    let ports = NAMES.map(|_| free_port());
-    let addresses = ports.map(|port| format!("127.0.0.1:{port}"));
-    let join = format!("--join={}", addresses.join(","));
-    let start = |at: usize| {
-        let (name, listen) = (NAMES[at], format!("--listen={}", addresses[at]));
-        let (named, zone) = (format!("--name={name}"), format!("--zone=zone-{name}"));
-        let data = format!("--data={name}");
-        let flags = ["--insecure", "--expect=3", "--shards=64"];
-        let own = [named.as_str(), &zone, &data, &listen, &join];
-        Process::start(folder, name, &[&flags[..], &own].concat())
-    };
-    let mut nodes = [0, 1, 2].map(start);
-    for node in &mut nodes {
-        node.member();
-    }
-    nodes
-}
+use crate::{NAMES, done, done_json, is_refused, run, three, until};
 
 fn nodes(folder: &Path, data: &str) -> Vec<Value> {
     let report = done_json(folder, &["nodes", "--json", "--data", data]);

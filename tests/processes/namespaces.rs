@@ -1,143 +1,28 @@
-//! Three processes in three network namespaces, each with an address of its own; between them a
-//! bridge in a fourth one, whose links are cut.
+//! Three processes in three network namespaces: see [`super::net`].
 //!
 //! Goal: as [`super::group`]; and a node that is cut off is found and taken in again, and a cut
-//! between two of three makes nobody unreachable, since the third still reaches both. Method: the
-//! command `ip` of iproute2, as root. A node is cut off by taking its port of the bridge down. One
-//! way between two is cut by a wrong hardware address in the sender's table of neighbours: its
-//! packets leave, are told from none that arrive, and nobody takes them; both ways by two such.
-//! This takes nothing but `ip`: netem, flower and the actions of tc are not in every kernel.
+//! between two of three makes nobody unreachable, since the third still reaches both. Method: one way
+//! between two is cut by a wrong hardware address in the sender's table of neighbours: its packets
+//! leave, are told from none that arrive, and nobody takes them; both ways by two such.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use evertree::base::{BootClock, Clock as _};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::processes::group::Story;
-use crate::processes::nodes::{Book, NAMES, Seat, Sight};
+use crate::processes::net::{Net, address, hardware, ip};
+use crate::processes::nodes::{Book, NAMES, Sight};
 
-/// Before the id of the test's process, in the name of every namespace.
-const PREFIX: &str = "evertree-";
-const PORT: u16 = 7001;
 /// A hardware address that nobody has.
 const NOBODY: &str = "02:00:00:00:00:ff";
 /// How long a cut between two lasts: twice what it takes to find a node that is gone.
 const CUT: Duration = Duration::from_secs(6);
 
-fn ip(words: &[&str]) -> Result<String, String> {
-    let Output { status, stdout, stderr } = Command::new("ip")
-        .args(words)
-        .output()
-        .map_err(|error| format!("`ip`, of iproute2, cannot be run: {error}"))?;
-    if status.success() {
-        return Ok(String::from_utf8_lossy(&stdout).into_owned());
-    }
-    Err(format!("ip {}: {}", words.join(" "), String::from_utf8_lossy(&stderr).trim()))
-}
-
-/// Deletes namespaces whose names begin with `prefix`, with all that runs in them.
-fn delete(prefix: &str) {
-    for line in ip(&["netns", "list"]).unwrap_or_default().lines() {
-        let Some(name) = line.split(' ').next().filter(|name| name.starts_with(prefix)) else {
-            continue;
-        };
-        for pid in ip(&["netns", "pids", name]).unwrap_or_default().lines() {
-            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                // It may have ended.
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        if let Err(why) = ip(&["netns", "delete", name]) {
-            eprintln!("{why}");
-        }
-    }
-}
-
-/// Deletes what test runs left behind that were killed.
-fn delete_stale() {
-    for line in ip(&["netns", "list"]).unwrap_or_default().lines() {
-        let owner = line.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-        if let Some(owner) = owner.filter(|owner| !Path::new("/proc").join(owner).exists()) {
-            delete(&format!("{PREFIX}{owner}-"));
-        }
-    }
-}
-
-/// Four namespaces. Deleted with the test.
-struct Net {
-    prefix: String,
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        delete(&self.prefix);
-    }
-}
-
-fn index(name: &str) -> usize {
-    NAMES.iter().position(|other| *other == name).expect("one of them")
-}
-
-fn address(name: &str) -> String {
-    format!("10.77.0.{}", index(name) + 1)
-}
-
-fn hardware(name: &str) -> String {
-    format!("02:00:00:00:00:0{}", index(name) + 1)
-}
-
-impl Net {
-    /// # Errors
-    /// What this machine refuses, in the words of `ip`.
-    fn new() -> Result<Self, String> {
-        delete_stale();
-        let net = Self { prefix: format!("{PREFIX}{}-", std::process::id()) };
-        let bridge = net.space("bridge");
-        ip(&["netns", "add", &bridge])?;
-        ip(&["-n", &bridge, "link", "add", "bridge", "type", "bridge"])?;
-        ip(&["-n", &bridge, "link", "set", "bridge", "up"])?;
-        for name in NAMES {
-            let space = net.space(name);
-            let hardware = hardware(name);
-            ip(&["netns", "add", &space])?;
-            let peer = ["peer", "name", "eth0", "address", &hardware, "netns", &space];
-            let port = ["-n", &bridge, "link", "add", name, "type", "veth"];
-            ip(&[&port[..], &peer[..]].concat())?;
-            ip(&["-n", &bridge, "link", "set", name, "master", "bridge", "up"])?;
-            let cidr = format!("{}/24", address(name));
-            ip(&["-n", &space, "address", "add", &cidr, "dev", "eth0"])?;
-            ip(&["-n", &space, "link", "set", "lo", "up"])?;
-            ip(&["-n", &space, "link", "set", "eth0", "up"])?;
-        }
-        Ok(net)
-    }
-
-    fn space(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    fn seats(&self) -> [Seat; 3] {
-        NAMES.map(|name| Seat {
-            addr: SocketAddr::new(address(name).parse::<IpAddr>().expect("an address"), PORT),
-            before: ["ip", "netns", "exec", &self.space(name)].map(str::to_owned).to_vec(),
-        })
-    }
-
-    /// Its port of the bridge: nothing comes from `name` or reaches it while it is down.
-    fn port(&self, name: &str, state: &str) {
-        ip(&["-n", &self.space("bridge"), "link", "set", name, state]).expect("it is there");
-    }
-
-    /// Sends what `from` has for `to` to `hardware`.
-    fn way(&self, from: &str, to: &str, hardware: &str) {
-        let neighbour = ["neighbour", "replace", &address(to), "lladdr", hardware];
-        let all =
-            [&["-n", &self.space(from)], &neighbour[..], &["nud", "permanent", "dev", "eth0"]];
-        ip(&all.concat()).expect("it is there");
-    }
+/// Sends what `from` has for `to` to `hardware`.
+fn way(net: &Net, (from, to): (&str, &str), hardware: &str) {
+    let neighbour = ["neighbour", "replace", &address(to), "lladdr", hardware];
+    let all = [&["-n", &net.space(from)], &neighbour[..], &["nud", "permanent", "dev", "eth0"]];
+    ip(&all.concat()).expect("it is there");
 }
 
 /// `name` is cut off from both others, which find it gone, and take it in again afterwards.
@@ -170,7 +55,7 @@ fn cut_between(story: &mut Story, net: &Net, ways: &[(&'static str, &'static str
     });
     let at = BootClock.now();
     for (sender, receiver) in ways {
-        net.way(sender, receiver, NOBODY);
+        way(net, (sender, receiver), NOBODY);
     }
     for (sender, receiver) in ways {
         let what = format!("cut {ways:?}: the link of {sender} breaks");
@@ -185,7 +70,7 @@ fn cut_between(story: &mut Story, net: &Net, ways: &[(&'static str, &'static str
     }
     assert!(!is_found, "the third reaches both");
     for (sender, receiver) in ways {
-        net.way(sender, receiver, &hardware(receiver));
+        way(net, (sender, receiver), &hardware(receiver));
     }
     story.healed(("cut between", ways[0].0), from, 0, false);
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -38,12 +39,14 @@ pub(crate) struct Seat {
     pub(crate) before: Vec<String>,
 }
 
-/// Addresses of this process alone, on loopback.
+/// Addresses of this call alone, on loopback.
 pub(crate) fn loopback() -> [Seat; 3] {
+    static CALLS: AtomicU8 = AtomicU8::new(0);
+    let before = CALLS.fetch_add(1, Ordering::Relaxed).checked_mul(3).expect("at most 80 calls");
     let [_, _, high, low] = std::process::id().to_be_bytes();
     [1, 2, 3].map(|last| Seat {
         // Never 127.0.0.x, where others listen.
-        addr: SocketAddr::from(([127, high | 1, low, last], 7001)),
+        addr: SocketAddr::from(([127, high | 1, low, before + last], 7001)),
         before: Vec::new(),
     })
 }
@@ -96,13 +99,7 @@ impl Drop for Group {
 impl Group {
     /// Three nodes that have become a cluster and see each other.
     pub(crate) fn form(profile: &'static str, seats: [Seat; 3]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let running = BTreeMap::new();
-        let mut group = Self { folder, profile, seats, running, shared: Arc::default() };
-        group.certs(&["init", "--cluster", CLUSTER]);
-        for name in NAMES {
-            group.certs(&["issue", name]);
-        }
+        let mut group = Self::new(profile, seats);
         for name in NAMES {
             group.start(name);
         }
@@ -110,7 +107,19 @@ impl Group {
         group
     }
 
-    fn path(&self, name: &str) -> String {
+    /// Three nodes with certificates, none of which was started.
+    pub(crate) fn new(profile: &'static str, seats: [Seat; 3]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let running = BTreeMap::new();
+        let group = Self { folder, profile, seats, running, shared: Arc::default() };
+        group.certs(&["init", "--cluster", CLUSTER]);
+        for name in NAMES {
+            group.certs(&["issue", name]);
+        }
+        group
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_string_lossy().into_owned()
     }
 
@@ -124,21 +133,12 @@ impl Group {
 
     /// Starts the process of `name`, for the first time or again.
     pub(crate) fn start(&mut self, name: &'static str) {
-        let index = NAMES.iter().position(|other| *other == name).expect("one of them");
-        let join: Vec<_> = self.seats.iter().map(|seat| seat.addr.to_string()).collect();
-        let Seat { addr, before } = &self.seats[index];
-        let words: Vec<&str> = before.iter().map(String::as_str).chain([EVERTREE]).collect();
-        let mut command = Command::new(words[0]);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.env_clear().env("PATH", path).args(&words[1..]).args(["node", "--name", name]);
-        command.args(["--cluster", CLUSTER, "--profile", self.profile, "--shards", "64"]);
-        command.args(["--listen", &addr.to_string(), "--advertise", &addr.to_string()]);
-        command.args(["--join", &join.join(","), "--expect", "3", "--data", &self.path(name)]);
-        for (flag, file) in [("ca", "ca.pem"), ("cert", "pem"), ("key", "key")] {
-            let file = if flag == "ca" { file.to_owned() } else { format!("{name}.{file}") };
-            command.arg(format!("--{flag}")).arg(self.path(&format!("certs/{file}")));
-        }
-        command.args(["--log", LOG]);
+        self.start_with(name, &[]);
+    }
+
+    /// Starts it with other values of some flags, or without those that are given none.
+    pub(crate) fn start_with(&mut self, name: &'static str, changed: &[(&str, &str)]) {
+        let mut command = self.command(name, changed);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         self.shared.write(|book| book.begins(name));
         let mut child = command.spawn().expect("it runs");
@@ -147,6 +147,42 @@ impl Group {
         let reader = Worker::thread("log").expect("a thread");
         reader.submit(move || shared.read(name, log)).expect("it is idle");
         self.running.insert(name, child);
+    }
+
+    /// The command of a node named `name`, with `changed` as in [`Self::start_with`].
+    pub(crate) fn command(&self, name: &str, changed: &[(&str, &str)]) -> Command {
+        let index = NAMES.iter().position(|other| *other == name).expect("one of them");
+        let join: Vec<_> = self.seats.iter().map(|seat| seat.addr.to_string()).collect();
+        let Seat { addr, before } = &self.seats[index];
+        let words: Vec<&str> = before.iter().map(String::as_str).chain([EVERTREE]).collect();
+        let mut command = Command::new(words[0]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).args(&words[1..]).arg("node");
+        let (addr, join, data) = (addr.to_string(), join.join(","), self.path(name));
+        let [ca, cert, key] =
+            [String::from("ca.pem"), format!("{name}.pem"), format!("{name}.key")]
+                .map(|file| self.path(&format!("certs/{file}")));
+        let usual = [
+            ("name", name),
+            ("cluster", CLUSTER),
+            ("profile", self.profile),
+            ("shards", "64"),
+            ("listen", &addr),
+            ("advertise", &addr),
+            ("join", &join),
+            ("expect", "3"),
+            ("data", &data),
+            ("ca", &ca),
+            ("cert", &cert),
+            ("key", &key),
+            ("log", LOG),
+        ];
+        let replaces = |flag: &str| changed.iter().any(|(other, _)| *other == flag);
+        let kept = usual.iter().filter(|(flag, _)| !replaces(flag));
+        for (flag, value) in kept.chain(changed).filter(|(_, value)| !value.is_empty()) {
+            command.args([&format!("--{flag}"), *value]);
+        }
+        command
     }
 
     /// Sends `signal`, and says when.

@@ -103,6 +103,7 @@ impl Run {
             nodes,
             shards: 16,
             profile: Profile::dev(),
+            tick: Duration::from_millis(1),
             loss_permille: loss_permille(seed),
             prepare: Arc::new(|node| node),
             load: Arc::new(|_, _| std::future::pending().boxed_local()),
@@ -126,7 +127,7 @@ impl Run {
         let until = self.world.elapsed() + AFTERMATH;
         for fault in faults {
             let (one, other) = fault.hosts();
-            for host in [Some(one), other].into_iter().flatten() {
+            for host in [one, other].into_iter().flatten() {
                 self.concerned[host] = until;
             }
         }

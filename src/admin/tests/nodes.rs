@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::entity::{Cx, Entity, Failure, Kind, Reply};
 use crate::node::{Node, NodeConfig, StartError};
-use crate::observe::{NodesReport, RingReport};
+use crate::observe::{NodesReport, RingReport, VotersReport};
 
 fn config(data: &Path, name: &str) -> NodeConfig {
     let name = name.parse().expect("a plain name");
@@ -16,17 +16,21 @@ fn config(data: &Path, name: &str) -> NodeConfig {
 }
 
 async fn nodes(data: &Path) -> NodesReport {
-    match ask(data, &Ask::Nodes).await.expect("an answer") {
-        Answer::Nodes(report) => report,
-        other @ Answer::Ring(_) => panic!("{other:?}"),
-    }
+    let answer = ask(data, &Ask::Nodes).await.expect("an answer");
+    let Answer::Nodes(report) = answer else { panic!("{answer:?}") };
+    report
 }
 
 async fn ring(data: &Path, what: RingAsk) -> Result<RingReport, ClientError> {
-    match ask(data, &Ask::Ring(what)).await? {
-        Answer::Ring(report) => Ok(*report),
-        other @ Answer::Nodes(_) => panic!("{other:?}"),
-    }
+    let answer = ask(data, &Ask::Ring(what)).await?;
+    let Answer::Ring(report) = answer else { panic!("{answer:?}") };
+    Ok(*report)
+}
+
+async fn voters(data: &Path) -> VotersReport {
+    let answer = ask(data, &Ask::Voters).await.expect("an answer");
+    let Answer::Voters(report) = answer else { panic!("{answer:?}") };
+    report
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,8 +244,25 @@ async fn three_nodes_are_asked_at_once_and_one_that_is_gone_gives_no_answer() {
         assert_eq!((said.view, row.zone.clone()), (report.version, format!("zone-{}", row.node)));
     }
     assert_eq!(report.nodes.iter().map(|row| row.owns).sum::<u32>(), 16);
+    let report = soon(async {
+        loop {
+            // Whoever leads has heard of all once they have answered its heartbeats.
+            let report = voters(&data("n2")).await;
+            let said =
+                report.voters.iter().filter(|row| row.said.is_some() && row.behind == Some(0));
+            if said.count() == 3 {
+                return report;
+            }
+        }
+    });
+    let report = report.await;
+    assert_eq!((report.quorum, report.may_fail, report.may_fail_now), (2, 1, Some(1)), "{report}");
+    assert!(report.leader.is_some() && report.term > 0 && report.clients.is_empty(), "{report}");
+    assert!(report.voters.iter().all(|row| row.is_member), "{report}");
     // It answers nobody any more, but is a member until its lease has run out.
     soon(three.stop()).await;
+    let after = voters(&data("n1")).await;
+    assert_eq!((after.may_fail, after.may_fail_now), (1, Some(0)), "{after}");
     let after = nodes(&data("n1")).await;
     assert!(after.nodes.iter().all(|row| row.node != *three.name() || row.said.is_none()));
     for node in [one, two] {

@@ -64,6 +64,7 @@ fn view(boot: u64, epoch: u64) -> View {
             in_sync_generation: 0,
             has_records: false,
             lost: false,
+            moving: None,
         })
     };
     View {
@@ -73,6 +74,7 @@ fn view(boot: u64, epoch: u64) -> View {
             write_min: 1,
             profile: Profile::dev(),
             lease_before: None,
+            lease_set: false,
         }),
         shards: vec![shard(epoch, Some(owner)), shard(9, None)],
         ..View::default()

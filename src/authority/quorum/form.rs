@@ -93,12 +93,42 @@ pub(super) fn same_votes(parts: &QuorumParts) -> Result<(), StartError> {
     )))
 }
 
+/// Refuses other timing than the cluster's. Where an operator has changed D (`evertree set
+/// --lease`), the view's counts, whatever the node was started with.
 pub(super) fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError> {
-    match &view.constants {
-        Some(constants) if constants.profile != *mine => Err(StartError::Profile {
-            mine: format!("{mine:?}"),
-            theirs: format!("{:?}", constants.profile),
-        }),
-        Some(_) | None => Ok(()),
+    let Some(constants) = &view.constants else { return Ok(()) };
+    let lease = if constants.lease_set { constants.profile.lease } else { mine.lease };
+    if constants.profile == (Profile { lease, ..mine.clone() }) {
+        return Ok(());
+    }
+    let (mine, theirs) = (format!("{mine:?}"), format!("{:?}", constants.profile));
+    Err(StartError::Profile { mine, theirs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::formation::tests::trio;
+
+    fn ms(millis: u64) -> std::time::Duration {
+        std::time::Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn an_operators_lease_is_taken_from_the_view_and_nothing_else_is() {
+        let mut view = View::default();
+        assert!(same_profile(&Profile::dev(), &view).is_ok(), "nothing is agreed yet");
+        view.apply(1, &trio().first(16, &Profile::dev()));
+        assert!(same_profile(&Profile::dev(), &view).is_ok());
+        assert!(same_profile(&Profile::lan(), &view).is_err());
+        let started_with = |millis| Profile { lease: ms(millis), ..Profile::dev() };
+        assert!(same_profile(&started_with(3_000), &view).is_err(), "nobody set it");
+        let constants = view.constants.as_mut().expect("it is formed");
+        (constants.profile.lease, constants.lease_set) = (ms(3_000), true);
+        for millis in [2_000, 3_000, 9_000] {
+            assert!(same_profile(&started_with(millis), &view).is_ok());
+        }
+        let other = Profile { guard: ms(1), ..Profile::dev() };
+        assert!(same_profile(&other, &view).is_err());
     }
 }

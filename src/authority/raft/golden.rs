@@ -23,8 +23,8 @@ use super::types::{Batch, Entry, LogId, SnapshotMeta, Vote, Voter};
 use crate::authority::golden::{claim, node};
 use crate::base::{Boot, ClusterId, Epoch, ShardId, StoreId, Version, VoterId};
 use crate::placement::{
-    Assign, Change, ChangeId, Constants, Departed, Departure, Member, Outcome, Owner, Precondition,
-    Profile, Proposal, Refusal, Shard, Status, StoreMark, View,
+    Assign, Change, ChangeId, Constants, Departed, Departure, Member, Noted, Outcome, Owner,
+    Precondition, Profile, Proposal, Refusal, Shard, Status, StoreMark, Transfer, View,
 };
 use crate::wire::golden::Golden;
 
@@ -39,7 +39,7 @@ fn owner() -> Owner {
 fn constants() -> Constants {
     let profile = Profile::lan();
     let lease_before = Some(Duration::from_secs(2));
-    Constants { shards: 2, copies: 3, write_min: 2, profile, lease_before }
+    Constants { shards: 2, copies: 3, write_min: 2, profile, lease_before, lease_set: true }
 }
 
 fn assign() -> Vec<Assign> {
@@ -70,7 +70,7 @@ fn changes() -> Vec<(&'static str, Change)> {
         assign: assign(),
         released: true,
     };
-    vec![
+    let mut changes = vec![
         ("form", form),
         ("join", Change::Join { claim: claim("n2", 2), assign: vec![] }),
         ("rejoin", Change::Rejoin { replaces: Boot(4), claim: claim("n2", 2), assign: assign() }),
@@ -79,6 +79,26 @@ fn changes() -> Vec<(&'static str, Change)> {
         ("has records", Change::HasRecords { shard, in_sync, when: when.clone() }),
         ("add", Change::Add { shard, store, when: when.clone() }),
         ("shrink", Change::Shrink { shard, store, when }),
+    ];
+    changes.extend(planned_changes());
+    changes
+}
+
+/// What the leader and operators change while all are alive.
+fn planned_changes() -> Vec<(&'static str, Change)> {
+    let (epoch, cause) = (Epoch::new(1, 8), || "released".to_owned());
+    let (n1, boot, lease) = (node("n1"), Boot(5), Duration::from_millis(1_500));
+    let transfer =
+        Transfer { shard: ShardId(7), expected_epoch: epoch, expected_generation: 3, to: owner() };
+    let shards = vec![(ShardId(7), epoch)];
+    vec![
+        ("move", Change::Move { cause: cause(), moves: vec![transfer] }),
+        ("hand over", Change::HandOver { cause: cause(), assign: assign() }),
+        ("move aborted", Change::MoveAborted { cause: cause(), shards }),
+        ("drain", Change::Drain { node: n1.clone(), boot, on: true }),
+        ("leave", Change::Leave { node: n1, boot }),
+        ("set", Change::Set { seen: constants(), copies: 3, write_min: 2, lease }),
+        ("lease settled", Change::LeaseSettled { lease }),
     ]
 }
 
@@ -88,7 +108,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Formation("already ".into()),
         Refusal::Boot { node: node.clone(), boot },
         Refusal::Over { node: node.clone(), boot },
-        Refusal::NameTaken(node),
+        Refusal::NameTaken(node.clone()),
+        Refusal::Needed { node, why: "it votes".into() },
+        Refusal::Constants("they are so already".into()),
         Refusal::Copy(StoreId(9)),
         Refusal::Stale(ShardId(7)),
         Refusal::InSync { shard: ShardId(7), why: "too few".into() },
@@ -157,7 +179,15 @@ fn view() -> View {
         in_sync_generation: 3,
         has_records: true,
         lost: false,
+        moving: Some(Owner { node: node("n2"), boot: Boot(2) }),
     };
+    let noted = Noted {
+        version: Version(41),
+        epoch: Epoch::new(1, 8),
+        cause: "its lease ran out".into(),
+        node: Some(node("n4")),
+    };
+    let bare = Shard { owner: None, moving: None, ..owned.clone() };
     let mark = StoreMark { node: node("n1"), last_boot: Boot(5), token: 1 };
     let members = [("n1", Status::Up), ("n2", Status::Joining), ("n3", Status::Leaving)];
     View {
@@ -166,10 +196,12 @@ fn view() -> View {
         cluster: ClusterId([0xc1; 32]),
         constants: Some(constants()),
         members: members.map(|(name, status)| (node(name), member(status))).into(),
-        shards: vec![Arc::new(owned.clone()), Arc::new(Shard { owner: None, ..owned })],
+        shards: vec![Arc::new(owned.clone()), Arc::new(bare)],
         stores: [(StoreId(1), mark)].into(),
         recent: VecDeque::from(outcomes()),
         departed: departed(),
+        voters: [(VoterId(1), node("n1"))].into(),
+        history: VecDeque::from([Arc::new(noted)]),
     }
 }
 

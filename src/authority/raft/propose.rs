@@ -7,7 +7,7 @@ use super::message::{PROPOSALS_BYTES_MAX, ProposeReply, ProposeRequest, from_fra
 use super::types::{Batch, LeaderKey, Tc, Voter};
 use super::{ProposeError, Proposed, RaftCore};
 use crate::base::{Instant, NodeId, within};
-use crate::placement::Proposal;
+use crate::placement::{Change, Proposal};
 use crate::transport::{AskError, Service};
 
 impl ProposeReply {
@@ -126,6 +126,12 @@ impl RaftCore {
         }
     }
 
+    /// Lets owners shrink `in_sync` under this node's leadership `key`: a leader that finds every
+    /// voter restarted waits for the others first. `None`: not yet.
+    pub fn let_shrink(&self, key: Option<LeaderKey>) {
+        *self.0.shrinks.lock() = key;
+    }
+
     /// Writes one entry, if this node leads, and as `key` if one is given.
     pub(super) async fn write(
         &self,
@@ -144,6 +150,12 @@ impl RaftCore {
             Ok(_) => {}
             Err(why) => return ProposeReply::NotExecuted(why),
         }
+        let shrinks = key.is_none() && proposals.iter().any(is_shrink);
+        let key = if shrinks { *inner.shrinks.lock() } else { key };
+        if shrinks && key.is_none() {
+            let why = "who leads has not heard yet who is there: nothing is shrunk so far";
+            return ProposeReply::NotExecuted(why.into());
+        }
         let (responder, done) = ProgressResponder::<Tc, _>::complete_only();
         let mut write = inner.raft.write(Batch(proposals)).responder(responder);
         if let Some(key) = key {
@@ -161,6 +173,10 @@ impl RaftCore {
             Err(elapsed) => ProposeReply::Unknown(elapsed.to_string()),
         }
     }
+}
+
+fn is_shrink(proposal: &Proposal) -> bool {
+    matches!(proposal.change, Change::Shrink { .. })
 }
 
 fn refused(error: ClientWriteError<Tc>) -> ProposeReply {

@@ -164,18 +164,25 @@ impl Server {
 }
 
 /// Whether `from` may propose it at another voter: an owner, for its own shards. The leader alone
-/// evicts and assigns, and never through another node; and it alone lets a node in, as the office
-/// that has seen its claim and knows the leases.
+/// evicts, assigns and moves, and never through another node; and it alone lets a node in, as the
+/// office that has seen its claim and knows the leases.
 pub(super) fn may_propose(from: &NodeId, proposal: &Proposal) -> bool {
     match &proposal.change {
         Change::HasRecords { when, .. }
         | Change::Add { when, .. }
         | Change::Shrink { when, .. } => when.owner.node == *from,
+        Change::Leave { node, .. } => node == from,
+        // An operator's, through the member whose socket the operator may open.
+        Change::Drain { .. } | Change::Set { .. } => true,
         Change::Form { .. }
         | Change::Join { .. }
         | Change::Rejoin { .. }
         | Change::Evict { .. }
-        | Change::Assign { .. } => false,
+        | Change::Assign { .. }
+        | Change::Move { .. }
+        | Change::HandOver { .. }
+        | Change::MoveAborted { .. }
+        | Change::LeaseSettled { .. } => false,
     }
 }
 

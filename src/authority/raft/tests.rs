@@ -296,3 +296,49 @@ async fn raft_takes_messages_of_voters_only_once_there_are_voters() {
     let (_, key) = world.leader(&[0, 1, 2]).await;
     assert!(key.term < u64::MAX, "its term was not taken up");
 }
+
+/// Goal: a leader can hand over to a voter that lives and has the log. Method: one voter dead.
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_to_a_voter_that_is_heard() {
+    let mut world = World::formed(12).await;
+    let (old, key) = world.leader(&[0, 1, 2]).await;
+    let (dead, living) = ((old + 1) % 3, (old + 2) % 3);
+    world.kill(dead).await;
+    world.clock.sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.core(living).transfer_leadership().await, None, "it does not lead");
+    let begun = world.clock.now();
+    assert_eq!(world.core(old).transfer_leadership().await, Some(name(living)));
+    let (new, new_key) = world.leader(&[living]).await;
+    assert!(new == living && new_key > key);
+    let took = world.clock.now().since(begun);
+    assert!(took < Duration::from_millis(200), "{took:?}: an election waited for a time-out");
+    let change = world.has_records(old, u16::try_from(old).unwrap());
+    world.core(old).propose(vec![change], world.in_secs(5)).await.unwrap();
+    assert_eq!(world.core(old).transfer_leadership().await, None, "it leads no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_shows_roles_and_at_the_leader_who_has_the_log() {
+    let mut world = World::formed(14).await;
+    let (leader, key) = world.leader(&[0, 1, 2]).await;
+    let dead = (leader + 1) % 3;
+    world.kill(dead).await;
+    let before = world.core(leader).report().last_log;
+    let change = world.has_records(leader, 0);
+    world.core(leader).propose(vec![change], world.in_secs(5)).await.unwrap();
+    world.clock.sleep(Duration::from_secs(1)).await;
+    let report = world.core(leader).report();
+    assert!(report.leads && report.leader == Some(name(leader)));
+    assert_eq!((report.term, report.is_joint), (key.term, false));
+    assert!(report.last_log > before && report.applied == report.last_log);
+    let names: Vec<_> = report.nodes.iter().map(|one| one.node.clone()).collect();
+    assert_eq!(names, [name(0), name(1), name(2)]);
+    for one in &report.nodes {
+        assert_eq!(one.role, VoterRole::Voter);
+        let wanted = if one.node == name(dead) { before } else { report.last_log };
+        assert_eq!(one.matched, wanted, "{}", one.node);
+    }
+    let follower = world.core((leader + 2) % 3).report();
+    assert!(!follower.leads && follower.leader == Some(name(leader)));
+    assert!(follower.nodes.iter().all(|one| one.matched.is_none()));
+}

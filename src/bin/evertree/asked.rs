@@ -8,6 +8,18 @@ use evertree::admin::{Answer, Ask, Client};
 use crate::Failure;
 use crate::settings::{DATA, Fault, Faults, Flags, Layers};
 
+/// Runs `future` to its end.
+///
+/// # Errors
+/// The operating system gives no runtime.
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(&format!("no runtime: {error}")))?;
+    Ok(runtime.block_on(future))
+}
+
 /// Flags of a command that asks a running node.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Asked {
@@ -29,11 +41,7 @@ impl Asked {
     /// Which node is meant is not said, it does not run, or it does not answer that.
     pub(crate) fn ask(&self, ask: &Ask) -> Result<Answer, Failure> {
         let data = self.data()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed(&format!("no runtime: {error}")))?;
-        let answer = runtime.block_on(async { Client::connect(&data).await?.ask(ask).await });
+        let answer = block_on(async { Client::connect(&data).await?.ask(ask).await })?;
         answer.map_err(|error| Failure::failed(&error))
     }
 

@@ -4,11 +4,17 @@
 mod asked;
 mod certs;
 mod config;
+mod drain;
+mod events;
 mod node;
 mod nodes;
 mod print;
 mod ring;
+mod set;
 mod settings;
+mod shards;
+mod voters;
+mod whereabouts;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -40,12 +46,31 @@ enum Command {
     Nodes(nodes::NodesArgs),
     /// Shares of the ring, the owner of a key, and what a join or a loss would move
     Ring(ring::RingArgs),
+    /// Who agrees on the views, how far each voter is, and how many may fail
+    Voters(voters::VotersArgs),
+    /// Who owns and holds how many shards, which are not as they should be, and each
+    Shards(shards::ShardsArgs),
+    /// Where an entity is: its shard, owner, epoch, and the stores that hold it
+    Where(whereabouts::WhereArgs),
+    /// What changed in the view, and why; with --follow as it comes
+    Events(events::EventsArgs),
+    /// A member hands over what it has, from now on or (--cancel) no longer
+    Drain(drain::DrainArgs),
+    /// The node that is asked hands over what it has and leaves for good; its process ends
+    Leave(drain::LeaveArgs),
+    /// Sets constants of the cluster, after it has shown what follows
+    Set(set::SetArgs),
     /// Makes and renews certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
     /// What is configured, and where each value comes from
     #[command(subcommand)]
     Config(config::ConfigCommand),
+}
+
+/// What a node answered to a question of another kind.
+fn not_asked<T>(answer: &evertree::admin::Answer) -> Result<T, Failure> {
+    Err(Failure::failed(&format!("the node answered something else: {answer:?}")))
 }
 
 /// Why a command ends without success.
@@ -73,6 +98,13 @@ fn main() -> ExitCode {
         Command::Node(args) => node::run(&args),
         Command::Nodes(args) => nodes::run(&args),
         Command::Ring(args) => ring::run(&args),
+        Command::Voters(args) => voters::run(&args),
+        Command::Shards(args) => shards::run(&args),
+        Command::Where(args) => whereabouts::run(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Drain(args) => drain::run(&args),
+        Command::Leave(args) => drain::leave(&args),
+        Command::Set(args) => set::run(&args),
         Command::Certs(command) => certs::run(&command),
         Command::Config(command) => config::run(&command),
     };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use evertree::admin::{Answer, Ask};
 
 use crate::asked::Asked;
-use crate::{Failure, print};
+use crate::{Failure, not_asked, print};
 
 /// Flags of `evertree nodes`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,6 @@ pub(crate) fn run(args: &NodesArgs) -> Result<ExitCode, Failure> {
             print::report(args.asked.json, &report)?;
             Ok(ExitCode::SUCCESS)
         }
-        other => Err(Failure::failed(&format!("the node answered something else: {other:?}"))),
+        other => not_asked(&other),
     }
 }

@@ -8,7 +8,7 @@ use evertree::base::NodeId;
 use evertree::observe::{Joiner, Key, RingAsk};
 
 use crate::asked::Asked;
-use crate::{Failure, print};
+use crate::{Failure, not_asked, print};
 
 /// Flags of `evertree ring`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,6 @@ pub(crate) fn run(args: &RingArgs) -> Result<ExitCode, Failure> {
             print::report(asked.json, &*report)?;
             Ok(ExitCode::SUCCESS)
         }
-        other => Err(Failure::failed(&format!("the node answered something else: {other:?}"))),
+        other => not_asked(&other),
     }
 }

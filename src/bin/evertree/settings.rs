@@ -13,7 +13,7 @@ mod node;
 
 pub(crate) use fault::{Fault, Faults, Named};
 pub(crate) use flags::Flags;
-pub(crate) use kind::{Kind, Value};
+pub(crate) use kind::{Kind, Span, Value};
 pub(crate) use layers::{Chosen, Layers, Source};
 pub(crate) use node::Told;
 

@@ -1,6 +1,9 @@
+mod changes;
 mod rates;
+mod refused;
 
 use super::*;
+use crate::base::{Boot, Epoch, NodeId, ShardId};
 
 const MS: u64 = 1_000_000;
 const DRIFT_PERMILLE: u32 = 20;
@@ -28,6 +31,7 @@ fn renewal(node: &NodeId, receipt: Instant) -> Renewal<'_> {
         receipt,
         is_member: true,
         last_grant: Some(receipt.as_nanos()),
+        unreachable: &[],
         leaving: false,
         released: &[],
     }
@@ -96,10 +100,81 @@ fn a_late_loop_moves_the_first_d_prime_and_keeps_every_mark() {
     let mut table = granted();
     let other: NodeId = "n2".parse().expect("a name");
     assert!(table.mark(1, &node(), Boot(1), at(9_000)));
-    table.late_loop(at(9_000), span());
+    assert!(!table.late_loop(at(9_000), span()));
     assert!(!table.mark(1, &other, Boot(1), at(9_500)), "nobody new is marked");
     assert!(table.mark(1, &node(), Boot(1), at(9_500)), "the mark stands");
     assert_eq!(table.renew(1, &renewal(&node(), at(9_500)), span()), Err(Denied::Ending));
+}
+
+#[test]
+fn a_loop_late_three_times_within_ten_leases_should_lead_no_more() {
+    let mut table = LeaseTable::default();
+    assert!(!table.late_loop(at(0), span()), "it does not lead");
+    assert!(table.lead(1, at(0), span()));
+    assert!(!table.late_loop(at(1_000), span()));
+    assert!(!table.late_loop(at(9_000), span()));
+    assert!(!table.late_loop(at(11_000), span()), "the first was ten leases ago");
+    assert!(table.late_loop(at(18_900), span()));
+    assert!(!table.late_loop(at(18_950), span()), "said once; it counts anew");
+    assert!(table.lead(2, at(19_000), span()));
+    assert!(!table.late_loop(at(19_100), span()), "of another leadership, which is new");
+}
+
+/// I6: what reached the leader in time, but waits for its barrier, is not evicted.
+#[test]
+fn a_renew_that_has_arrived_holds_the_eviction_up_and_grants_nothing() {
+    let mut table = granted();
+    let expiry = at(5_000) + span().at_leader;
+    table.arrived(&node(), Boot(1), at(5_990), span());
+    assert!(!table.mark(1, &node(), Boot(1), expiry));
+    let until = at(5_990) + span().at_leader;
+    assert!(!table.mark(1, &node(), Boot(1), until - Duration::from_nanos(1)));
+    assert!(table.clone().mark(1, &node(), Boot(1), until), "its barrier never came");
+    // A refused one has no more time than its last grant gave it.
+    table.refuse(&node(), Boot(1), at(5_995));
+    assert!(table.mark(1, &node(), Boot(1), expiry));
+}
+
+#[test]
+fn a_change_of_d_settles_when_the_longer_d_prime_has_passed_at_this_leadership() {
+    let mut table = granted();
+    let longer = Span { lease: ms(500), at_leader: ms(3_000) };
+    assert!(!table.has_settled(None, at(99_000), span()));
+    let change = Some((ms(2_900), ms(500)));
+    assert!(!table.has_settled(change, at(10_000), longer));
+    assert!(!table.has_settled(change, at(12_999), longer));
+    assert!(table.clone().has_settled(change, at(13_000), longer));
+    assert!(table.has_settled(change, at(13_500), longer), "asked again until it is agreed");
+    // Changed once more before it settled: the time begins again.
+    let again = Some((ms(2_900), ms(700)));
+    assert!(!table.has_settled(again, at(13_600), longer));
+    assert!(!table.has_settled(again, at(16_599), longer));
+    // Another leadership knows nothing of when this one learnt of it.
+    assert!(table.lead(2, at(16_000), longer));
+    assert!(!table.has_settled(again, at(16_600), longer));
+    assert!(table.has_settled(again, at(19_600), longer));
+}
+
+#[test]
+fn a_new_tables_first_d_prime_is_the_longer_one_while_d_changes() {
+    let mut table = granted();
+    let longer = Span { lease: ms(500), at_leader: ms(3_000) };
+    assert!(table.lead(2, at(5_100), longer));
+    assert!(!table.mark(2, &node(), Boot(1), at(8_099)));
+    assert!(table.mark(2, &node(), Boot(1), at(8_100)));
+}
+
+/// As many shards as there can be, given up at once.
+#[test]
+fn all_shards_can_be_released_at_once() {
+    let mut table = granted();
+    let n1 = node();
+    let all: Vec<_> = (0..32_768).map(|shard| (ShardId(shard), Epoch(7))).collect();
+    for some in all.chunks(1_000) {
+        let giving = Renewal { released: some, ..renewal(&n1, at(5_100)) };
+        assert_eq!(table.renew(1, &giving, span()), Ok(()));
+    }
+    assert_eq!(table.released().count(), all.len());
 }
 
 #[test]
@@ -141,31 +216,6 @@ fn a_release_stands_until_the_view_shows_it() {
     assert_eq!(now, released);
     table.applied(|_, _| true, |_, epoch| epoch != Epoch(7));
     assert_eq!(table.released().count(), 0);
-}
-
-#[test]
-fn a_boot_that_never_shows_a_grant_is_refused_and_runs_out() {
-    let mut table = granted();
-    let n1 = node();
-    let mut now = at(5_000);
-    while now < at(7_200) {
-        now = now + ms(200);
-        let deaf = Renewal { last_grant: Some(1), ..renewal(&n1, now) };
-        assert_eq!(table.renew(1, &deaf, span()), Ok(()));
-        assert_eq!(table.deaf(now, span()).is_empty(), now < at(7_200), "{now}");
-    }
-    table.refuse(&node(), Boot(1));
-    assert!(table.is_ending(&node(), Boot(1)));
-    assert!(table.deaf(now, span()).is_empty(), "said once");
-    assert_eq!(table.renew(1, &renewal(&node(), now), span()), Err(Denied::Ending));
-    assert!(!table.is_due(&node(), Boot(1), now), "not before it ran out");
-    assert!(table.is_due(&node(), Boot(1), now + span().at_leader));
-}
-
-#[test]
-fn a_silent_boot_is_not_called_deaf() {
-    let table = granted();
-    assert!(table.deaf(at(5_000) + ms(2_500), span()).is_empty());
 }
 
 #[test]

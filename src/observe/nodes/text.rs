@@ -6,10 +6,7 @@ use std::time::Duration;
 use super::{NodeRow, NodesReport, Said};
 use crate::membership::Reachability;
 use crate::observe::table::{Side, Table};
-use crate::observe::words::{millis, or_dash, shown, span, status};
-
-/// Digits of the cluster's id that are shown.
-const CLUSTER_DIGITS: usize = 12;
+use crate::observe::words::{CLUSTER_DIGITS, millis, or_dash, shown, span, status};
 
 impl fmt::Display for NodesReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

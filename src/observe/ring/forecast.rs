@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CIRCLE, Joiner, NAMED_MAX, RingAskError, counted, ring_of};
+use super::{CIRCLE, Joiner, RingAskError, counted, member, ring_of};
 use crate::base::{Boot, NodeId, StoreId};
 use crate::observe::table::ppm;
 use crate::placement::{
@@ -95,15 +95,7 @@ pub(super) fn join(view: &View, joiner: &Joiner) -> Result<Forecast, RingAskErro
 
 /// If the member `node` were lost.
 pub(super) fn lose(view: &View, node: &NodeId) -> Result<Forecast, RingAskError> {
-    let Some(member) = view.members.get(node) else {
-        let named: Vec<&str> = view.members.keys().take(NAMED_MAX).map(NodeId::as_str).collect();
-        let more = view.members.len().saturating_sub(NAMED_MAX);
-        let mut members = named.join(", ");
-        if more > 0 {
-            members = format!("{members} and {more} others");
-        }
-        return Err(RingAskError::Unknown { node: node.clone(), members });
-    };
+    let member = member(view, node)?;
     let mut planner = Planner::default();
     let alive = view.members.keys().filter(|name| *name != node).cloned().collect();
     let assign = planner.evict(view, node, &alive, &BTreeMap::new());

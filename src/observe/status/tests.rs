@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+
 use crate::placement::Status;
 use crate::placement::tests::{Cluster, constants};
 use crate::wire::golden::Golden;
 
 use super::*;
+use crate::authority::{Progress, QuorumState, Voter};
+use crate::base::VoterId;
 
 fn name(node: u16) -> NodeId {
     format!("n{node}").parse().expect("a name")
@@ -43,6 +47,26 @@ fn status(members: u16) -> NodeStatus {
     }
 }
 
+/// Three voters, one of which is behind and silent.
+fn quorum_state() -> QuorumState {
+    let place = |node: u16| {
+        let voter = Voter { node: name(node), addr: format!("n{node}.example:7946") };
+        (VoterId(u64::MAX - u64::from(node)), voter)
+    };
+    let nodes: BTreeMap<VoterId, Voter> = (1..=3).map(place).collect();
+    let silent = Some(Duration::from_millis(1_500));
+    QuorumState {
+        term: 300,
+        leader: nodes.keys().next().copied(),
+        last_log: 70_000,
+        committed: 70_000,
+        applied: 69_999,
+        voters: vec![nodes.keys().copied().collect()],
+        progress: nodes.keys().map(|voter| (*voter, Progress { matched: None, silent })).collect(),
+        nodes,
+    }
+}
+
 #[test]
 fn golden_bytes_of_status() {
     let mut golden = Golden::new("observe/golden/status.txt");
@@ -55,6 +79,10 @@ fn golden_bytes_of_status() {
     ] {
         golden.add(("status", what), &status, &encode(&status), decode::<NodeStatus>);
     }
+    let question = Question::Voter;
+    golden.add(("status", "voter"), &question, &encode(&question), decode::<Question>);
+    let voter = VoterStatus { node: name(1), boot: Boot(300), state: quorum_state() };
+    golden.add(("status", "of a voter"), &voter, &encode(&voter), decode::<VoterStatus>);
     golden.compare();
 }
 

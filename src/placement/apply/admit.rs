@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assign::Ended;
 use super::is_sorted_set;
-use crate::base::{Boot, ClusterId, Epoch};
+use crate::base::{Boot, Bug, ClusterId, Epoch, planted};
 use crate::placement::{
     Assign, Claim, Constants, Departure, Member, Owner, Refusal, SHARDS_MAX, Shard, Status,
     StoreMark, View, WEIGHT_MAX,
@@ -55,6 +55,7 @@ impl View {
             first.assign_one(epoch, assign)?;
         }
         first.recent = std::mem::take(&mut self.recent);
+        first.voters = std::mem::take(&mut self.voters);
         *self = first;
         Ok(())
     }
@@ -121,8 +122,9 @@ impl View {
         self.depart(&before, why);
         for (number, shard) in own {
             let owner = Some(Owner { node: claim.node.clone(), boot: claim.boot });
-            self.put(number, Shard { epoch, owner, ..shard });
+            self.put(number, Shard { epoch, owner, moving: None, ..shard });
         }
+        self.abort_moves_to(epoch, &before);
         let _refused = self.assign(epoch, assigns);
         Ok(())
     }
@@ -134,7 +136,7 @@ impl View {
         owner: &Owner,
         (assigns, why): (&[Assign], Departure),
     ) -> Result<(), Refusal> {
-        if !self.has_boot(&owner.node, owner.boot) {
+        if !self.has_boot(&owner.node, owner.boot) && !planted(Bug::OldBoot) {
             return Err(Refusal::Boot { node: owner.node.clone(), boot: owner.boot });
         }
         if let Some(member) = self.members.remove(&owner.node) {
@@ -160,9 +162,13 @@ impl View {
                 return Err(malformed(&format!("{name} votes under the same id")));
             }
         }
-        let Some(mark) = self.stores.get(&claim.store) else { return Ok(()) };
+        let over = || Err(Refusal::Over { node: claim.node.clone(), boot: claim.boot });
+        let Some(mark) = self.stores.get(&claim.store) else {
+            // A Join that was on its way when the same life was evicted.
+            return self.departure(&claim.node, claim.boot).map_or(Ok(()), |_| over());
+        };
         if (&mark.node, mark.last_boot, mark.token) == (&claim.node, claim.boot, claim.token) {
-            return Err(Refusal::Over { node: claim.node.clone(), boot: claim.boot });
+            return over();
         }
         if mark.node != claim.node || !claim.has_seen(mark.last_boot, mark.token) {
             return Err(Refusal::Copy(claim.store));
@@ -191,8 +197,6 @@ impl View {
             voter: claim.voter,
             disk: claim.disk.clone(),
         };
-        // A Join that was on its way when the same life was evicted: it is a member again.
-        self.departed.retain(|one| (&one.node, one.boot) != (&claim.node, claim.boot));
         self.members.insert(claim.node.clone(), member);
         let mark =
             StoreMark { node: claim.node.clone(), last_boot: claim.boot, token: claim.token };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{in_sync, is_fresh, is_sorted_set, no_such, without};
-use crate::base::{Epoch, ShardId, StoreId};
+use crate::base::{Bug, Epoch, ShardId, StoreId, planted};
 use crate::placement::{Assign, Owner, Refusal, Shard, View};
 
 /// A life that ends in an entry, and what becomes of its store.
@@ -19,22 +19,10 @@ pub(super) struct Ended<'a> {
 impl View {
     /// Gives ownerless shards an owner. Accepted if any of `assigns` was.
     pub(super) fn assign(&mut self, epoch: Epoch, assigns: &[Assign]) -> Result<(), Refusal> {
-        let mut first = Refusal::Malformed("it changes nothing".into());
-        let mut refused = 0;
-        let mut changed = false;
-        for assign in assigns {
-            match self.assign_one(epoch, assign) {
-                Ok(one) => changed |= one,
-                Err(refusal) => {
-                    if refused == 0 {
-                        first = refusal;
-                    }
-                    refused += 1;
-                }
-            }
-        }
+        let assigned =
+            self.any_of(assigns, "it changes nothing", |view, one| view.assign_one(epoch, one));
         self.forget_stores();
-        if changed { Ok(()) } else { Err(first) }
+        assigned
     }
 
     /// Gives one ownerless shard an owner. Says whether that changed anything.
@@ -78,6 +66,7 @@ impl View {
             };
             self.put(shard, next);
         }
+        self.abort_moves_to(epoch, ended.owner);
         self.forget_stores();
     }
 
@@ -85,7 +74,7 @@ impl View {
     fn left_behind(&self, now: &Shard, ended: &Ended<'_>, owned: bool) -> Shard {
         let mut next = now.clone();
         if owned {
-            next.owner = None;
+            (next.owner, next.moving) = (None, None);
         }
         if !now.in_sync.contains(&ended.store) {
             return next;
@@ -99,14 +88,14 @@ impl View {
         }
         if next.in_sync.is_empty() {
             // Only a destroyed store leaves nothing behind.
-            next.owner = None;
+            (next.owner, next.moving) = (None, None);
             next.lost = next.has_records;
         }
         next
     }
 
     /// What `assign` makes of the shard `now`, whose records are on `holders`.
-    fn planned(
+    pub(super) fn planned(
         &self,
         epoch: Epoch,
         assign: &Assign,
@@ -122,7 +111,8 @@ impl View {
             if !is_lost || assign.owner.is_some() || !assign.in_sync.is_empty() {
                 return Err(in_sync(shard, "it is not lost"));
             }
-            return Ok(Shard { owner: None, in_sync: Vec::new(), lost: true, ..now.clone() });
+            let lost = Shard { owner: None, in_sync: Vec::new(), lost: true, ..now.clone() };
+            return Ok(Shard { moving: None, ..lost });
         }
         if assign.in_sync.is_empty() || !is_sorted_set(&assign.in_sync) {
             return Err(in_sync(shard, "in_sync is empty, or not sorted and distinct"));
@@ -132,7 +122,8 @@ impl View {
         } else if let Some(store) = assign.in_sync.iter().find(|&&store| !self.is_live(store)) {
             return Err(in_sync(shard, format!("{store} is no member's")));
         }
-        let mut next = Shard { owner: None, in_sync: assign.in_sync.clone(), ..now.clone() };
+        let in_sync = assign.in_sync.clone();
+        let mut next = Shard { owner: None, moving: None, in_sync, ..now.clone() };
         if let Some(owner) = &assign.owner {
             self.can_own(assign, owner)?;
             // A second assignment in one entry would repeat an epoch.
@@ -140,6 +131,9 @@ impl View {
                 return Err(Refusal::Stale(shard));
             }
             next.epoch = epoch;
+            if planted(Bug::EpochReused) && now.epoch != Epoch::NONE {
+                next.epoch = now.epoch;
+            }
             next.owner = Some(owner.clone());
         }
         Ok(next)

@@ -27,11 +27,17 @@ impl<'m> Placing<'m> {
     }
 
     /// Plans ownerless shards and those that `goes` picks.
-    pub(super) fn plan(&mut self, view: &View, goes: &dyn Fn(&Shard) -> bool) -> Vec<Assign> {
-        let wanted = |shard: &Shard| !shard.lost && (shard.owner.is_none() || goes(shard));
+    pub(super) fn plan(
+        &mut self,
+        view: &View,
+        goes: &dyn Fn(ShardId, &Shard) -> bool,
+    ) -> Vec<Assign> {
+        let wanted = |number: ShardId, shard: &Shard| {
+            !shard.lost && (shard.owner.is_none() || goes(number, shard))
+        };
         self.count(view, goes);
         view.numbered()
-            .filter(|(_, shard)| wanted(shard))
+            .filter(|&(number, shard)| wanted(number, shard))
             .filter_map(|(number, shard)| {
                 if shard.has_records {
                     self.with_records(number, shard)
@@ -43,8 +49,8 @@ impl<'m> Placing<'m> {
     }
 
     /// Counts what each node will own of what stays where it is or is on the way already.
-    fn count(&mut self, view: &View, goes: &dyn Fn(&Shard) -> bool) {
-        for (number, shard) in view.numbered().filter(|(_, shard)| !goes(shard)) {
+    fn count(&mut self, view: &View, goes: &dyn Fn(ShardId, &Shard) -> bool) {
+        for (number, shard) in view.numbered().filter(|&(number, shard)| !goes(number, shard)) {
             let Some(owner) = &shard.owner else { continue };
             let node = self.moves.get(&number).unwrap_or(&owner.node);
             if let Some(seat) = self.roster.seat(node) {

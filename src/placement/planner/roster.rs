@@ -41,6 +41,8 @@ pub(super) struct Seat {
     pub(super) usable: bool,
     /// It does not answer at present: nothing is planned for it.
     pub(super) silent: bool,
+    /// It answers, but says that it is not well: it holds what it holds, and owns nothing.
+    ailing: bool,
     pub(super) owned: u64,
     /// What it may own at each level.
     room: [u64; LEVELS],
@@ -55,6 +57,7 @@ pub(super) struct Guest<'a> {
     weight: u16,
     leaving: bool,
     silent: bool,
+    ailing: bool,
 }
 
 /// See the module.
@@ -83,6 +86,7 @@ impl<'a> Guest<'a> {
             weight: claim.weight,
             leaving: before.is_some_and(|member| member.status == Status::Leaving),
             silent: false,
+            ailing: false,
         }
     }
 
@@ -95,7 +99,13 @@ impl<'a> Guest<'a> {
             weight: member.weight,
             leaving: member.status == Status::Leaving,
             silent,
+            ailing: false,
         }
+    }
+
+    /// The same, if it is not well.
+    pub(super) fn ailing(self, ailing: bool) -> Self {
+        Self { ailing, ..self }
     }
 }
 
@@ -129,7 +139,7 @@ impl<'m> Roster<'m> {
     ) -> Self {
         guests.sort_by(|left, right| left.name.cmp(right.name));
         memo.keep(guests.iter().map(|guest| guest.name));
-        let used = guests.iter().filter(|guest| usable(guest));
+        let used = guests.iter().filter(|guest| usable(guest) && !guest.ailing);
         let total = used.map(|guest| u64::from(guest.weight)).sum();
         let mut zones = BTreeMap::new();
         let seats = guests.iter().enumerate().map(|(at, guest)| {
@@ -137,7 +147,7 @@ impl<'m> Roster<'m> {
             // The numbers of zones and of nodes without one do not meet.
             let named = 2 * *zones.entry(guest.zone).or_insert(met);
             let usable = usable(guest);
-            let weight = if usable { guest.weight } else { 0 };
+            let weight = if usable && !guest.ailing { guest.weight } else { 0 };
             let floor = share(shared, weight, total);
             let whole = u64::from(shared) * u64::from(weight);
             Seat {
@@ -148,6 +158,7 @@ impl<'m> Roster<'m> {
                 zone: if guest.zone.is_empty() { 2 * at + 1 } else { named },
                 usable,
                 silent: guest.silent,
+                ailing: guest.ailing,
                 owned: 0,
                 room: [floor, whole.div_ceil(total.max(1)), cap(limits.shards, weight, total)],
             }
@@ -263,7 +274,8 @@ impl<'m> Roster<'m> {
             let mine = (one.owned + 1) * u64::from(other.weight);
             let its = (other.owned + 1) * u64::from(one.weight);
             // Who hands its shards over, or has no weight, comes last.
-            (!one.usable, mine, left).cmp(&(!other.usable, its, right))
+            let last = |seat: &Seat| !seat.usable || seat.ailing;
+            (last(one), mine, left).cmp(&(last(other), its, right))
         })
     }
 }
@@ -271,7 +283,7 @@ impl<'m> Roster<'m> {
 impl Seat {
     /// Whether it may be given a shard at `level`.
     pub(super) fn has_room(&self, level: usize) -> bool {
-        self.usable && !self.silent && self.owned < self.room[level]
+        self.usable && !self.silent && !self.ailing && self.owned < self.room[level]
     }
 
     /// What falls to it, rounded down.

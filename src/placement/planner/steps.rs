@@ -38,6 +38,8 @@ pub struct Underway {
     pub filling: BTreeSet<NodeId>,
     /// Members that do not answer at present. Nothing is planned from or to them.
     pub silent: BTreeSet<NodeId>,
+    /// Members that say they are not well. They hand over what they own and keep what they hold.
+    pub ailing: BTreeSet<NodeId>,
 }
 
 /// One shard changes its owner while both are alive: the source hands it over.
@@ -123,8 +125,10 @@ impl Budget {
 pub(super) fn plan(memo: &mut Memo, view: &View, underway: &Underway, limits: &Limits) -> Plan {
     let Some(constants) = &view.constants else { return Plan::default() };
     let members = view.members.iter();
-    let guests = members
-        .map(|(name, member)| Guest::of_member(name, member, underway.silent.contains(name)));
+    let guests = members.map(|(name, member)| {
+        let silent = underway.silent.contains(name);
+        Guest::of_member(name, member, silent).ailing(underway.ailing.contains(name))
+    });
     let owned = view.shards.iter().map(|shard| u16::from(shard.owner.is_some())).sum();
     let roster = Roster::planned(memo, constants, guests.collect(), owned);
     let mut targets = targets(roster, view, underway);

@@ -142,7 +142,8 @@ impl Targets<'_, '_> {
     fn spares(&self, owner: usize, reason: Reason) -> bool {
         let seat = &self.roster.seats[owner];
         match reason {
-            Reason::Forced => !seat.usable || seat.owned > seat.cap(),
+            // The cap of those that own nothing, for whatever reason, is zero.
+            Reason::Forced => seat.owned > seat.cap(),
             // One joiner does not take from another what that would have to take again.
             Reason::Preferred => seat.owned > seat.low() && !self.filling[owner],
             Reason::Spare => seat.owned > seat.share(),

@@ -1,21 +1,62 @@
 //! Goal: whatever is proposed, in whatever order and however late, the rules hold. Method: random
 //! nodes come, go and restart; owners change their shards; proposals wait and repeat.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
 
 const NODES: u16 = 5;
+/// Replicas and `write_min`.
+const LIMITS: [(u8, u8); 3] = [(1, 1), (2, 2), (3, 2)];
 
 /// What the next proposal is about; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
 enum Act {
-    Evict { node: u16, planned: bool },
-    Restart { node: u16, keeps: bool },
-    Records { shard: u16, stores: u8 },
-    Add { shard: u16 },
-    Shrink { shard: u16, which: usize },
-    Ownerless { alive: u8 },
+    Evict {
+        node: u16,
+        planned: bool,
+    },
+    Restart {
+        node: u16,
+        keeps: bool,
+    },
+    Records {
+        shard: u16,
+        stores: u8,
+    },
+    Add {
+        shard: u16,
+    },
+    Shrink {
+        shard: u16,
+        which: usize,
+    },
+    Ownerless {
+        alive: u8,
+    },
+    Move {
+        shard: u16,
+        to: u16,
+    },
+    /// Of all shards that move; `kept` gives each back to its owner instead.
+    HandOver {
+        kept: bool,
+    },
+    Abort,
+    Drain {
+        node: u16,
+        on: bool,
+    },
+    Leave {
+        node: u16,
+    },
+    Set {
+        limits: usize,
+        lease: u64,
+    },
+    Settle,
 }
 
 #[derive(Debug, Clone)]
@@ -38,6 +79,13 @@ fn act() -> impl Strategy<Value = Act> {
         3 => shard.clone().prop_map(|shard| Act::Add { shard }),
         3 => (shard, any::<usize>()).prop_map(|(shard, which)| Act::Shrink { shard, which }),
         2 => any::<u8>().prop_map(|alive| Act::Ownerless { alive }),
+        3 => (0..SHARDS, 1..=NODES).prop_map(|(shard, to)| Act::Move { shard, to }),
+        2 => prop::bool::weighted(0.2).prop_map(|kept| Act::HandOver { kept }),
+        1 => Just(Act::Abort),
+        1 => (1..=NODES, any::<bool>()).prop_map(|(node, on)| Act::Drain { node, on }),
+        1 => (1..=NODES).prop_map(|node| Act::Leave { node }),
+        1 => (0..LIMITS.len(), 1..3_u64).prop_map(|(limits, lease)| Act::Set { limits, lease }),
+        1 => Just(Act::Settle),
     ]
 }
 
@@ -112,6 +160,50 @@ fn change(cluster: &Cluster, disks: &mut Directories, act: &Act) -> Option<Chang
             let alive = (1..=NODES).filter(|node| alive >> node & 1 == 1).map(id).collect();
             Change::Assign { cause: String::new(), assign: plan_ownerless(view, &alive) }
         }
+        Act::Move { .. }
+        | Act::HandOver { .. }
+        | Act::Abort
+        | Act::Drain { .. }
+        | Act::Leave { .. }
+        | Act::Set { .. }
+        | Act::Settle => return planned(cluster, act),
+    })
+}
+
+/// What the leader and operators do while all are alive.
+fn planned(cluster: &Cluster, act: &Act) -> Option<Change> {
+    let (view, cause) = (&cluster.view, String::new);
+    let moving = || view.numbered().filter(|(_, shard)| shard.moving.is_some());
+    Some(match act {
+        Act::Move { shard, to } => {
+            let (to, boot) = (id(*to), view.members.get(&id(*to))?.boot);
+            Change::Move {
+                cause: cause(),
+                moves: vec![cluster.transfer(ShardId(*shard), to, boot)],
+            }
+        }
+        Act::HandOver { kept } => {
+            let assign = moving().filter_map(|(number, _)| cluster.handing(number, *kept));
+            Change::HandOver { cause: cause(), assign: assign.collect() }
+        }
+        Act::Abort => {
+            let shards = moving().map(|(number, shard)| (number, shard.epoch)).collect();
+            Change::MoveAborted { cause: cause(), shards }
+        }
+        Act::Drain { node, on } => {
+            let boot = view.members.get(&id(*node))?.boot;
+            Change::Drain { node: id(*node), boot, on: *on }
+        }
+        Act::Leave { node } => {
+            Change::Leave { node: id(*node), boot: view.members.get(&id(*node))?.boot }
+        }
+        Act::Set { limits, lease } => {
+            let (seen, lease) = (view.constants.clone()?, Duration::from_secs(*lease));
+            let (copies, write_min) = LIMITS[*limits];
+            Change::Set { seen, copies, write_min, lease }
+        }
+        Act::Settle => Change::LeaseSettled { lease: view.constants.as_ref()?.profile.lease },
+        _ => return None,
     })
 }
 
@@ -135,6 +227,11 @@ fn follows(before: &View, after: &View, change: &Change, outcome: &Outcome) {
         if new.owner.is_some() && new.owner != old.owner {
             assert!(new.epoch > old.epoch, "{number}: an ownership has an epoch of its own");
         }
+        if old.moving.is_some() && new.moving.is_none() && new.owner.is_some() {
+            assert!(new.epoch > old.epoch, "{number}: a move ends with a new epoch");
+        }
+        let begins = matches!(change, Change::Move { .. });
+        assert!(begins || new.moving.is_none() || new.moving == old.moving, "only Move moves");
         assert!(new.has_records || !old.has_records, "{number}: records never become none");
         let changed = new.in_sync != old.in_sync || new.has_records != old.has_records;
         assert!(new.in_sync_generation >= old.in_sync_generation);
@@ -228,7 +325,7 @@ proptest! {
         limits in 0..3_usize,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        let limits = [(1, 1), (2, 2), (3, 2)][limits];
+        let limits = LIMITS[limits];
         let limits = if u16::from(limits.1) > nodes { (1, 1) } else { limits };
         run(nodes, limits, &steps);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Driver;
+use crate::authority::{Wish, Wished};
 use crate::base::{Instant, ShardId, StoreId};
 use crate::placement::{Copies, View};
 use crate::replica::primary::Input;
@@ -138,6 +139,27 @@ impl Offers {
 }
 
 impl Driver {
+    /// Does what the leader wishes, as far as it is possible now; what is not comes again.
+    pub(super) fn wished(&mut self, wishes: &[Wish]) {
+        self.catch_up_with_view();
+        let now = self.now();
+        for &Wish { shard, epoch, store, what } in wishes {
+            if self.shards.get(&shard).is_none_or(|active| active.epoch != epoch) {
+                continue;
+            }
+            match what {
+                Wished::Drop => self.step(now, shard, Input::Surplus(store)),
+                Wished::Copy => {
+                    let room = self.offers.copying.len() < COPIES_MAX;
+                    if room && self.offers.copying.insert(shard) {
+                        tracing::debug!(%shard, %store, "a copy begins as the leader wishes");
+                        self.step(now, shard, Input::Wished(store));
+                    }
+                }
+            }
+        }
+    }
+
     /// Offers stores to shards that lack copies, if it is time.
     pub(super) fn offer(&mut self, now: Instant) {
         if self.offers.look_at.is_none_or(|at| at > now) {

@@ -4,7 +4,7 @@
 //! its id until the view shows what became of it: an answer alone proves nothing that the next
 //! takeover would not have to undo.
 
-use super::{Config, Output, Phase, Primary};
+use super::{Config, Holders, Output, Phase, Primary};
 use crate::base::{Instant, StoreId};
 use crate::placement::{Change, ChangeId, Outcome, Precondition, Proposal, Refusal};
 
@@ -31,6 +31,13 @@ impl Pending {
             | Change::Rejoin { .. }
             | Change::Evict { .. }
             | Change::Assign { .. }
+            | Change::Move { .. }
+            | Change::HandOver { .. }
+            | Change::MoveAborted { .. }
+            | Change::Drain { .. }
+            | Change::Leave { .. }
+            | Change::Set { .. }
+            | Change::LeaseSettled { .. }
             | Change::HasRecords { .. }
             | Change::Shrink { .. } => None,
         }
@@ -62,6 +69,7 @@ impl Primary {
             }
             Phase::TakingOver | Phase::Serving if self.holds() => self
                 .to_remove()
+                .or_else(|| self.to_drop())
                 .map(|store| Change::Shrink { shard, store, when: when.clone() })
                 .or_else(|| self.ready_to_join().map(|store| Change::Add { shard, store, when })),
             Phase::TakingOver | Phase::Serving | Phase::Sealing | Phase::Deposed => None,
@@ -103,6 +111,14 @@ impl Primary {
         let enough = self.holders.in_sync.len() > self.config.write_min;
         let silent = self.peers.iter().find(|(_, peer)| peer.silent && !peer.joining);
         silent.filter(|_| enough).map(|(&store, _)| store)
+    }
+
+    /// A store that the leader found one too many, if that is so still: R others stay.
+    fn to_drop(&self) -> Option<StoreId> {
+        let Holders { in_sync, generation, .. } = &self.holders;
+        let (store, seen) = self.surplus?;
+        let fits = self.phase == Phase::Serving && seen == *generation && in_sync.contains(&store);
+        (fits && store != self.config.own && in_sync.len() > self.config.copies).then_some(store)
     }
 
     pub(super) fn proposed(

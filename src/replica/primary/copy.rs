@@ -33,9 +33,16 @@ impl Primary {
         }
     }
 
-    pub(super) fn offered(&mut self, store: StoreId, out: &mut Vec<Output>) {
+    /// Whether a store beyond what the shard needs may be caught up.
+    pub(super) fn may_copy(&self) -> bool {
+        let joiner = self.peers.values().any(|peer| peer.joining);
+        self.phase == Phase::Serving && !joiner && self.change.is_none() && self.holds()
+    }
+
+    /// A store that is to be caught up, if the shard can do it (`may`) at present.
+    pub(super) fn offered(&mut self, store: StoreId, may: bool, out: &mut Vec<Output>) {
         let known = self.peers.contains_key(&store) || self.holders.in_sync.contains(&store);
-        if known || store == self.config.own || self.wants_copy().is_none() {
+        if known || store == self.config.own || !may {
             out.push(Output::CopyEnded { store, joined: false });
             return;
         }

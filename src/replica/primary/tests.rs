@@ -306,3 +306,28 @@ fn a_part_of_which_all_is_kept_is_sent_empty_so_that_the_target_counts_on_from_i
     };
     assert_eq!((after, records.len(), last, complete), (Number::ZERO, 0, old(1), false));
 }
+
+#[test]
+fn a_store_that_is_one_too_many_is_dropped_and_none_of_those_that_are_needed() {
+    let mut rig = Rig::serving();
+    rig.step(Input::Surplus(C));
+    assert_eq!(rig.proposed(), None, "three are wanted, and three hold it");
+    let four = StoreId(4);
+    rig.step(Input::Wished(four));
+    assert!(rig.sent(four).is_some(), "it is caught up though nobody lacks it");
+    rig.step(Input::Wished(StoreId(5)));
+    let ended = Output::CopyEnded { store: StoreId(5), joined: false };
+    assert!(rig.said(|output| *output == ended), "one at a time");
+    let mut rig = Rig::serving();
+    rig.machine.config.copies = 2;
+    rig.step(Input::Surplus(OWN));
+    assert_eq!(rig.proposed(), None, "an owner does not drop its own");
+    rig.step(Input::Surplus(C));
+    let Some(Change::Shrink { store, .. }) = rig.proposed() else { panic!("{:?}", rig.out) };
+    assert_eq!(store, C);
+    // Until it is seen that c has left, its acknowledgement is needed.
+    rig.save(1, 1, 0);
+    rig.step(Input::Stored(OpResult::Done(head(new(1), old(3)))));
+    rig.answer(B, head(new(1), old(3)));
+    assert_eq!(rig.resolved(1), None);
+}

@@ -5,6 +5,8 @@ use futures::FutureExt as _;
 use super::*;
 use crate::base::{Boot, Instant, StoreId};
 
+/// One step.
+const TICK: Duration = Duration::from_millis(1);
 /// Within this three nodes are members, and a node is a member again.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -15,6 +17,7 @@ fn formed() -> World {
         nodes: 3,
         shards: 16,
         profile: Profile::dev(),
+        tick: TICK,
         loss_permille: 0,
         prepare: Arc::new(|node| node),
         load: Arc::new(|_, _| std::future::pending().boxed_local()),

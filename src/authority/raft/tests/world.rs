@@ -146,8 +146,14 @@ pub(super) fn form(shards: u16) -> Proposal {
         in_sync: in_sync.clone(),
         lost: false,
     });
-    let constants =
-        Constants { shards, copies: 3, write_min: 2, profile: Profile::lan(), lease_before: None };
+    let constants = Constants {
+        shards,
+        copies: 3,
+        write_min: 2,
+        profile: Profile::lan(),
+        lease_before: None,
+        lease_set: false,
+    };
     Proposal {
         id: ChangeId(1),
         change: Change::Form {

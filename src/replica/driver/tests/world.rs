@@ -97,6 +97,7 @@ impl World {
             write_min: copies.min(2),
             profile: Profile::dev(),
             lease_before: None,
+            lease_set: false,
         };
         let members: Vec<Claim> = (0..self.nodes.len()).map(|node| self.claim(node)).collect();
         let mut in_sync: Vec<StoreId> = members.iter().map(|claim| claim.store).collect();

@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evertree::entity::{AskError, Cx, Entity, Failure, Reply};
-use evertree::node::Node;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::copies;
+use super::ticks::{self, Ticks};
+use crate::authority::Tenure;
+use crate::base::ShardId;
+use crate::entity::{AskError, Cx, Entity, Failure, Reply};
+use crate::node::Node;
+use crate::sim::World;
+
 /// How many counters there are.
-const COUNTERS: u64 = 12;
+pub(super) const COUNTERS: u64 = 12;
 /// Longest wait between two asks of one host.
 const PAUSE_MS_MAX: u64 = 120;
 /// How long one ask of the audit may take before it is tried again.
@@ -18,14 +24,14 @@ const AUDIT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A counter that knows every token it was given, and how many came twice.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Counter {
+pub(super) struct Counter {
     value: u64,
-    tokens: BTreeMap<u64, u64>,
+    pub(super) tokens: BTreeMap<u64, u64>,
     twice: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum CounterMsg {
+pub(super) enum CounterMsg {
     /// Adds an amount under a token that no other add has; answers with the value then.
     Add(u64, u64, Reply<u64>),
     /// Shows all of it.
@@ -77,6 +83,11 @@ struct Inner {
     adds: BTreeMap<u64, (u64, u64, Add)>,
     /// Per counter: the highest value that was shown.
     floors: BTreeMap<u64, u64>,
+    /// Per counter: the tokens that were acknowledged or shown: what nobody may lose.
+    known: BTreeMap<u64, BTreeSet<u64>>,
+    /// Counters of which more is known since the last look at their copies.
+    fresh: BTreeSet<u64>,
+    ticks: Ticks,
     auditing: bool,
     shown: Vec<Shown>,
     /// What was wrong while it went on.
@@ -85,19 +96,28 @@ struct Inner {
 
 /// What became of all adds.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Counts {
-    pub(crate) acked: u64,
-    pub(crate) unknown: u64,
-    pub(crate) refused: u64,
+pub struct Counts {
+    /// Answered.
+    pub acked: u64,
+    /// Begun, and whether they were executed is not known.
+    pub unknown: u64,
+    /// Known not to have been executed.
+    pub refused: u64,
 }
 
 /// Knows all that was asked and answered. Clones are one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Oracle(Arc<Mutex<Inner>>);
+pub(super) struct Oracle(Arc<Mutex<Inner>>);
 
 impl Oracle {
-    /// What runs beside each node: adds until the audit, then a look at every counter.
-    pub(crate) async fn load(self, node: Node, host: usize, seed: u64) {
+    /// What runs beside each node: tickers, and adds and looks until the audit, then a look at
+    /// every counter.
+    pub(super) async fn load(self, node: Node, host: usize, seed: u64) {
+        let ticks = ticks::tick(self.clone(), node.clone(), host);
+        futures::join!(ticks, self.count(node, host, seed));
+    }
+
+    async fn count(&self, node: Node, host: usize, seed: u64) {
         let mut state = seed;
         let mut draw = move || {
             state = state
@@ -106,7 +126,11 @@ impl Oracle {
             state >> 33
         };
         while !self.0.lock().auditing {
-            self.add(&node, draw() % COUNTERS, 1 + draw() % 9).await;
+            if draw() % 4 == 0 {
+                self.look(&node, draw() % COUNTERS).await;
+            } else {
+                self.add(&node, draw() % COUNTERS, 1 + draw() % 9).await;
+            }
             tokio::time::sleep(Duration::from_millis(draw() % PAUSE_MS_MAX)).await;
         }
         for counter in 0..COUNTERS {
@@ -121,13 +145,14 @@ impl Oracle {
             inner.adds.insert(token, (counter, amount, Add::Open));
             (token, inner.floors.get(&counter).copied().unwrap_or(0))
         };
-        let entity = node.entities::<Counter>().get(&format!("c{counter}"));
+        let entity = node.entities::<Counter>().get(&name(counter));
         let answer = entity.ask(|reply| CounterMsg::Add(token, amount, reply)).await;
         tracing::debug!(token, counter, ?answer, "add");
         let mut inner = self.0.lock();
         let became = match answer {
             Ok(value) => {
                 inner.saw(counter, floor + amount, value);
+                inner.learn(counter, [token]);
                 Add::Acked
             }
             Err(AskError::Unknown(_)) => Add::Unknown,
@@ -136,9 +161,50 @@ impl Oracle {
         inner.adds.insert(token, (counter, amount, became));
     }
 
+    /// Asks once what is in a counter. What is shown is acknowledged by that.
+    async fn look(&self, node: &Node, counter: u64) {
+        let floor = self.0.lock().floors.get(&counter).copied().unwrap_or(0);
+        let entity = node.entities::<Counter>().get(&name(counter));
+        if let Ok(state) = entity.ask(CounterMsg::Show).await {
+            let mut inner = self.0.lock();
+            inner.saw(counter, floor, state.value);
+            inner.learn(counter, state.tokens.into_keys());
+        }
+    }
+
+    /// A shard's owner ticked.
+    pub(super) fn ticked(&self, host: usize, tenure: Tenure, number: u64) {
+        let at = crate::sim::elapsed().unwrap_or_default();
+        let mut inner = self.0.lock();
+        if let Err(what) = inner.ticks.took((host, at), tenure, number) {
+            inner.wrong.get_or_insert(what);
+        }
+    }
+
+    /// How often shards ticked.
+    pub(super) fn ticks(&self) -> u64 {
+        self.0.lock().ticks.count
+    }
+
+    /// The shards, of `shards`, that did not tick since `since`.
+    pub(super) fn silent_since(&self, since: Duration, shards: u16) -> Vec<ShardId> {
+        self.0.lock().ticks.silent_since(since, shards)
+    }
+
+    /// I3, of the counters of which something new is known, or of all.
+    pub(super) fn check_copies(&self, world: &World, all: bool) -> Result<(), String> {
+        let mut inner = self.0.lock();
+        let fresh = std::mem::take(&mut inner.fresh);
+        let known = inner.known.iter().filter(|(counter, _)| all || fresh.contains(counter));
+        for (counter, tokens) in known {
+            copies::check(world, &name(*counter), tokens)?;
+        }
+        Ok(())
+    }
+
     /// Asks until the counter answers.
     async fn audit(&self, node: &Node, host: usize, counter: u64) {
-        let entity = node.entities::<Counter>().get(&format!("c{counter}"));
+        let entity = node.entities::<Counter>().get(&name(counter));
         loop {
             let (acked_before, floor) = {
                 let inner = self.0.lock();
@@ -148,6 +214,7 @@ impl Oracle {
                 Ok(state) => {
                     let mut inner = self.0.lock();
                     inner.saw(counter, floor.unwrap_or(0), state.value);
+                    inner.learn(counter, state.tokens.keys().copied());
                     inner.shown.push(Shown { counter, host, acked_before, state });
                     return;
                 }
@@ -161,19 +228,19 @@ impl Oracle {
     }
 
     /// No more adds from here on.
-    pub(crate) fn begin_audit(&self) {
+    pub(super) fn begin_audit(&self) {
         self.0.lock().auditing = true;
     }
 
     /// Whether every one of `hosts` was shown every counter.
-    pub(crate) fn is_audited(&self, hosts: usize) -> bool {
+    pub(super) fn is_audited(&self, hosts: usize) -> bool {
         let inner = self.0.lock();
         let shown: BTreeSet<_> = inner.shown.iter().map(|one| (one.host, one.counter)).collect();
         shown.len() as u64 == hosts as u64 * COUNTERS
     }
 
     /// What a host misses, for the message of a failure.
-    pub(crate) fn missing(&self, hosts: usize) -> String {
+    pub(super) fn missing(&self, hosts: usize) -> String {
         let inner = self.0.lock();
         let shown: BTreeSet<_> = inner.shown.iter().map(|one| (one.host, one.counter)).collect();
         let all = (0..hosts).flat_map(|host| (0..COUNTERS).map(move |counter| (host, counter)));
@@ -184,7 +251,7 @@ impl Oracle {
         missing.join(", ")
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let inner = self.0.lock();
         let mut counts = Counts::default();
         for (_, _, became) in inner.adds.values() {
@@ -198,12 +265,12 @@ impl Oracle {
     }
 
     /// What was wrong so far, if anything.
-    pub(crate) fn wrong(&self) -> Option<String> {
+    pub(super) fn wrong(&self) -> Option<String> {
         self.0.lock().wrong.clone()
     }
 
     /// Every acknowledged add is in what was shown after it, and nothing else but what may be.
-    pub(crate) fn judge(&self) -> Result<(), String> {
+    pub(super) fn judge(&self) -> Result<(), String> {
         let inner = self.0.lock();
         for Shown { counter, host, acked_before, state } in &inner.shown {
             let fault =
@@ -226,7 +293,22 @@ impl Oracle {
     }
 }
 
+/// The id of a counter.
+fn name(counter: u64) -> String {
+    format!("c{counter}")
+}
+
 impl Inner {
+    /// These tokens of a counter are known to somebody outside.
+    fn learn(&mut self, counter: u64, tokens: impl IntoIterator<Item = u64>) {
+        let known = self.known.entry(counter).or_default();
+        let before = known.len();
+        known.extend(tokens);
+        if known.len() > before {
+            self.fresh.insert(counter);
+        }
+    }
+
     /// The tokens of a counter's adds that became one of these.
     fn tokens(&self, counter: u64, wanted: &[Add]) -> BTreeSet<u64> {
         let adds = self.adds.iter();

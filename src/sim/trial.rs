@@ -1,0 +1,348 @@
+//! The standard run: a cluster forms, faults come and go while it is used, all is healed, and it
+//! must serve again, with everything that was acknowledged.
+//!
+//! Two phases, as in the fuzzers of openraft and `TigerBeetle`: safety while anything may go wrong,
+//! then heal and demand liveness. What it checks beside the laws of the [`World`]: the ticks of
+//! every shard come strictly by epoch (I2), what was acknowledged or shown is on the disk of every
+//! in-sync store (I3), and within a bound after the last fault every shard ticks and every counter
+//! answers at every node (I5).
+
+mod copies;
+mod oracle;
+mod ticks;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+
+use self::oracle::{Counter, Oracle};
+use super::{Broken, FaultKind, Faults, Setup, Trace, World};
+use crate::base::{NodeId, ShardId};
+use crate::entity::{Durable, Kind};
+use crate::placement::Profile;
+
+pub use self::oracle::Counts;
+
+/// Within this all nodes serve for the first time.
+const FORMED_WITHIN: Duration = Duration::from_secs(15);
+/// How long faults come.
+const FAULTS_FOR: Duration = Duration::from_secs(20);
+/// I5: within this after the last fault every shard ticks, and every counter answers at every node.
+const SERVES_WITHIN: Duration = Duration::from_secs(10);
+/// How often all copies are looked at; those of which something new is known are looked at in
+/// every step.
+const LOOK_AT_ALL: Duration = Duration::from_millis(250);
+/// One step where nothing else is said.
+const TICK: Duration = Duration::from_millis(1);
+const SHARDS: u16 = 64;
+
+/// What one run is made of. All that happens follows from it.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Fixes everything that happens.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: usize,
+    /// How long faults come.
+    pub faults_for: Duration,
+    /// What may go wrong, each as likely as it stands here often; empty: everything.
+    pub kinds: Vec<FaultKind>,
+    /// See [`Setup::loss_permille`].
+    pub loss_permille: u16,
+    /// See [`Setup::tick`].
+    pub tick: Duration,
+}
+
+impl Trial {
+    /// The run of `seed`: every fourth has five nodes and the others three, every third has links
+    /// that lose one segment of a hundred, and every twelfth one of twenty.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let loss_permille = match seed % 12 {
+            2 | 5 | 8 | 11 => 10,
+            3 => 50,
+            _ => 0,
+        };
+        let nodes = if seed % 4 == 2 { 5 } else { 3 };
+        let (faults_for, kinds) = (FAULTS_FOR, Vec::new());
+        Self { seed, nodes, faults_for, kinds, loss_permille, tick: TICK }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// [`Broken`]: what does not hold, in which step.
+    pub fn run(&self) -> Result<Figures, Broken> {
+        let mut run = Run::new(self);
+        run.until(FORMED_WITHIN, |_| "not all nodes served".into(), Run::all_serve)?;
+        let first_owners = run.owners();
+        let (mut faults, mut gone) = (self.faults(), Gone::default());
+        let end = run.world.elapsed() + self.faults_for;
+        while run.world.elapsed() < end {
+            faults.apply(&mut run.world);
+            gone.look(&run.world);
+            run.step()?;
+        }
+        let healed_within = run.heal()?;
+        run.figures(&first_owners, faults.begun(), gone.count, healed_within)
+    }
+
+    fn faults(&self) -> Faults {
+        let faults = match self.kinds.is_empty() {
+            true => Faults::new(self.seed),
+            false => Faults::among(self.seed, self.kinds.clone()),
+        };
+        faults.around(profile().lease)
+    }
+}
+
+/// `dev`, with a removed replica offered again soon.
+fn profile() -> Profile {
+    Profile { offer_after: Duration::from_secs(1), ..Profile::dev() }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Figures {
+    /// What happened, step by step.
+    pub trace: Trace,
+    /// How many steps it had.
+    pub steps: u64,
+    /// How many nodes.
+    pub nodes: usize,
+    /// How many faults there were.
+    pub faults: u64,
+    /// Of 1000 segments, how many were to be lost.
+    pub loss_permille: u16,
+    /// Segments that were lost, each as many times as it was.
+    pub lost: u64,
+    /// Nodes that were there and are gone: without power, killed, or of their own will.
+    pub gone: u64,
+    /// Shards whose owner in the end was not the node it was when all served first.
+    pub moved: usize,
+    /// The last version of the view.
+    pub views: u64,
+    /// Changes of a shard's owner, each at every node that saw it.
+    pub ownerships: u64,
+    /// How often shards ticked.
+    pub ticks: u64,
+    /// How long after the last fault everything served.
+    pub healed_within: Duration,
+    /// What became of all adds.
+    pub counts: Counts,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { acked, unknown, refused } = self.counts;
+        write!(
+            f,
+            "{} nodes, {} steps, {} faults, {} segments lost at {} permille, {} nodes gone, {} \
+             shards moved, {} views, {} changes of owner seen, {} ticks, adds: {acked} \
+             acknowledged, {unknown} unknown, {refused} not executed; healed within {} ms, trace \
+             {:016x}",
+            self.nodes,
+            self.steps,
+            self.faults,
+            self.lost,
+            self.loss_permille,
+            self.gone,
+            self.moved,
+            self.views,
+            self.ownerships,
+            self.ticks,
+            self.healed_within.as_millis(),
+            self.trace.hash(),
+        )
+    }
+}
+
+/// What a batch of runs came to together. One run may lack what all of them must not.
+#[derive(Debug, Default)]
+pub struct Batch {
+    gone: u64,
+    moved: usize,
+}
+
+impl Batch {
+    /// Takes in one run.
+    pub fn add(&mut self, figures: &Figures) {
+        self.gone += figures.gone;
+        self.moved += figures.moved;
+    }
+
+    /// Refuses a batch that never came to what it is there to show.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn judge(&self) -> Result<(), String> {
+        let Self { gone, moved } = *self;
+        if gone == 0 || moved == 0 {
+            return Err(format!(
+                "{gone} nodes gone and {moved} moved shards over all seeds: without \
+                 one of each they show nothing, more seeds are needed"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Counts nodes that are gone. Only faults take a node that had started: one that ends by itself
+/// breaks the run.
+#[derive(Debug, Default)]
+struct Gone {
+    was_up: Vec<bool>,
+    count: u64,
+}
+
+impl Gone {
+    fn look(&mut self, world: &World) {
+        self.was_up.resize(world.hosts(), true);
+        for (host, was_up) in self.was_up.iter_mut().enumerate() {
+            let is_up = world.node(host).is_some();
+            self.count += u64::from(*was_up && !is_up);
+            *was_up = is_up;
+        }
+    }
+}
+
+struct Run {
+    world: World,
+    oracle: Oracle,
+    nodes: usize,
+    loss_permille: u16,
+    look_at_all: Duration,
+}
+
+impl Run {
+    fn new(trial: &Trial) -> Self {
+        let Trial { seed, nodes, loss_permille, tick, .. } = *trial;
+        let oracle = Oracle::default();
+        let load = oracle.clone();
+        let world = World::new(Setup {
+            seed,
+            nodes,
+            shards: SHARDS,
+            profile: profile(),
+            tick,
+            loss_permille,
+            prepare: Arc::new(|node| {
+                node.host(Kind::<Counter>::new(()).durable(Durable::Snapshots))
+            }),
+            load: Arc::new(move |node, host| {
+                let seed = seed << 8 | host as u64;
+                load.clone().load(node, host, seed).boxed_local()
+            }),
+        });
+        Self { world, oracle, nodes, loss_permille, look_at_all: Duration::ZERO }
+    }
+
+    fn step(&mut self) -> Result<(), Broken> {
+        let counts = self.oracle.counts();
+        self.world.note(counts.acked);
+        self.world.note(counts.unknown);
+        self.world.note(self.oracle.ticks());
+        self.world.step()?;
+        if let Some(what) = self.oracle.wrong() {
+            return Err(self.broken(what));
+        }
+        let all = self.world.elapsed() >= self.look_at_all;
+        if all {
+            self.look_at_all = self.world.elapsed() + LOOK_AT_ALL;
+        }
+        self.oracle.check_copies(&self.world, all).map_err(|what| self.broken(what))
+    }
+
+    fn broken(&self, what: String) -> Broken {
+        Broken { step: self.world.steps(), what }
+    }
+
+    fn until(
+        &mut self,
+        within: Duration,
+        what: impl Fn(&Self) -> String,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<Duration, Broken> {
+        let began = self.world.elapsed();
+        while !done(self) {
+            if self.world.elapsed().saturating_sub(began) > within {
+                return Err(self.broken(format!("{} within {within:?}", what(self))));
+            }
+            self.step()?;
+        }
+        Ok(self.world.elapsed().saturating_sub(began))
+    }
+
+    fn all_serve(&self) -> bool {
+        (0..self.nodes).all(|host| self.world.node(host).is_some_and(|node| node.is_serving()))
+    }
+
+    /// Which node owns each shard, in the newest view that any node has.
+    fn owners(&self) -> Vec<Option<NodeId>> {
+        let view = self.world.view();
+        let shards = view.iter().flat_map(|view| view.shards.iter());
+        shards.map(|shard| shard.owner.as_ref().map(|owner| owner.node.clone())).collect()
+    }
+
+    /// The second phase: no more faults, and all must serve.
+    fn heal(&mut self) -> Result<Duration, Broken> {
+        tracing::info!("heal");
+        self.world.heal();
+        let healed = self.world.elapsed();
+        self.oracle.begin_audit();
+        let (nodes, silent) =
+            (self.nodes, move |run: &Self| run.oracle.silent_since(healed, SHARDS));
+        let missing = move |run: &Self| {
+            let silent: Vec<ShardId> = silent(run);
+            format!("I5: no answer from {}; no tick of {silent:?}", run.oracle.missing(nodes))
+        };
+        let within = self.until(SERVES_WITHIN, missing, |run| {
+            run.oracle.is_audited(nodes) && silent(run).is_empty()
+        })?;
+        self.oracle.judge().map_err(|what| self.broken(what))?;
+        self.oracle.check_copies(&self.world, true).map_err(|what| self.broken(what))?;
+        Ok(within)
+    }
+
+    fn figures(
+        self,
+        first_owners: &[Option<NodeId>],
+        faults: u64,
+        gone: u64,
+        healed_within: Duration,
+    ) -> Result<Figures, Broken> {
+        let (counts, ticks, lost) = (self.oracle.counts(), self.oracle.ticks(), self.world.lost());
+        if counts.acked == 0 || ticks == 0 {
+            return Err(
+                self.broken(format!("{} adds and {ticks} ticks show nothing", counts.acked))
+            );
+        }
+        if faults == 0 {
+            return Err(self.broken("no fault began: the run shows nothing".into()));
+        }
+        let loss_permille = self.loss_permille;
+        if (loss_permille > 0) != (lost > 0) {
+            let what = format!("{lost} segments were lost at {loss_permille} permille");
+            return Err(self.broken(what));
+        }
+        let owners = self.owners();
+        let moved = first_owners.iter().zip(&owners).filter(|(first, last)| first != last).count();
+        Ok(Figures {
+            trace: self.world.trace().clone(),
+            steps: self.world.steps(),
+            nodes: self.nodes,
+            faults,
+            loss_permille,
+            lost,
+            gone,
+            moved,
+            views: self.world.version().0,
+            ownerships: self.world.ownerships(),
+            ticks,
+            healed_within,
+            counts,
+        })
+    }
+}
