@@ -9,6 +9,7 @@
 //! | `cargo run --release --bin links` | messages between two processes, beside bare TCP |
 //! | `cargo run --release --bin decode` | what bounds on decoding cost, and refusing hostile bytes |
 //! | `cargo run --release --bin silent` | a handshake beside a thousand silent clients |
+//! | `cargo run --release --bin renewals` | renewals that one leader answers, over TLS |
 //! | `cargo run --release --bin placement` | look-ups of a shard's owner: table, SHA-1, ring |
 //!
 //! All run on a multi-thread tokio runtime with [`WORKERS`] workers.

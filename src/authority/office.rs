@@ -50,9 +50,7 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Proposed, ProposeError>>;
     /// Has another voter lead, if there is one to take over; says which.
-    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>> {
-        async { None }.boxed()
-    }
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>>;
     /// Lets owners shrink `in_sync` under leadership `key` from now on; `None`: not yet.
     fn let_shrink(&self, key: Option<LeaderKey>);
 }
@@ -81,6 +79,10 @@ impl Core for RaftCore {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
         Self::propose_as(self, key, proposals, deadline).boxed()
+    }
+
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>> {
+        Self::transfer_leadership(self).boxed()
     }
 
     fn let_shrink(&self, key: Option<LeaderKey>) {
@@ -371,10 +373,8 @@ impl Office {
         waiting.retain(|(node, _), since| {
             view.members.contains_key(node) && now.since(*since) < CLAIM_KEPT
         });
-        #[cfg(feature = "sim")]
         let ending = table.is_ending(&claim.node, member.boot);
         if table.mark(key, &claim.node, member.boot, now) {
-            #[cfg(feature = "sim")]
             if !ending {
                 saw_mark(&self.me, (&claim.node, member.boot), (now, span_of(view)));
             }
@@ -392,10 +392,13 @@ impl Office {
     }
 }
 
-/// The leader `office` marks a life that was not refused and has not left, `at` its clock.
-#[cfg(feature = "sim")]
+/// The leader `office` marks a life that was not refused and has not left, `at` its clock: to be
+/// seen by the simulation.
 pub(super) fn saw_mark(office: &NodeId, life: (&NodeId, Boot), at: (Instant, Span)) {
     let ((node, boot), (at, span)) = (life, at);
+    #[cfg(not(feature = "sim"))]
+    let _ = (office, node, boot, at, span);
+    #[cfg(feature = "sim")]
     saw(Seen::Evicting { office: office.clone(), node: node.clone(), boot, at, lease: span.lease });
 }
 

@@ -311,3 +311,6 @@ impl Renewals {
         self.length() * 2
     }
 }
+
+#[cfg(test)]
+mod tests;

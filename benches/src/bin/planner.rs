@@ -129,7 +129,14 @@ fn main() {
     let shards: u16 = arguments.next().unwrap_or(16_384);
     let claims: Vec<Claim> = (0..nodes).map(claim).collect();
     let profile = Profile::lan();
-    let constants = Constants { shards, copies: 3, write_min: 2, profile, lease_before: None, lease_set: false };
+    let constants = Constants {
+        shards,
+        copies: 3,
+        write_min: 2,
+        profile,
+        lease_before: None,
+        lease_set: false,
+    };
     println!("{nodes} nodes in 3 zones, {shards} shards, R = 3 {:>29} {:>9}", "best ms", "median");
 
     let assign = time("formation, new", || Planner::default().formation(&constants, &claims));

@@ -27,14 +27,14 @@ impl Turn {
         voters: &[NodeId],
         me: &NodeId,
     ) -> NodeId {
-        let votes = |node: &NodeId| voters.is_empty() || voters.contains(node);
+        let may_ask = |node: &NodeId| voters.is_empty() || voters.contains(node);
         let known = match attempt {
             // What a node that does not vote has heard of the leader may be long past.
-            0 if votes(me) => hint.or_else(|| self.last_good.clone()),
+            0 if may_ask(me) => hint.or_else(|| self.last_good.clone()),
             0 => self.last_good.clone().or(hint),
             _ => None,
         };
-        let chosen = known.filter(votes).or_else(|| self.next_of(attempt, voters, me));
+        let chosen = known.filter(may_ask).or_else(|| self.next_of(attempt, voters, me));
         let chosen = chosen.unwrap_or_else(|| me.clone());
         self.asked = Some(chosen.clone());
         chosen

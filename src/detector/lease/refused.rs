@@ -4,17 +4,18 @@
 //! or anybody else, reaches the node. Two things tell: a node to which no grant gets through never
 //! names the last one, and a node that most of the others cannot reach is named in their Renews.
 //!
-//! Each cut, thought through (voters relay Renews, and gossip asks others to probe, so that a node
-//! is found unreachable only where no way leads round the cut):
-//!
-//! | cut | what the table sees | what follows |
-//! |---|---|---|
-//! | leader and node, both ways or one | relayed Renews and grants; one report each way at most | nothing |
-//! | two nodes that are no leader | one report each way at most | nothing |
-//! | bridge: two halves, both reach the leader | each names the other half, all as often | the larger half's reports suffice, if they are half of all: one of the smaller half is refused; else nothing |
-//! | node hears nobody, all hear it | it names all; its Renews never show a grant | refused after 2 D |
-//! | nobody hears the node but the leader | all others name it, it names all others | refused after 1 s |
-//! | node hears and reaches nobody | silence | its lease runs out |
+//! Each cut, thought through. Voters relay Renews, and gossip has others probe, too, so that a node
+//! is found unreachable only where no way leads round the cut:
+//! - *Leader and node, both ways or one*: Renews and grants go over another voter, and so do probes.
+//!   At most each reports the other, which is one report. Nothing follows.
+//! - *Two nodes that do not lead*: one report each way at most. Nothing follows.
+//! - *Bridge*, two halves that both reach the leader: probes go over it. In a cluster so large that
+//!   they seldom find it, each half names the other; the reports of the larger half count if they
+//!   are half of all, and then the smaller half goes, one after the other, and nobody else.
+//! - *The node hears nobody*: all others name it, it names them all, and its Renews show no grant.
+//!   It alone is refused, after 1 s of reports or 2 D of grants.
+//! - *Nobody hears the node*: silence. Its lease runs out; it is not refused.
+//! - *Only the leader reaches the node*: as with the bridge.
 //!
 //! Who is named more often than the accused does not count against it: of a node that is cut off
 //! from all, and so names all, nothing is believed.
@@ -40,7 +41,7 @@ const REPORTS_MIN: usize = 2;
 /// In leases D: a boot that shows no grant for so long is deaf.
 const DEAF_AFTER: u32 = 2;
 /// Longest time that a node which was refused must be heard again before it may join.
-const HOLD_MAX: Duration = Duration::from_secs(300);
+const HOLD_MAX: Duration = Duration::from_mins(5);
 /// Nodes held back; with more, the one heard longest ago is forgotten.
 const HELD_MAX: usize = 1_024;
 

@@ -18,6 +18,7 @@ async fn a_boot_that_most_report_is_refused_and_one_whose_records_would_be_too_f
         }
         world.round().await;
         world.live(3_000, &["n1", "n2", "n3"]).await;
+        let mut drained = false;
         for _ in 0..30 {
             world.pass(200);
             for node in ["n1", "n2", "n3"] {
@@ -25,7 +26,15 @@ async fn a_boot_that_most_report_is_refused_and_one_whose_records_would_be_too_f
                 let _ = world.ask(Renew { unreachable, ..world.request(node, 1) }).await;
             }
             world.round().await;
+            let view = world.core.view();
+            let leaves = |shard: &crate::placement::Shard| {
+                shard.moving.is_some()
+                    && shard.owner.as_ref().is_some_and(|owner| owner.node == name("n2"))
+            };
+            drained |= view.has_boot(&name("n2"), Boot(1))
+                && view.numbered().any(|(_, shard)| leaves(shard));
         }
+        assert_eq!(drained, has_enough, "its shards are moved away while it still runs");
         assert_eq!(world.has("n2", 1), !has_enough, "enough stores: {has_enough}");
         assert!(world.has("n1", 1) && world.has("n3", 1));
         if has_enough {

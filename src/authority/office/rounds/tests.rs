@@ -51,6 +51,10 @@ impl Core for Slow {
         async { Err(ProposeError::NotExecuted("no".into())) }.boxed()
     }
 
+    fn transfer_leadership(&self) -> BoxFuture<'_, Option<NodeId>> {
+        async { None }.boxed()
+    }
+
     fn let_shrink(&self, _: Option<LeaderKey>) {}
 }
 

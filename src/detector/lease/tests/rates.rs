@@ -7,32 +7,32 @@ use proptest::prelude::*;
 use super::*;
 
 /// Readings in whole nanoseconds can cost the node's clock this much: point 4 of the proof.
-const READINGS: u64 = 3;
+pub(super) const READINGS: u64 = 3;
 
 /// What happens to one Renew, in true nanoseconds.
 #[derive(Debug, Clone)]
-struct Exchange {
-    wait: u64,
-    to_leader: u64,
-    to_node: Option<u64>,
+pub(super) struct Exchange {
+    pub(super) wait: u64,
+    pub(super) to_leader: u64,
+    pub(super) to_node: Option<u64>,
 }
 
 /// A clock whose rate changes after every piece of true time, round and round.
 #[derive(Debug, Clone)]
-struct Clock {
-    start: u64,
-    piece: u64,
+pub(super) struct Clock {
+    pub(super) start: u64,
+    pub(super) piece: u64,
     /// In thousandths of the right rate.
-    rates: Vec<u64>,
+    pub(super) rates: Vec<u64>,
 }
 
 impl Clock {
-    fn steady(rate: u64) -> Self {
+    pub(super) fn steady(rate: u64) -> Self {
         Self { start: 77 * MS, piece: 1, rates: vec![rate] }
     }
 
     /// What it shows at true time `now`: whole nanoseconds, rounded down.
-    fn read(&self, now: u64) -> Instant {
+    pub(super) fn read(&self, now: u64) -> Instant {
         let rates: Vec<u128> = self.rates.iter().map(|&rate| rate.into()).collect();
         let (piece, now) = (u128::from(self.piece), u128::from(now));
         let round = piece * rates.len() as u128;
@@ -131,12 +131,12 @@ fn world() -> impl Strategy<Value = World> {
 }
 
 /// Waits and delays in thousandths of D.
-fn exchanges() -> impl Strategy<Value = Vec<[u64; 3]>> {
+pub(super) fn exchanges() -> impl Strategy<Value = Vec<[u64; 3]>> {
     let one = (0..900_u64, 0..1_500_u64, prop_oneof![3 => 0..1_500_u64, 1 => Just(u64::MAX)]);
     proptest::collection::vec(one.prop_map(|(wait, there, back)| [wait, there, back]), 1..12)
 }
 
-fn of_lease(lease: Duration, thousandths: &[[u64; 3]]) -> Vec<Exchange> {
+pub(super) fn of_lease(lease: Duration, thousandths: &[[u64; 3]]) -> Vec<Exchange> {
     let lease = u64::try_from(lease.as_nanos()).expect("a short lease");
     let share = |part: u64| lease * part / 1_000;
     let exchange = |&[wait, there, back]: &[u64; 3]| Exchange {
