@@ -35,6 +35,7 @@ fn an_operator_looks_at_a_cluster_and_changes_it() {
     constants_are_set(folder);
     a_node_is_drained_and_is_not(folder);
     a_voter_without_a_spare_stays(folder);
+    let running = nodes_join_and_leave(folder, running);
     what_happened(folder, follower, running);
 }
 
@@ -130,6 +131,52 @@ fn a_voter_without_a_spare_stays(folder: &Path) {
     assert!(rows(&report, "nodes").iter().all(|row| row["status"] == "Up"), "{report}");
 }
 
+/// Starts a node that joins the cluster of `n1`, and waits until it has.
+fn joins(folder: &Path, name: &str) -> Process {
+    let report = ask(folder, &["nodes"]);
+    let address = rows(&report, "nodes")[0]["addr"].as_str().expect("an address").to_owned();
+    let (named, data, join) =
+        (format!("--name={name}"), format!("--data={name}"), format!("--join={address}"));
+    let flags = ["--insecure", "--listen=127.0.0.1:0", &named, &data, &join];
+    let mut node = Process::start(folder, name, &flags);
+    node.member();
+    node
+}
+
+fn has_left(folder: &Path, name: &str, node: &mut Process) {
+    let data = format!("--data={name}");
+    let said = done(folder, &["leave", "--wait=1m", &data]);
+    let last = format!("{name}, boot 1, has left: its process ends");
+    assert_eq!(said.lines().last(), Some(&*last), "{said}");
+    assert_eq!(node.ended().code(), Some(0), "{}", node.err());
+    let says = format!("{name} has left the cluster for good");
+    assert!(node.err().contains(&says), "{}", node.err());
+    let report = ask(folder, &["nodes"]);
+    assert!(rows(&report, "nodes").iter().all(|row| row["node"] != name), "{report}");
+    let report = ask(folder, &["shards"]);
+    assert_eq!(
+        (&report["states"]["owned"], &report["states"]["ownerless"]),
+        (&64.into(), &0.into())
+    );
+}
+
+/// Goal: a node goes without a failure. Method: one that does not vote joins and leaves; then a
+/// voter leaves, which another has to replace first.
+fn nodes_join_and_leave(folder: &Path, running: [Process; 3]) -> [Process; 3] {
+    let mut four = joins(folder, "n4");
+    let report = ask(folder, &["voters"]);
+    assert_eq!(report["clients"], serde_json::json!(["n4"]), "{report}");
+    until("n4 has shards", || rows_owned_by(&ask(folder, &["shards", "--node=n4"]), "n4") > 0);
+    has_left(folder, "n4", &mut four);
+    let five = joins(folder, "n5");
+    let [one, two, mut three] = running;
+    has_left(folder, "n3", &mut three);
+    let report = ask(folder, &["voters"]);
+    let names: Vec<&Value> = rows(&report, "voters").iter().map(|row| &row["node"]).collect();
+    assert_eq!(names, ["n1", "n2", "n5"], "{report}");
+    [one, two, five]
+}
+
 /// What was followed all the while, what `n1` kept, and the end of it.
 fn what_happened(folder: &Path, mut follower: Follower, mut running: [Process; 3]) {
     let kept = done(folder, &["events", "--data=n1"]);
@@ -139,6 +186,9 @@ fn what_happened(folder: &Path, mut follower: Follower, mut running: [Process; 3
         " of n3 are to go to n",
         " of n3 go to n",
         "n3: it is drained no longer: n3 is up",
+        "n4: it joined: n4 is a member, boot 1",
+        "n4: it left: n4, boot 1, is no member any more (it left)",
+        "voters: n1, n2, n5: 3 voters now",
     ];
     for words in facts {
         assert!(kept.contains(words), "{words} is not in\n{kept}");
