@@ -58,11 +58,7 @@ const LONGER: Config = Config {
     ..PLAIN
 };
 
-const SHORTER: Config = Config {
-    name: "a shorter D",
-    lengths: [2, 1],
-    ..LONGER
-};
+const SHORTER: Config = Config { name: "a shorter D", lengths: [2, 1], ..LONGER };
 
 const FIRST_WRITE: Config = Config {
     name: "the first write",
@@ -187,7 +183,11 @@ pub(crate) const SLICES: &[Config] = &[
 pub(crate) const WIDE: &[Config] = &[
     Config { name: "leases, wide", budget: Budget { joins: 1, ..LEASE.budget }, ..LEASE },
     Config { name: "a longer D, wide", budget: Budget { elections: 1, ..LONGER.budget }, ..LONGER },
-    Config { name: "a shorter D, wide", budget: Budget { elections: 1, ..LONGER.budget }, ..SHORTER },
+    Config {
+        name: "a shorter D, wide",
+        budget: Budget { elections: 1, ..LONGER.budget },
+        ..SHORTER
+    },
     Config { name: "lost stores, wide", idle: 0, ..LOSSES },
     Config {
         name: "takeover, wide",
