@@ -24,6 +24,8 @@ mod host;
 mod laws;
 mod net;
 mod panics;
+#[cfg(test)]
+mod planted;
 mod process;
 pub mod queue;
 mod trace;

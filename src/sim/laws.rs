@@ -95,6 +95,13 @@ impl Laws {
         if *self.versions.entry(view.version).or_insert(hash) != hash {
             return fault("I4: another node has another view of this version".into());
         }
+        let noted = view
+            .history
+            .iter()
+            .filter(|one| before.as_ref().is_some_and(|before| one.version > before.version));
+        for one in noted {
+            tracing::info!(host = %host.name, version = %one.version, cause = one.cause, "view");
+        }
         let Some(before) = before else { return Ok(()) };
         if view.version <= before.version {
             return fault(format!("I4: it comes after {}", before.version));

@@ -257,6 +257,12 @@ impl World {
         self.destroyed.contains(&store)
     }
 
+    /// Whether any store was.
+    #[must_use]
+    pub fn has_destroyed(&self) -> bool {
+        !self.destroyed.is_empty()
+    }
+
     fn stores_of(&self, view: &View, index: usize) -> BTreeSet<StoreId> {
         let name = &self.hosts[index].name;
         let own = view.stores.iter().filter(|(_, mark)| mark.node == *name);

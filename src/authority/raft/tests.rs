@@ -1,5 +1,6 @@
 mod disk;
 mod links;
+mod shrinks;
 mod world;
 
 use std::time::Duration;

@@ -1,0 +1,84 @@
+//! Planted bugs: the invariants as they stand find each of them, and nothing without them.
+//!
+//! [`Bug`] names the guards that are left out, each at the one place in the product where it is.
+//! `cargo test --release --lib -- --ignored planted_search --nocapture` looks for seeds that show
+//! them, `PLANTED=NoBarrier` for one of them alone; the tests below repeat one seed each.
+
+mod replay;
+
+use std::time::Duration;
+
+use super::FaultKind;
+use super::trial::{Figures, Trial};
+use crate::base::{Bug, with_planted};
+use crate::sim::Broken;
+
+/// Within so many seeds each bug is to be found.
+const SEEDS: u64 = 50;
+
+/// All of them.
+const BUGS: [Bug; 12] = [
+    Bug::LeaseByFlag,
+    Bug::NoBarrier,
+    Bug::NoFirstWait,
+    Bug::RenewWhileEvicting,
+    Bug::TermRestored,
+    Bug::AnyGrant,
+    Bug::OldBoot,
+    Bug::EpochReused,
+    Bug::PlannerInApply,
+    Bug::AckEarly,
+    Bug::ServeEarly,
+    Bug::OldEpochStored,
+];
+
+/// What may go wrong while a bug is looked for, where everything at once would take too long.
+fn kinds(bug: Bug) -> Vec<FaultKind> {
+    match bug {
+        Bug::LeaseByFlag
+        | Bug::NoBarrier
+        | Bug::NoFirstWait
+        | Bug::RenewWhileEvicting
+        | Bug::TermRestored
+        | Bug::AnyGrant
+        | Bug::OldBoot
+        | Bug::EpochReused
+        | Bug::PlannerInApply
+        | Bug::AckEarly
+        | Bug::ServeEarly
+        | Bug::OldEpochStored => Vec::new(),
+    }
+}
+
+/// The run of `seed` in which `bug` is looked for.
+fn trial(bug: Bug, seed: u64) -> Trial {
+    Trial { kinds: kinds(bug), faults_for: Duration::from_secs(12), ..Trial::of(seed) }
+}
+
+/// The run of `seed` with `bug` in it, or without.
+fn run(bug: Bug, seed: u64, is_planted: bool) -> Result<Figures, Broken> {
+    with_planted(is_planted.then_some(bug), || trial(bug, seed).run())
+}
+
+/// Goal: each bug is found within 50 seeds. Method: the standard run with the bug in it, until an
+/// invariant breaks.
+#[test]
+#[ignore = "takes minutes: cargo test --release --test soak -- --ignored planted"]
+fn planted_search() {
+    let wanted = std::env::var("PLANTED").ok();
+    let first = std::env::var("PLANTED_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
+    let is_wanted = |bug: &Bug| wanted.as_ref().is_none_or(|name| *name == format!("{bug:?}"));
+    let mut missed = Vec::new();
+    for bug in BUGS.into_iter().filter(is_wanted) {
+        let found =
+            (first..first + SEEDS).find_map(|seed| Some((seed, run(bug, seed, true).err()?)));
+        match found {
+            Some((seed, broken)) => println!("{bug:?}: seed {seed}, {broken}"),
+            None => {
+                println!("{bug:?}: not found in {SEEDS} seeds");
+                missed.push(bug);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}

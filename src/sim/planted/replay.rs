@@ -1,0 +1,1 @@
+//! One recorded seed for each bug.
