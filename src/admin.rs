@@ -26,7 +26,8 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{
-    Answer, Ask, Code, PROTOCOL, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Refusal, SOCKET_FILE,
+    Answer, Ask, Code, DrainAsk, LeaveAnswer, PROTOCOL, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
+    Refusal, SOCKET_FILE,
 };
 pub use server::Limits;
 pub(crate) use server::{Answers, Server, ServerParts};

@@ -30,6 +30,7 @@ mod build;
 mod config;
 mod health;
 mod life;
+mod operator;
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use parking_lot::Mutex;
 pub use build::{NodeBuilder, StartError};
 pub use config::{ConfigError, NodeConfig, Security};
 pub use health::{DiskConfig, HealthConfig, HealthError, HealthProbe, PROBES_MAX, ProbeConfig};
+pub use operator::OperatorError;
 
 use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
@@ -82,6 +84,8 @@ struct Parts {
     health: Health,
     /// What changed in the views, and why.
     events: EventLog,
+    /// It has left the cluster for good.
+    left: Publisher<bool>,
     /// Why the node ended, once it did.
     ended: Publisher<Option<String>>,
 }

@@ -8,8 +8,12 @@
 //! - [`VotersReport`]: who agrees on the views, how far each is, and how many may fail.
 //! - [`ShardsReport`]: who owns and holds how many, which are not as they should be, and each.
 //! - [`WhereReport`]: where one entity is.
+//! - [`DrainReport`], [`SetReport`]: what keeps a node that is drained; what follows from other
+//!   constants.
 //! - [`ViewEvent`]: what each version of the view changed, and why.
 
+mod constants;
+mod drain;
 mod events;
 mod hex;
 mod load;
@@ -22,6 +26,8 @@ mod voters;
 mod whereabouts;
 mod words;
 
+pub use constants::{SetAsk, SetError, SetReport};
+pub use drain::DrainReport;
 pub(crate) use events::EventLog;
 pub use events::{
     ConstantsChange, EVENTS_MAX, EventsAsk, EventsPage, Held, LISTED_MAX, Life, MemberChange,

@@ -4,6 +4,8 @@
 //! `SIM_SEEDS=0..20 cargo test --release --test simulation` runs other seeds than the sample, and
 //! `SIM_LOG=info` shows what happens.
 
+#[path = "simulation/grey.rs"]
+mod grey;
 #[path = "simulation/log.rs"]
 mod log;
 #[path = "simulation/membership.rs"]
@@ -115,4 +117,32 @@ fn membership_gives_the_same_trace_for_the_same_seed() {
     });
     let differ = first.trace.first_difference(&again.trace);
     assert_eq!(differ, None, "it went another way the second time, from this step on");
+}
+
+/// Goal: a link that works one way only, or not at all between two nodes, ends in one stable view
+/// within 5 s, with two changes of membership at most, and costs nobody whom it does not concern.
+/// Method: eight such faults, most of them at the leader, in clusters of 3; each goes on for 11 s.
+#[test]
+fn asymmetric_cuts_end_in_one_stable_view_and_never_drain_the_healthy() {
+    log::init();
+    for (fault, changes) in grey::asymmetric_cuts(3) {
+        println!("{fault:?}: {changes} changes of membership");
+    }
+}
+
+/// Goal: the same where one node alone speaks with all others. Method: clusters of 3 and 5.
+#[test]
+fn a_bridge_ends_in_one_stable_view() {
+    log::init();
+    for (fault, changes) in grey::bridges(3).into_iter().chain(grey::bridges(5)) {
+        println!("{fault:?}: {changes} changes of membership");
+    }
+}
+
+/// Goal: grey failure. Method: a health probe that fails, and a link that comes and goes.
+#[test]
+fn one_that_is_not_well_hands_over_and_a_flapping_link_changes_nothing() {
+    log::init();
+    grey::unwell();
+    grey::flapping();
 }

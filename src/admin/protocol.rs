@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::NodeId;
 use crate::observe::{
-    EventsAsk, EventsPage, Key, NodesReport, RingAsk, RingReport, ShardsAsk, ShardsReport,
-    VotersReport, WhereReport,
+    DrainReport, EventsAsk, EventsPage, Key, NodesReport, RingAsk, RingReport, SetAsk, SetReport,
+    ShardsAsk, ShardsReport, VotersReport, WhereReport,
 };
 use crate::wire::printable;
 
@@ -38,6 +39,24 @@ pub enum Ask {
     /// What changed in the view, and why. If it says `follow`, answers go on until either side ends
     /// the connection.
     Events(EventsAsk),
+    /// Has a member hand over what it has; says how far it is.
+    Drain(DrainAsk),
+    /// One step towards leaving for good, of the node that is asked. To be repeated until it has
+    /// left.
+    Leave,
+    /// Sets constants, or says what would follow.
+    Set(SetAsk),
+}
+
+/// Which member is to hand over what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainAsk {
+    /// The member.
+    pub node: NodeId,
+    /// From now on, or (false) no longer; `None`: only how far it is, is asked.
+    #[serde(default)]
+    pub on: Option<bool>,
 }
 
 /// What it answers.
@@ -57,6 +76,21 @@ pub enum Answer {
     Where(Box<WhereReport>),
     /// To [`Ask::Events`].
     Events(EventsPage),
+    /// To [`Ask::Drain`].
+    Drain(DrainReport),
+    /// To [`Ask::Leave`].
+    Leave(LeaveAnswer),
+    /// To [`Ask::Set`].
+    Set(Box<SetReport>),
+}
+
+/// How far a node is with leaving.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaveAnswer {
+    /// What still keeps it.
+    pub drain: DrainReport,
+    /// It is no member any more, and its process ends.
+    pub has_left: bool,
 }
 
 /// What kind of error it is, for programs.
@@ -213,6 +247,19 @@ mod tests {
                 Ask::Where("cart/alice".parse().expect("a key")),
                 r#"{"version":1,"ask":{"where":"cart/alice"}}"#,
             ),
+            (Ask::Leave, r#"{"version":1,"ask":"leave"}"#),
+            (
+                Ask::Drain(DrainAsk { node: "n1".parse().expect("a name"), on: Some(true) }),
+                r#"{"version":1,"ask":{"drain":{"node":"n1","on":true}}}"#,
+            ),
+            (
+                Ask::Events(EventsAsk { follow: true, last: Some(9), after: None }),
+                r#"{"version":1,"ask":{"events":{"follow":true,"after":null,"last":9}}}"#,
+            ),
+            (
+                Ask::Set(SetAsk { replicas: Some(2), ..SetAsk::default() }),
+                r#"{"version":1,"ask":{"set":{"replicas":2,"write_min":null,"lease":null,"seen":null}}}"#,
+            ),
         ];
         for (ask, text) in table {
             let line = write_request(&ask).expect("it is written");
@@ -226,7 +273,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused_with_what_was_expected() {
         let deep = format!(r#"{{"version":1,"ask":{}"#, "[".repeat(10_000));
-        let table: [(&[u8], Code, &str); 12] = [
+        let table: [(&[u8], Code, &str); 15] = [
             (b"", Code::Malformed, "no JSON object"),
             (b"\xff\xfe", Code::Malformed, "utf-8"),
             (b"{nodes}", Code::Malformed, "expected"),
@@ -238,6 +285,9 @@ mod tests {
             (br#"{"version":1,"ask":{"ring":{"join":"N4"}}}"#, Code::Malformed, "name[:weight"),
             (br#"{"version":1,"ask":{"where":"alice"}}"#, Code::Malformed, "kind/id"),
             (br#"{"version":1,"ask":{"shards":{"state":"odd"}}}"#, Code::Malformed, "`odd`"),
+            (br#"{"version":1,"ask":{"drain":{"on":true}}}"#, Code::Malformed, "`node`"),
+            (br#"{"version":1,"ask":{"set":{"replicas":300}}}"#, Code::Malformed, "300"),
+            (br#"{"version":1,"ask":{"events":{"until":3}}}"#, Code::Malformed, "`until`"),
             (br#"{"version":2,"ask":{"to":"come"}}"#, Code::Version, "speaks 1"),
         ];
         for (line, code, says) in table {

@@ -41,9 +41,13 @@ impl Answers for Parrot {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match ask {
             Ask::Nodes => std::future::ready(Err(Refusal::new(Code::Refused, "a parrot"))).boxed(),
-            Ask::Ring(_) | Ask::Voters | Ask::Shards(_) | Ask::Where(_) => {
-                std::future::pending().boxed()
-            }
+            Ask::Ring(_)
+            | Ask::Voters
+            | Ask::Shards(_)
+            | Ask::Where(_)
+            | Ask::Drain(_)
+            | Ask::Leave
+            | Ask::Set(_) => std::future::pending().boxed(),
             Ask::Events(ask) => {
                 let page = self.events.page(self.events.begin(&ask));
                 std::future::ready(Ok(Answer::Events(page))).boxed()

@@ -142,8 +142,8 @@ impl Leader {
             view.members.get(&self.office.me).is_some_and(|member| member.boot < self.boot);
         let before = || view.members.iter().map(|(node, one)| (node.clone(), one.boot)).collect();
         let cold = restarted.then(|| Cold { until: now + COLD_GRACE, before: before() });
-        self.office.core.let_shrink(cold.is_none().then_some(key));
         let (evicting, moves) = (BTreeMap::new(), Moves::default());
+        self.office.core.let_shrink(cold.is_none().then_some(key));
         self.office.wishes.lock().clear();
         self.reign = Some(Reign { key, evicting, cold, moves });
     }
@@ -173,13 +173,13 @@ impl Leader {
         if reign.cold.is_none() {
             refuse_one(&office, &mut table, &view, (now, span));
         }
-        let members = view.members.iter().map(|(node, one)| (node, one.boot));
-        let alive: BTreeSet<NodeId> = members
+        let members = || view.members.iter().map(|(node, one)| (node, one.boot));
+        let alive: BTreeSet<NodeId> = members()
             .filter(|(node, boot)| !table.is_due(node, *boot, now) && !table.is_ending(node, *boot))
             .map(|(node, _)| node.clone())
             .collect();
         if reign.cold.is_none() {
-            reign.evict(&office, &mut table, (&view, &alive), (now, span));
+            evict_due(reign, &office, (&mut table, &view), (now, span), &alive);
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
         let assign = plan_ownerless(&view, &alive);
@@ -190,16 +190,16 @@ impl Leader {
         let settled = settle(&mut table, &view, now, span);
         proposals.extend(settled.map(|change| office.proposal(change)));
         let released = released(&table, &view);
+        // Who is refused is drained: it still answers, and is not well.
         let drained: Vec<_> = table.drained(now).map(|(node, _)| node.clone()).collect();
+        let mut ailing = office.ailing.lock().clone();
+        ailing.extend(drained.iter().cloned());
+        let alive = alive.into_iter().chain(drained).collect();
         // Moves are planned while nobody waits for the table: a release is final, and whatever else
         // has changed by then, the preconditions see.
         drop(table);
         // One entry gives a shard one epoch at most: what ends a boot comes first.
         if proposals.is_empty() && reign.cold.is_none() {
-            // Who is refused is drained: it still answers, and is not well.
-            let mut ailing = office.ailing.lock().clone();
-            ailing.extend(drained.iter().cloned());
-            let alive = alive.into_iter().chain(drained).collect();
             let known = Known { now, released: &released, alive: &alive, ailing: &ailing };
             let mut wishes = office.wishes.lock().clone();
             let changes = reign.moves.decide(&view, &known, &mut wishes);
@@ -207,41 +207,6 @@ impl Leader {
             proposals.extend(changes.into_iter().map(|change| office.proposal(change)));
         }
         proposals
-    }
-}
-
-impl Reign {
-    /// Marks the boots that are due, and plans where the shards of each go. `alive` are candidates.
-    fn evict(
-        &mut self,
-        office: &Office,
-        table: &mut Table,
-        (view, alive): (&View, &BTreeSet<NodeId>),
-        (now, span): (Instant, Span),
-    ) {
-        for (node, member) in &view.members {
-            let boot = member.boot;
-            let ending = table.is_ending(node, boot);
-            if !(table.is_due(node, boot, now) && table.mark(self.key, node, boot, now)) {
-                continue;
-            }
-            if !ending {
-                saw_mark(&office.me, (node, boot), (now, span));
-            }
-            let evict = || {
-                let released = table.is_released(node, boot);
-                tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
-                let assign = plan_evict_among(view, node, alive);
-                let cause = match (released, table.is_refused(node, boot)) {
-                    (true, _) => "it left",
-                    (false, true) => "refused, and its lease ran out",
-                    (false, false) => "its lease ran out",
-                };
-                let (cause, node) = (cause.into(), node.clone());
-                office.proposal(Change::Evict { node, boot, cause, assign, released })
-            };
-            self.evicting.entry((node.clone(), boot)).or_insert_with(evict);
-        }
     }
 }
 
@@ -256,6 +221,38 @@ fn released(table: &Table, view: &View) -> BTreeSet<(ShardId, Epoch)> {
 }
 
 type Table = crate::detector::LeaseTable<LeaderKey>;
+
+/// Marks whoever is due, and keeps the entry that evicts it until the view shows it.
+fn evict_due(
+    reign: &mut Reign,
+    office: &Office,
+    (table, view): (&mut Table, &View),
+    (now, span): (Instant, Span),
+    alive: &BTreeSet<NodeId>,
+) {
+    for (node, boot) in view.members.iter().map(|(node, one)| (node, one.boot)) {
+        let ending = table.is_ending(node, boot);
+        if !table.is_due(node, boot, now) || !table.mark(reign.key, node, boot, now) {
+            continue;
+        }
+        if !ending {
+            saw_mark(&office.me, (node, boot), (now, span));
+        }
+        let evict = || {
+            let released = table.is_released(node, boot);
+            tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
+            let assign = plan_evict_among(view, node, alive);
+            let cause = match (released, table.is_refused(node, boot)) {
+                (true, _) => "it left",
+                (false, true) => "refused, and its lease ran out",
+                (false, false) => "its lease ran out",
+            };
+            let (node, cause) = (node.clone(), cause.into());
+            office.proposal(Change::Evict { node, boot, cause, assign, released })
+        };
+        reign.evicting.entry((node.clone(), boot)).or_insert_with(evict);
+    }
+}
 
 impl Cold {
     /// Not cold after all, or over: a life that the view knew before renews, all are back, or the

@@ -7,8 +7,8 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _};
 use tokio::sync::Semaphore;
 
-use super::Inner;
-use crate::admin::{Answer, Answers, Ask, Code, Refusal};
+use super::{Inner, Node, OperatorError};
+use crate::admin::{Answer, Answers, Ask, Code, DrainAsk, Refusal};
 use crate::authority::ViewAuthority as _;
 use crate::base::{NodeId, Seams};
 use crate::observe::{RingAskError, RingReport, ShardsReport, WhereReport};
@@ -100,6 +100,25 @@ impl Answers for Answering {
                 let page = events.page(events.begin(&ask));
                 std::future::ready(Ok(Answer::Events(page))).boxed()
             }
+            Ask::Drain(DrainAsk { node: whom, on }) => async move {
+                let report = match on {
+                    Some(on) => node.parts.drain(&whom, on).await,
+                    None => Node(node).drain_report(&whom),
+                };
+                report.map(Answer::Drain).map_err(|error| refusal(&error))
+            }
+            .boxed(),
+            Ask::Leave => async move {
+                let report = node.parts.leave().await;
+                report.map(Answer::Leave).map_err(|error| refusal(&error))
+            }
+            .boxed(),
+            Ask::Set(ask) => async move {
+                let report = node.parts.set(&ask).await;
+                let report = report.map_err(|error| refusal(&error))?;
+                Ok(Answer::Set(Box::new(report)))
+            }
+            .boxed(),
         }
     }
 
@@ -114,4 +133,17 @@ impl Answers for Answering {
         };
         Some(events.pages(ask).map(|page| Ok(Answer::Events(page))).boxed())
     }
+}
+
+/// Why what an operator wanted was not done.
+fn refusal(error: &OperatorError) -> Refusal {
+    let code = match error {
+        OperatorError::Who(_)
+        | OperatorError::Set(_)
+        | OperatorError::Refused(_)
+        | OperatorError::VotesForGood(_)
+        | OperatorError::TooFew { .. } => Code::Refused,
+        OperatorError::NotAgreed(_) | OperatorError::Unknown(_) => Code::Late,
+    };
+    Refusal::new(code, &error.to_string())
 }

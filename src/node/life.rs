@@ -9,7 +9,7 @@ use super::Parts;
 use crate::authority::{Standing, ViewAuthority as _};
 use crate::base::Boot;
 use crate::membership::{Membership, MembershipParts};
-use crate::placement::Profile;
+use crate::placement::{Departure, Profile};
 use crate::storage::Facts;
 use crate::supervisor::{Setting, StartError, Stop, SupervisorSpec, Tree, task};
 
@@ -133,15 +133,24 @@ impl Life {
         says.abort();
     }
 
-    /// Begins a new boot whenever the present one was evicted.
+    /// Begins a new boot whenever the present one was evicted, unless the node has left.
     async fn boots(self: Arc<Self>, stop: Stop) -> Result<(), String> {
         let mut standing = self.parts.authority.standing().follow();
         loop {
             let evicted = standing.until(|now| matches!(now, Standing::Evicted(_)));
-            tokio::select! {
+            let over = tokio::select! {
                 biased;
                 () = stop.requested() => return Ok(()),
-                now = evicted => if now.is_none() { return Ok(()) },
+                now = evicted => match now.as_deref() {
+                    Some(Standing::Evicted(over)) => *over,
+                    _ => return Ok(()),
+                },
+            };
+            if self.has_left(over).await {
+                tracing::info!(name = %self.parts.name, boot = %over, "it has left the cluster");
+                self.parts.left.publish(Arc::new(true));
+                stop.requested().await;
+                return Ok(());
             }
             tokio::select! {
                 biased;
@@ -149,6 +158,15 @@ impl Life {
                 begun = self.begin() => begun?,
             }
         }
+    }
+
+    /// Whether the node went of its own will in its life `over`, which the view does not have.
+    async fn has_left(&self, over: Boot) -> bool {
+        let name = &self.parts.name;
+        let mut views = self.parts.authority.watched().follow();
+        // Whoever follows the views may be a step behind the one who told.
+        let view = views.until(|view| !view.has_boot(name, over)).await;
+        view.is_some_and(|view| view.departure(name, over) == Some(Departure::Released))
     }
 
     async fn begin(&self) -> Result<(), String> {

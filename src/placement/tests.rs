@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// Applies `change`, which must be refused and change nothing.
-    pub(super) fn refused(&mut self, change: Change) -> Refusal {
+    pub(crate) fn refused(&mut self, change: Change) -> Refusal {
         let before = self.view.clone();
         let Outcome::Refused(refusal) = self.apply(change) else { panic!("it was accepted") };
         assert_eq!(View { recent: before.recent.clone(), ..self.view.clone() }, before);

@@ -141,21 +141,36 @@ impl Shared {
         self.change_me(|me| (me.identity.boot, me.token) = (life.boot, life.token));
     }
 
-    /// What the newest view says of the members' lives: links of earlier ones end.
+    /// What the newest view says of the members' lives: links of earlier ones end. Of a life whose
+    /// membership has ended those of messages end too: it owns nothing any more, and may be silent
+    /// for long before its links are found broken. On its control links it may come back.
     pub(super) fn set_members(&self, members: BTreeMap<NodeId, Life>) {
         let mut table = self.table.lock();
         if table.members == members {
             return;
         }
-        table.members = members;
-        let over = |conn: &Conn| {
+        let before = std::mem::replace(&mut table.members, members);
+        let is_replaced = |conn: &Conn| {
             let member = conn.peer.get().and_then(|peer| table.members.get(&peer.node));
             member.zip(conn.life()).is_some_and(|(now, life)| life.boot < now.boot)
         };
-        let over: BTreeSet<u64> =
-            table.conns().filter(|conn| over(conn)).map(|conn| conn.id).collect();
-        if !over.is_empty() {
-            table.end_some(|conn| over.contains(&conn.id), "a later life of that node is a member");
+        let is_evicted = |conn: &Conn| {
+            let Some((peer, life)) = conn.peer.get().zip(conn.life()) else { return false };
+            conn.class != Class::Control
+                && before.get(&peer.node).is_some_and(|was| was.is_of(life))
+                && !table.members.contains_key(&peer.node)
+        };
+        let of = |is_over: &dyn Fn(&Conn) -> bool| -> BTreeSet<u64> {
+            table.conns().filter(|conn| is_over(conn)).map(|conn| conn.id).collect()
+        };
+        let (replaced, evicted) = (of(&is_replaced), of(&is_evicted));
+        for (over, why) in [
+            (replaced, "a later life of that node is a member"),
+            (evicted, "the membership of that life has ended"),
+        ] {
+            if !over.is_empty() {
+                table.end_some(|conn| over.contains(&conn.id), why);
+            }
         }
     }
 

@@ -361,21 +361,22 @@ impl Trio {
         writeln!(process.input, "{what}").expect("it reads");
     }
 
-    /// Ends the load, has one process note every counter, and judges all logs.
+    /// Ends the load of those that run, has one of them note every counter, and judges all logs.
     pub(crate) fn finish(mut self) -> Verdict {
-        for name in NAMES {
+        let names: Vec<_> = self.running.keys().copied().collect();
+        for name in &names {
             self.tell(name, "quiet");
         }
-        let is_quiet =
-            |trio: &Self, name| trio.newest(name, |fact| (*fact == Fact::Quiet).then_some(()));
-        self.until("nothing is under way", |trio| {
-            NAMES.iter().all(|name| is_quiet(trio, name).is_some())
-        });
-        self.tell(NAMES[0], "total");
+        let is_quiet = |trio: &Self, name| {
+            trio.newest(name, |fact| (*fact == Fact::Quiet).then_some(())).is_some()
+        };
+        self.until("nothing is under way", |trio| names.iter().all(|name| is_quiet(trio, name)));
+        let reader = names.first().expect("one of them runs");
+        self.tell(reader, "total");
         let last = COUNTERS - 1;
         let is_last = |fact: &Fact| matches!(fact, Fact::Final { counter, .. } if *counter == last);
         self.until("every counter is read", |trio| {
-            trio.newest(NAMES[0], |fact| is_last(fact).then_some(())).is_some()
+            trio.newest(reader, |fact| is_last(fact).then_some(())).is_some()
         });
         judge(&self.lives)
     }

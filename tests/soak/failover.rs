@@ -10,7 +10,7 @@ use evertree::base::{BootClock, Clock as _, Instant};
 
 use super::net::Net;
 use super::nodes::{Group, NAMES, loopback};
-use super::tickers::{Fact, Mark, Plan, Trio};
+use super::tickers::{Fact, Mark, Plan, Trio, Verdict};
 
 const TICK: Duration = Duration::from_millis(100);
 /// The faults fall on all moments between two renewals of `lan`.
@@ -19,8 +19,8 @@ const RENEW: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_mins(1);
 /// Units in which Linux tells the time that a process took, a second.
 const USER_HZ: u64 = 100;
-/// How long a process that came back may be without a shard that a counter is in.
-const SHARES_WITHIN: Duration = Duration::from_millis(1_500);
+/// Load before a fault.
+const LOAD: Duration = Duration::from_millis(500);
 /// How long the counters of a lost process may be without an answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// Targets at the 95th percentile, and of the leases of others when the leader dies.
@@ -59,9 +59,9 @@ pub(crate) struct Report {
 /// `runs` of each fault.
 pub(crate) fn run(entry: &'static [&'static str], runs: u32) -> Report {
     let net = Net::new().unwrap_or_else(|why| panic!("network namespaces are needed: {why}"));
-    let mut trio = Trio::form(Plan { entry, profile: "lan", seats: net.seats(), tick: TICK });
+    let mut verdict = Verdict::default();
     let mut text = String::from(
-        "Profile lan, three processes; s from the fault, p50 / p95 / max. view: the last survivor \
+        "Profile lan, three new processes each time; s from the fault, p50 / p95 / max. view: the last survivor \
          has applied a view without the lost one. leader: the first survivor knows another leader. \
          answer: of the counters that the lost one owned the first has answered, and the last.\n\n\
          | lost | fault | runs | view | leader | first answer | last answer | leases of others that \
@@ -78,7 +78,11 @@ pub(crate) fn run(entry: &'static [&'static str], runs: u32) -> Report {
         for fault in [Fault::Killed, Fault::CutOff] {
             let mut all = Vec::new();
             for number in 0..runs {
-                let run = one(&mut trio, &net, (leads, fault), number, runs);
+                // A pause, not a wait: the faults fall on all moments between two renewals.
+                let load = LOAD + RENEW * number / runs;
+                let plan = Plan { entry, profile: "lan", seats: net.seats(), tick: TICK };
+                let (run, found) = one(plan, &net, (leads, fault, number), load);
+                verdict.add(found);
                 println!("{number}: leader {leads}, {fault:?}: {run:.2?}");
                 all.push(run);
             }
@@ -93,7 +97,6 @@ pub(crate) fn run(entry: &'static [&'static str], runs: u32) -> Report {
         writeln!(others, "{what}").expect("a string takes it");
         rule(!leads || lapsed * 100 <= healthy * LAPSED_PERCENT_MAX, what);
     }
-    let verdict = trio.finish();
     writeln!(text, "\n{others}\n{verdict}\n").expect("as above");
     for (name, percent) in idle() {
         let what = format!("at rest, dev: {name} takes {percent:.2} % of a core over {IDLE:?}");
@@ -130,17 +133,20 @@ fn owned(trio: &Trio, name: &str) -> BTreeSet<u16> {
     owned.map(|(counter, _)| counter).collect()
 }
 
-fn one(trio: &mut Trio, net: &Net, (leads, fault): (bool, Fault), number: u32, runs: u32) -> Run {
+fn one(
+    plan: Plan,
+    net: &Net,
+    (leads, fault, number): (bool, Fault, u32),
+    load: Duration,
+) -> (Run, Verdict) {
+    let mut trio = Trio::form(plan);
+    trio.within(load, |_| false);
     trio.until("all know one leader", |trio| trio.leader().is_some());
-    // A pause, not a wait: nothing is expected of it.
-    trio.within(RENEW * number / runs, |_| false);
-    let leader = trio.leader().unwrap_or_else(|| panic!("the leader changes with no fault"));
+    let leader = trio.leader().expect("it was just known");
     let others: Vec<_> = NAMES.into_iter().filter(|name| *name != leader).collect();
     let lost = if leads { leader } else { others[number as usize % others.len()] };
-    // A process that has just come back is given its share; measured without, if that takes long.
-    trio.within(SHARES_WITHIN, |trio| !owned(trio, lost).is_empty());
     let survivors: Vec<_> = NAMES.into_iter().filter(|name| *name != lost).collect();
-    let counters = owned(trio, lost);
+    let counters = owned(&trio, lost);
     let mark = trio.mark();
     let at = match fault {
         Fault::Killed => trio.kill(&[lost]),
@@ -164,14 +170,6 @@ fn one(trio: &mut Trio, net: &Net, (leads, fault): (bool, Fault), number: u32, r
         run.answers = ends.map(|(first, last)| (first.since(at), last.since(at)));
         counters.is_empty() || run.answers.is_some()
     });
-    let healed = trio.mark();
-    match fault {
-        Fault::Killed => trio.start(lost),
-        Fault::CutOff => net.port(lost, "up"),
-    }
-    trio.until(&format!("{fault:?}: {lost} is back"), |trio| {
-        NAMES.iter().all(|name| trio.view(name).is_some() && trio.is_back(name, &healed))
-    });
     for name in &survivors {
         let noted = trio.since(name, &mark);
         let has_lapsed = |fact: &Fact| matches!(fact, Fact::Lapse { .. });
@@ -182,7 +180,11 @@ fn one(trio: &mut Trio, net: &Net, (leads, fault): (bool, Fault), number: u32, r
         let other = other.filter(|_| leads).map(|entry| entry.at.since(at));
         run.leader = run.leader.into_iter().chain(other).min();
     }
-    run
+    if fault == Fault::CutOff {
+        trio.kill(&[lost]);
+        net.port(lost, "up");
+    }
+    (run, trio.finish())
 }
 
 /// When `by` applied its first view without `lost`.
@@ -209,6 +211,10 @@ fn answer(trio: &Trio, survivors: &[&str], counter: u16, mark: &Mark) -> Option<
 /// A row of the table; the 95th percentile of the view.
 fn row(text: &mut String, (leads, fault): (bool, Fault), all: &[Run]) -> Duration {
     let of = |pick: fn(&Run) -> Option<Duration>| spread(all.iter().filter_map(pick).collect());
+    let shown = |[p50, p95, max]: [Duration; 3]| {
+        let secs = |time: Duration| time.as_secs_f64();
+        format!("{:.2} / {:.2} / {:.2}", secs(p50), secs(p95), secs(max))
+    };
     let (view, leader) = (of(|run| Some(run.view)), of(|run| run.leader));
     let first = of(|run| run.answers.map(|(first, _)| first));
     let last = of(|run| run.answers.map(|(_, last)| last));
@@ -218,19 +224,17 @@ fn row(text: &mut String, (leads, fault): (bool, Fault), all: &[Run]) -> Duratio
         Fault::Killed => "kill -9",
         Fault::CutOff => "cut off",
     };
-    let [view_text, leader, first, last] =
-        [&view, &leader, &first, &last].map(|[p50, p95, max]| {
-            let secs = Duration::as_secs_f64;
-            format!("{:.2} / {:.2} / {:.2}", secs(p50), secs(p95), secs(max))
-        });
+    let (p95, view) = (view[1], shown(view));
+    let (first, last) = (shown(first), shown(last));
+    let leader = if leads { shown(leader) } else { String::new() };
     let runs = all.len();
     writeln!(
         text,
-        "| {lost} | {fault} | {runs} | {view_text} | {leader} | {first} | {last} | {lapsed} of {} |",
+        "| {lost} | {fault} | {runs} | {view} | {leader} | {first} | {last} | {lapsed} of {} |",
         2 * runs
     )
     .expect("a string takes it");
-    view[1]
+    p95
 }
 
 /// p50, p95 and the longest, by nearest rank; zero of none.

@@ -4,11 +4,13 @@
 mod asked;
 mod certs;
 mod config;
+mod drain;
 mod events;
 mod node;
 mod nodes;
 mod print;
 mod ring;
+mod set;
 mod settings;
 mod shards;
 mod voters;
@@ -52,6 +54,12 @@ enum Command {
     Where(whereabouts::WhereArgs),
     /// What changed in the view, and why; with --follow as it comes
     Events(events::EventsArgs),
+    /// A member hands over what it has, from now on or (--cancel) no longer
+    Drain(drain::DrainArgs),
+    /// The node that is asked hands over what it has and leaves for good; its process ends
+    Leave(drain::LeaveArgs),
+    /// Sets constants of the cluster, after it has shown what follows
+    Set(set::SetArgs),
     /// Makes and renews certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -94,6 +102,9 @@ fn main() -> ExitCode {
         Command::Shards(args) => shards::run(&args),
         Command::Where(args) => whereabouts::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Drain(args) => drain::run(&args),
+        Command::Leave(args) => drain::leave(&args),
+        Command::Set(args) => set::run(&args),
         Command::Certs(command) => certs::run(&command),
         Command::Config(command) => config::run(&command),
     };

@@ -124,6 +124,10 @@ async fn until_ended(
         let ask = tokio::select! {
             biased;
             ask = signals.next() => ask,
+            () = node.left() => {
+                eprintln!("evertree: {} has left the cluster for good", node.name());
+                return Ok(ExitCode::from(EXIT_STOPPED));
+            }
             why = node.ended() => {
                 return Err(Failure::failed(&format!("{} ended by itself: {why}", node.name())));
             }

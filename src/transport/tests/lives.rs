@@ -183,6 +183,37 @@ async fn the_life_that_is_a_member_goes_before_all_others() {
     assert_eq!(late, "refused: a later life of the same node is connected already");
 }
 
+/// Goal: whoever waits for the answer of an evicted node, which may be cut off, is told at once.
+/// Method: asks of which nobody answers any, and a view without that node.
+#[tokio::test]
+async fn a_membership_that_ends_ends_the_messages_under_way_and_not_the_control_links() {
+    let (a, b) = (start(insecure("a")).await, start(insecure("b")).await);
+    introduce(&a, "b", &b);
+    let mut heard = obey(&b, Service::Entity);
+    let life = Life { boot: insecure("b").identity.boot, token: 0 };
+    a.set_members(std::collections::BTreeMap::from([(node("b"), life)]));
+    let [message, control] = [Class::Message, Class::Control].map(|class| {
+        let (a, to, body) = (a.clone(), node("b"), Bytes::from_static(b"hold"));
+        let head = Head::default();
+        tokio::spawn(async move { a.ask(&to, class, Service::Entity, head, body, soon()).await })
+    });
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.extend(in_time("it arrives", heard.recv()).await);
+    }
+    a.set_members(std::collections::BTreeMap::new());
+    let ended = in_time("its end", message).await.expect("no panic").expect_err("no answer");
+    let says = "the link to b ended: the membership of that life has ended";
+    assert_eq!(ended, AskError::Unknown(says.into()));
+    for one in held {
+        let Heard::Held(reply) = one else { panic!("{one:?}") };
+        reply.send(Bytes::from_static(b"late"));
+    }
+    let answer = in_time("an answer", control).await.expect("no panic");
+    assert_eq!(answer, Ok("late".into()));
+    assert_eq!(a.counts().broken, 0, "it is no fault of the network");
+}
+
 #[tokio::test]
 async fn too_many_connections_are_refused_and_said() {
     let limits = Limits { accepted_max: 2, ..Limits::default() };

@@ -64,6 +64,20 @@ impl fmt::Display for Verdict {
     }
 }
 
+impl Verdict {
+    /// Takes in what came of another group of processes.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.broken.extend(other.broken);
+        self.ticks += other.ticks;
+        self.tenures += other.tenures;
+        self.takeovers += other.takeovers;
+        self.closest = self.closest.into_iter().chain(other.closest).min();
+        self.answered += other.answered;
+        self.not_executed += other.not_executed;
+        self.unknown += other.unknown;
+    }
+}
+
 /// All that one life appended under one right.
 #[derive(Debug)]
 struct Tenure {

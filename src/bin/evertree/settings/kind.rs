@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use evertree::base::NodeId;
@@ -171,6 +172,18 @@ fn span(text: &str) -> Option<Duration> {
     let (_, millis) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
     let millis = number.parse::<u64>().ok()?.checked_mul(millis)?;
     (millis > 0).then(|| Duration::from_millis(millis))
+}
+
+/// A length of time as a flag of a command has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        span(text).map(Self).ok_or_else(|| format!("expected {}", Kind::Span.expected()))
+    }
 }
 
 impl Value {
