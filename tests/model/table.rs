@@ -58,11 +58,7 @@ const LONGER: Config = Config {
     ..PLAIN
 };
 
-const SHORTER: Config = Config {
-    name: "a shorter D",
-    lengths: [2, 1],
-    ..LONGER
-};
+const SHORTER: Config = Config { name: "a shorter D", lengths: [2, 1], ..LONGER };
 
 const FIRST_WRITE: Config = Config {
     name: "the first write",
@@ -82,7 +78,7 @@ const LOSSES: Config = Config {
 
 const TAKEOVER: Config = Config {
     name: "takeover",
-    budget: Budget { marks: 1, joins: 1, writes: 2, ..CALM },
+    budget: Budget { marks: 1, writes: 2, crashes: 1, ..CALM },
     in_sync: 0b111,
     idle: 0b100,
     shows: &[
@@ -187,11 +183,15 @@ pub(crate) const SLICES: &[Config] = &[
 pub(crate) const WIDE: &[Config] = &[
     Config { name: "leases, wide", budget: Budget { joins: 1, ..LEASE.budget }, ..LEASE },
     Config { name: "a longer D, wide", budget: Budget { elections: 1, ..LONGER.budget }, ..LONGER },
-    Config { name: "a shorter D, wide", budget: Budget { elections: 1, ..LONGER.budget }, ..SHORTER },
+    Config {
+        name: "a shorter D, wide",
+        budget: Budget { elections: 1, ..LONGER.budget },
+        ..SHORTER
+    },
     Config { name: "lost stores, wide", idle: 0, ..LOSSES },
     Config {
         name: "takeover, wide",
-        budget: Budget { crashes: 1, ..TAKEOVER.budget },
+        budget: Budget { joins: 1, ..TAKEOVER.budget },
         idle: 0,
         ..TAKEOVER
     },
