@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 use self::turn::Turn;
 use super::office::{Answer, Ask, Office, decode, letter, span_of};
 use super::{Grant, Lease, Renew, RenewError, Wish};
-use crate::base::{Boot, Epoch, Instant, NodeId, Publisher, ShardId, VoterId, Watched, within};
+use crate::base::{
+    Boot, Epoch, Instant, NodeId, Publisher, ShardId, Version, VoterId, Watched, within,
+};
 use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
 use crate::transport::AskError;
@@ -27,6 +29,9 @@ const RELEASED_MAX: usize = 1_024;
 
 /// Where the voters are, until a view says it: asked anew for every Renew.
 pub(super) type Voters = Box<dyn Fn() -> BTreeMap<VoterId, Voter> + Send + Sync>;
+
+/// Is told the version of a grant that came before its view.
+pub(super) type Behind = Box<dyn Fn(Version) + Send + Sync>;
 
 /// What the rest of the node tells the renewals.
 #[derive(Debug, Default)]
@@ -44,6 +49,7 @@ pub(super) struct Renewals {
     /// Views of which the lease knows.
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
+    pub(super) behind: Behind,
     pub(super) standing: Arc<Publisher<Standing>>,
     pub(super) notes: Mutex<Notes>,
     /// Sends a Renew at once.
@@ -75,12 +81,13 @@ pub(super) struct RenewalParts {
     pub(super) profile: Profile,
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
+    pub(super) behind: Behind,
     pub(super) standing: Arc<Publisher<Standing>>,
 }
 
 impl Renewals {
     pub(super) fn new(parts: RenewalParts) -> Arc<Self> {
-        let RenewalParts { office, lease, profile, views, voters, standing } = parts;
+        let RenewalParts { office, lease, profile, views, voters, behind, standing } = parts;
         let now = office.seams.clock.now();
         Arc::new(Self {
             office,
@@ -88,6 +95,7 @@ impl Renewals {
             profile,
             views,
             voters,
+            behind,
             standing,
             notes: Mutex::default(),
             hurry: Notify::new(),
@@ -263,6 +271,9 @@ impl Renewals {
             reckoning.granted(grant.nonce, grant.lease, self.profile.guard)
         };
         let Some(until) = until else { return };
+        if self.views.get().version < grant.version {
+            (self.behind)(grant.version);
+        }
         let mut views = self.views.follow();
         let applied = views.until(|view| view.version >= grant.version);
         let applied = within(&*self.office.seams.clock, deadline, applied.boxed()).await;

@@ -10,7 +10,7 @@ use openraft::Snapshot;
 use openraft::raft::SnapshotResponse;
 use parking_lot::Mutex;
 
-use super::message::{Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest};
+use super::message::{Addressed, Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest};
 use super::message::{from_frame, to_frame};
 use super::types::{Raft, SnapshotMeta, Vote};
 use super::{Inner, RaftCore};
@@ -71,7 +71,7 @@ impl Server {
     /// Whether the view knows a later life of that node: what this one voted may be forgotten.
     fn is_over(&self, from: &Peer) -> bool {
         let Some(core) = self.core.upgrade() else { return false };
-        let view = RaftCore(core).view();
+        let view = RaftCore(core).known();
         view.members.get(&from.node).is_some_and(|member| member.boot > from.boot)
     }
 
@@ -86,7 +86,8 @@ impl Server {
             | Service::Gossip
             | Service::Replica
             | Service::Entity
-            | Service::Status) => Err(format!("{other:?} is not served here")),
+            | Service::Status
+            | Service::View) => Err(format!("{other:?} is not served here")),
         }
     }
 
@@ -94,10 +95,13 @@ impl Server {
         &self,
         core: &RaftCore,
         from: &NodeId,
-        request: RaftRequest,
+        Addressed { to, request }: Addressed,
     ) -> Result<RaftReply, String> {
         if !core.may_speak_raft(from) {
             return Err(format!("{from} is no voter"));
+        }
+        if to != core.0.voter {
+            return Err(format!("{to} is gone: this is {}", core.0.voter));
         }
         let raft = &core.0.raft;
         let stopped = |error: &dyn std::fmt::Display| error.to_string();
