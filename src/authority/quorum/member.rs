@@ -1,5 +1,7 @@
 //! How a node becomes a member, and again after an eviction.
 
+use std::sync::Arc;
+
 use futures::FutureExt as _;
 
 use super::QuorumAuthority;
