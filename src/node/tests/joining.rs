@@ -126,7 +126,11 @@ impl Trio {
         for node in &self.nodes {
             let mut views = ViewAuthority::watched(&node.0.parts.authority).follow();
             let settled = views.until(is_settled);
-            timeout(PATIENCE, settled).await.expect("in time").expect("the node runs");
+            let settled = timeout(PATIENCE, settled).await;
+            let view = node.view();
+            let underway = Underway { moves: view.moves(), ..Underway::default() };
+            let left = Planner::default().steps(&view, &underway, &limits).steps;
+            settled.unwrap_or_else(|_| panic!("left: {left:?}")).expect("the node runs");
         }
     }
 
