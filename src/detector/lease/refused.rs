@@ -20,8 +20,8 @@
 //! Who is named more often than the accused does not count against it: of a node that is cut off
 //! from all, and so names all, nothing is believed.
 //!
-//! Differs from Rapid (Suresh et al., USENIX ATC 2018), whose observers are few and fixed: here every
-//! member's observation counts once, as the lease brings it anyway.
+//! Differs from Rapid (Suresh et al., USENIX ATC 2018), whose observers are few and fixed: here
+//! every member's observation counts once, as the lease brings it anyway.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
