@@ -27,6 +27,8 @@ pub enum Target {
     Propose,
     /// A view in a snapshot.
     View,
+    /// Views for nodes that do not vote.
+    Feed,
     /// Gossip packets.
     Gossip,
     /// What stores say to each other.
@@ -43,7 +45,7 @@ pub enum Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Greeting,
         Self::Frames,
         Self::Formation,
@@ -51,6 +53,7 @@ impl Target {
         Self::Lease,
         Self::Propose,
         Self::View,
+        Self::Feed,
         Self::Gossip,
         Self::Replica,
         Self::Entity,
@@ -70,6 +73,7 @@ impl Target {
             Self::Lease => "lease",
             Self::Propose => "propose",
             Self::View => "view",
+            Self::Feed => "feed",
             Self::Gossip => "gossip",
             Self::Replica => "replica",
             Self::Entity => "entity",
@@ -95,6 +99,7 @@ pub fn decode(target: Target, bytes: &[u8]) -> bool {
         Target::Lease => crate::authority::fuzz_lease(bytes),
         Target::Propose => crate::authority::fuzz_propose(bytes),
         Target::View => crate::authority::fuzz_view(bytes),
+        Target::Feed => crate::authority::fuzz_feed(bytes),
         Target::Gossip => crate::membership::fuzz_gossip(bytes),
         Target::Replica => crate::replica::fuzz_replica(bytes),
         Target::Entity => crate::entity::fuzz_entity(bytes),

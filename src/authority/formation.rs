@@ -22,8 +22,11 @@ use self::decide::{Decision, Known, decide};
 use super::Voter;
 use super::office::{decode, encode};
 use super::seeds::{ADDRESSES_MAX, Seeds};
-use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, VoterId};
-use crate::placement::{Change, ChangeId, Claim, Constants, Profile, Proposal, plan_formation};
+use super::voters::{Elector, choose};
+use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, Version, VoterId};
+use crate::placement::{
+    Change, ChangeId, Claim, Constants, Profile, Proposal, View, plan_formation,
+};
 use crate::storage::{Facts, StoreError};
 use crate::transport::Links;
 
@@ -76,13 +79,19 @@ impl List {
         ClusterId(hash.finalize().into())
     }
 
-    /// The voters of the cluster that this list forms.
+    /// The voters of the cluster that this list forms: the same at every node of it.
     pub(super) fn voters(&self) -> BTreeMap<VoterId, Voter> {
-        let voter = |one: &Candidate| {
-            let voter = Voter { node: one.claim.node.clone(), addr: one.claim.addr.clone() };
-            one.claim.voter.map(|id| (id, voter))
+        let elector = |one: &Candidate| {
+            let Claim { node, zone, voter, .. } = one.claim.clone();
+            voter.map(|voter| Elector { node, voter, zone })
         };
-        self.0.iter().filter_map(voter).collect()
+        let electors: Vec<_> = self.0.iter().filter_map(elector).collect();
+        let voter = |one: Elector| {
+            let known = self.0.iter().find(|known| known.claim.node == one.node);
+            let addr = known.map(|known| known.claim.addr.clone()).unwrap_or_default();
+            (one.voter, Voter { node: one.node, addr })
+        };
+        choose(&electors).into_iter().map(voter).collect()
     }
 
     /// The first change: the same, under the same id, at every node of the list.
@@ -124,6 +133,67 @@ pub(super) struct State {
     /// Which life of the asker's name is a member, as far as it knows: its boot and token.
     #[serde(default)]
     pub(super) member: Option<(Boot, u64)>,
+    /// What it was told to form a cluster with; of a cluster that exists, what that was formed
+    /// with.
+    #[serde(default)]
+    pub(super) settings: Option<Settings>,
+    /// Who votes in its cluster, as far as it knows.
+    #[serde(default)]
+    pub(super) voters: BTreeMap<VoterId, Voter>,
+    /// Of the view that it knows.
+    #[serde(default)]
+    pub(super) version: Version,
+}
+
+/// What must be the same at all nodes of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    /// How many nodes are to form the cluster; 0 once there is one.
+    pub(super) expect: usize,
+    /// How many shards it is to have.
+    pub(super) shards: u16,
+    /// Its timing.
+    pub(super) profile: Profile,
+    /// An operator has set the lease: nodes' own profiles may say another.
+    #[serde(default)]
+    pub(super) lease_set: bool,
+}
+
+impl Settings {
+    /// What differs from those of `node` at `addr`, in words; `None` if nothing does that matters.
+    pub(super) fn differ(&self, theirs: &Self, (node, addr): (&NodeId, &str)) -> Option<String> {
+        if self.expect != 0 && theirs.expect != 0 {
+            let (own, other) = (self.expect, theirs.expect);
+            if own != other {
+                return Some(format!(
+                    "this node expects {own} nodes to form the cluster, and {node} at {addr} \
+                     {other}: `expect` must be the same everywhere"
+                ));
+            }
+            let (own, other) = (self.shards, theirs.shards);
+            if own != other {
+                return Some(format!(
+                    "this node is to form a cluster of {own} shards, and {node} at {addr} one of \
+                     {other}: `shards` must be the same everywhere"
+                ));
+            }
+        }
+        let lease = if theirs.lease_set { theirs.profile.lease } else { self.profile.lease };
+        let own = Profile { lease, ..self.profile.clone() };
+        (own != theirs.profile).then(|| {
+            format!(
+                "this node's profile is {}, and that of {node} at {addr} is {}: it must be the \
+                 same everywhere",
+                named(&own, &theirs.profile),
+                named(&theirs.profile, &own),
+            )
+        })
+    }
+}
+
+/// The name of a profile, and where another one has the same name what it says of time.
+fn named(profile: &Profile, other: &Profile) -> String {
+    if profile.name == other.name { format!("{profile:?}") } else { profile.name.clone() }
 }
 
 /// Another process of a node, which has links.
@@ -176,10 +246,41 @@ impl Former {
         let list = list.and_then(|bytes| decode::<List>(&bytes));
         let me = Candidate { claim, nonce };
         let (formed, known) = (facts.cluster(), Vec::new());
-        let state = State { me, list, formed, known, waited_ms: 0, rival: None, member: None };
+        let state = State {
+            me,
+            list,
+            formed,
+            known,
+            waited_ms: 0,
+            rival: None,
+            member: None,
+            settings: None,
+            voters: BTreeMap::new(),
+            version: Version::default(),
+        };
         let inner = Mutex::new(Inner { state, withdrawn: false });
         let (seams, links, facts) = (seams.clone(), links.clone(), facts.clone());
         Ok(Self { began: seams.clock.now(), seams, links, facts, inner })
+    }
+
+    /// What this node is told to form a cluster with.
+    pub(super) fn set(&self, settings: Settings) {
+        self.inner.lock().state.settings = Some(settings);
+    }
+
+    /// What the cluster is like, for those who look for it.
+    pub(super) fn show(&self, view: &View, voters: BTreeMap<VoterId, Voter>) {
+        let Some(Constants { shards, profile, lease_set, .. }) = view.constants.clone() else {
+            return;
+        };
+        let mut inner = self.inner.lock();
+        inner.state.settings = Some(Settings { expect: 0, shards, profile, lease_set });
+        (inner.state.voters, inner.state.version) = (voters, view.version);
+    }
+
+    /// Presents itself as `claim` from now on.
+    pub(super) fn present_as(&self, claim: Claim) {
+        self.inner.lock().state.me.claim = claim;
     }
 
     /// The list this node answers with.
@@ -256,20 +357,27 @@ impl Former {
         expect: usize,
         seeds: &Seeds,
         deadline: Instant,
-    ) -> Result<List, NotFormed> {
+    ) -> Result<Found, NotFormed> {
         let told_from = self.seams.clock.now() + TOLD_AFTER;
         let mut told = String::new();
         loop {
             let (withdrawn, asked_ms) = (self.inner.lock().withdrawn, self.waited_ms());
-            let (answers, silent) = self.ask_all(seeds).await;
+            let (answers, silent, asked) = self.ask_all(seeds).await;
             let decision = {
                 let waited_ms = self.waited_ms();
                 let me = State { waited_ms, ..self.inner.lock().state.clone() };
-                decide(&Known { me: &me, asked_ms, withdrawn, expect }, &answers)
+                let alone = asked == 0;
+                decide(&Known { me: &me, asked_ms, withdrawn, expect, alone }, &answers)
             };
             let why = match decision {
-                Decision::Initialise(list) => return Ok(list),
-                Decision::Join(cluster) => return Err(NotFormed::Exists(cluster)),
+                Decision::Initialise(list) => return Ok(Found::List(list)),
+                Decision::Join(cluster) => {
+                    let voters = newest_voters(answers.iter(), cluster);
+                    if !voters.is_empty() {
+                        return Ok(Found::Cluster(cluster, voters));
+                    }
+                    format!("nobody that answers knows who votes in cluster {cluster}")
+                }
                 Decision::Refuse(why) => return Err(NotFormed::Refused(why)),
                 Decision::Hold(list) => {
                     self.hold(Some(list))?;
@@ -304,10 +412,27 @@ impl Former {
     }
 }
 
+/// The voters as of the newest view that one of `answers` knows of `cluster`.
+fn newest_voters<'a>(
+    answers: impl Iterator<Item = &'a State>,
+    cluster: ClusterId,
+) -> BTreeMap<VoterId, Voter> {
+    let newest = answers.filter(|one| one.formed == Some(cluster)).max_by_key(|one| one.version);
+    newest.map(|one| one.voters.clone()).unwrap_or_default()
+}
+
+/// What a node with an empty directory is to take part in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It forms a cluster with these.
+    List(List),
+    /// There is a cluster, in which these vote.
+    Cluster(ClusterId, BTreeMap<VoterId, Voter>),
+}
+
 /// Why no list was agreed on.
 #[derive(Debug)]
 pub(super) enum NotFormed {
-    Exists(ClusterId),
     Refused(String),
     Late(String),
     Storage(StoreError),

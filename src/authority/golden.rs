@@ -1,12 +1,13 @@
 //! Kept bytes of formation and of the lease office.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::formation::{Candidate, List, Rival, State};
+use super::formation::{Candidate, List, Rival, Settings, State};
 use super::office::{Answer, Ask, ClaimError, Letter, decode, encode};
-use super::{Grant, Renew, RenewError, Wish, Wished};
+use super::{Grant, Renew, RenewError, Voter, Wish, Wished};
 use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId, Version, VoterId};
-use crate::placement::{Claim, DiskMark};
+use crate::placement::{Claim, DiskMark, Profile};
 use crate::wire::golden::Golden;
 
 pub(super) fn node(name: &str) -> NodeId {
@@ -46,11 +47,24 @@ fn golden_bytes_of_formation() {
         waited_ms: 0,
         rival: None,
         member: None,
+        settings: None,
+        voters: BTreeMap::new(),
+        version: Version(0),
     };
     let holding = State { list: Some(list.clone()), known, ..empty.clone() };
     let rival = Some(Rival { boot: Boot(9), silent_ms: 120 });
     let contested = State { waited_ms: 70_000, rival, ..empty.clone() };
     let formed = State { formed: Some(ClusterId([0xc1; 32])), ..empty.clone() };
+    let profile = Profile::dev();
+    let settings = Settings { expect: 3, shards: 4_096, profile, lease_set: false };
+    let told = State { settings: Some(settings.clone()), ..empty.clone() };
+    let settings = Some(Settings { expect: 0, lease_set: true, ..settings });
+    let voter = Voter { node: node("n2"), addr: "n2.example:7946".into() };
+    let voters = BTreeMap::from([(VoterId(u64::MAX), voter)]);
+    let existing = State { settings, voters, version: Version(41), ..formed.clone() };
+    for (name, state) in [("told", told), ("existing", existing)] {
+        golden.add(("formation", name), &state, &encode(&state), decode::<State>);
+    }
     for (name, state) in
         [("empty", empty), ("holding", holding), ("formed", formed), ("contested", contested)]
     {

@@ -2,21 +2,25 @@
 //! together.
 
 mod form;
+mod member;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use self::form::{form, same_cluster, same_profile, same_votes};
+use self::form::{begin_with, find, not_opened, same_cluster, same_profile, same_votes, settings};
+use super::feed::{Feed, FeedDoor, Follower};
 use super::formation::Former;
 use super::leader::Leader;
-use super::office::{Answer, Ask, ClaimError, Door, Office, decode, letter};
+use super::office::{Door, Office};
 use super::renewal::{RenewalParts, Renewals};
 use super::standing::{Standing, StartError};
+use super::voters::Replacer;
 use super::{
     Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError, Seeds,
     ViewAuthority, Wish,
@@ -31,11 +35,18 @@ use crate::transport::{Life, Links, Service};
 /// How a node finds its cluster when its directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Formation {
-    /// It forms a cluster of one.
-    Bootstrap,
-    /// It waits until `expect` nodes, itself included, agree on who they are.
+    /// Nobody else is named: it forms a cluster of one.
+    Alone,
+    /// It is told to form a cluster of one, for others to join: refused if its directory is of a
+    /// cluster already, or if one of the seeds is.
+    Bootstrap {
+        /// Where there must be no cluster.
+        seeds: Seeds,
+    },
+    /// It joins the cluster of the seeds. If there is none, it waits until `expect` nodes, itself
+    /// included, agree on who they are, and forms one with them.
     Expect {
-        /// How many nodes form the cluster.
+        /// How many nodes form the cluster. 1: it forms none, unless no other address is named.
         expect: usize,
         /// Where others may be found; its own address may be among them.
         seeds: Seeds,
@@ -71,6 +82,8 @@ pub struct QuorumParts {
     pub profile: Profile,
     /// How it finds its cluster.
     pub formation: Formation,
+    /// How long a voter whose node was evicted is waited for before another takes its place.
+    pub replace_voters_after: Duration,
 }
 
 struct Inner {
@@ -81,6 +94,10 @@ struct Inner {
     lease: Lease,
     office: Arc<Office>,
     renewals: Arc<Renewals>,
+    /// Tells other nodes the views of this one.
+    feed: Arc<Feed>,
+    /// Tells those that look for the cluster.
+    former: Arc<Former>,
     /// What the lease knows of already.
     views: Arc<Publisher<View>>,
     standing: Arc<Publisher<Standing>>,
@@ -113,12 +130,13 @@ impl QuorumAuthority {
     }
 
     async fn start_here(parts: QuorumParts, deadline: Instant) -> Result<Self, StartError> {
-        let claim = claim_of(&parts);
-        let open = Former::open(&parts.seams, &parts.links, &parts.facts, claim.clone());
+        let open = Former::open(&parts.seams, &parts.links, &parts.facts, claim_of(&parts));
         let former = Arc::new(open?);
+        former.set(settings(&parts));
         parts.links.serve(Service::Formation, former.clone());
+        let mut voters = BTreeMap::new();
         if let Some(cluster) = parts.facts.cluster() {
-            same_cluster(&parts, &former, cluster, deadline).await?;
+            voters = same_cluster(&parts, &former, cluster, deadline).await?;
             parts.links.set_cluster(cluster);
         }
         same_votes(&parts)?;
@@ -131,26 +149,45 @@ impl QuorumAuthority {
             profile: parts.profile.clone(),
         })
         .await
-        .map_err(|error| StartError::Storage(error.to_string()))?;
-        let result = Self::start_with(parts, &former, core.clone(), (claim, deadline)).await;
-        if result.is_err() {
-            core.shutdown().await;
+        .map_err(|error| not_opened(&parts.me, &error))?;
+        let (control, lease) = (parts.seams.control.clone(), parts.profile.lease);
+        let wire = Arc::new(parts.links.clone());
+        let as_me = (parts.me.clone(), lease);
+        let follower = Follower::new(parts.seams.clone(), core.clone(), wire, as_me);
+        // From now on: where raft does not reach this node, it has the first view from others.
+        let asks = control.spawn(follower.clone().run());
+        begin_with(&parts, &core, voters);
+        let cores = (core.clone(), follower);
+        match Self::start_with(parts, former, cores, deadline).await {
+            Ok(this) => {
+                this.0.tasks.lock().push(asks);
+                Ok(this)
+            }
+            Err(error) => {
+                asks.abort();
+                core.shutdown().await;
+                Err(error)
+            }
         }
-        result
     }
 
     async fn start_with(
-        parts: QuorumParts,
-        former: &Former,
-        core: RaftCore,
-        (claim, deadline): (Claim, Instant),
+        mut parts: QuorumParts,
+        former: Arc<Former>,
+        (core, follower): (RaftCore, Arc<Follower>),
+        deadline: Instant,
     ) -> Result<Self, StartError> {
         if !core.view().is_formed() {
-            form(&parts, former, &core, deadline).await?;
+            find(&mut parts, &former, &core, deadline).await?;
         }
-        same_profile(&parts.profile, &core.view())?;
-        let this = Self::assemble(parts, core, claim);
-        let result = this.become_member(deadline).await;
+        same_profile(&parts.profile, &core.known())?;
+        let this = Self::assemble(parts, (core, follower), former);
+        let mut result = this.become_member(deadline).await;
+        if result.is_ok() && this.0.facts.cluster().is_none() {
+            // Before anything is kept here that the cluster relies on.
+            let joined = this.0.former.formed(this.0.views.get().cluster);
+            result = joined.map_err(StartError::from);
+        }
         if result.is_err() {
             this.stop_tasks();
         }
@@ -158,7 +195,13 @@ impl QuorumAuthority {
     }
 
     /// Puts the parts together and starts what runs as long as the node.
-    fn assemble(parts: QuorumParts, core: RaftCore, claim: Claim) -> Self {
+    fn assemble(
+        parts: QuorumParts,
+        (core, follower): (RaftCore, Arc<Follower>),
+        former: Arc<Former>,
+    ) -> Self {
+        let claim = claim_of(&parts);
+        let patience = parts.replace_voters_after;
         let QuorumParts { seams, links, facts, me, boot, profile, .. } = parts;
         let lease = Lease::new(seams.clock.clone(), me.clone());
         lease.begin(boot);
@@ -167,6 +210,8 @@ impl QuorumAuthority {
         let office =
             Office::new(seams.clone(), Arc::new(core.clone()), Arc::new(links.clone()), me);
         links.serve(Service::Lease, Arc::new(Door(office.clone())));
+        let feed = Feed::new(seams.clone(), core.clone(), views.watched());
+        links.serve(Service::View, Arc::new(FeedDoor(feed.clone())));
         let voters = core.clone();
         let renewals = Renewals::new(RenewalParts {
             office: office.clone(),
@@ -174,10 +219,12 @@ impl QuorumAuthority {
             profile,
             views: views.watched(),
             voters: Box::new(move || voters.voters()),
+            behind: Box::new(move |version| follower.want(version)),
             standing: standing.clone(),
         });
         let (claim, tasks) = (Mutex::new(claim), Mutex::new(Vec::new()));
         let leader = Leader::new(office.clone(), boot);
+        let replacer = Replacer::new(office.clone(), core.clone(), patience);
         let this = Self(Arc::new(Inner {
             seams,
             links,
@@ -186,32 +233,47 @@ impl QuorumAuthority {
             lease,
             office,
             renewals,
+            feed,
+            former,
             views,
             standing,
             claim,
             tasks,
         }));
-        this.show(this.0.core.view());
+        this.show(this.0.core.known());
         let control = &this.0.seams.control;
         let follow = control.spawn(this.clone().follow());
         let renew = control.spawn(this.0.renewals.clone().run());
         let lead = control.spawn(leader.run());
-        this.0.tasks.lock().extend([follow, renew, lead]);
+        let replace = control.spawn(replacer.run());
+        this.0.tasks.lock().extend([follow, renew, lead, replace]);
         this
     }
 
     /// Shows every view to the lease first, then to all others.
     async fn follow(self) {
-        let mut watch = self.0.core.watched().follow();
+        let (mut applied, mut told) = (self.0.core.watched().follow(), self.0.core.told().follow());
         // Shown again: one may have come before this follower began.
-        self.show(watch.get());
-        while let Some(view) = watch.changed().await {
+        applied.get();
+        told.get();
+        self.show(self.0.core.known());
+        loop {
+            let view = tokio::select! {
+                biased;
+                view = applied.changed() => view,
+                view = told.changed() => view,
+            };
+            let Some(view) = view else { return };
             self.show(view);
         }
     }
 
     fn show(&self, view: Arc<View>) {
         let inner = &*self.0;
+        if view.version < inner.views.get().version {
+            // Raft brings what another node has told already.
+            return;
+        }
         inner.lease.applied(&view);
         for (node, member) in &view.members {
             if *node != inner.office.me {
@@ -222,72 +284,18 @@ impl QuorumAuthority {
         let life = |member: &Member| Life { boot: member.boot, token: token(member) };
         let lives = view.members.iter().map(|(node, member)| (node.clone(), life(member)));
         inner.links.set_members(lives.collect());
+        let voters = inner.core.voters();
+        inner.former.show(&view, voters.clone());
         let mut kept = view.sharing_with(&inner.office.me);
-        kept.extend(inner.core.voters().into_values().map(|voter| voter.node));
+        kept.extend(voters.into_values().map(|voter| voter.node));
         inner.links.keep(kept);
         if let Standing::Member(boot) = *inner.standing.get()
             && !view.has_boot(&inner.office.me, boot)
         {
             inner.renewals.evicted(boot);
         }
+        inner.feed.keep(&view);
         inner.views.publish(view);
-    }
-
-    /// Presents this node until the view here has its boot, then waits for the first grant.
-    async fn become_member(&self, deadline: Instant) -> Result<(), StartError> {
-        let inner = &*self.0;
-        let mut claim = inner.claim.lock().clone();
-        let mut turn = 0;
-        let mut why = String::from("no voter answered");
-        while !inner.views.get().is_life(&claim) {
-            let now = inner.seams.clock.now();
-            if now >= deadline {
-                return Err(StartError::NoCluster(why));
-            }
-            match self.present(&claim, turn).await {
-                Ok(()) => {}
-                Err(ClaimError::Refused(refused)) => return Err(StartError::Refused(refused)),
-                Err(ClaimError::Over) => {
-                    // It joined and was evicted before this node saw either.
-                    let boot = inner.facts.begin_boot(&*inner.seams.rng)?;
-                    let (node, over) = (&claim.node, claim.boot);
-                    tracing::warn!(%node, %over, %boot, "a new boot begins");
-                    self.begin_life(boot, claim.store);
-                    claim = inner.claim.lock().clone();
-                }
-                Err(error) => why = error.to_string(),
-            }
-            turn += 1;
-            let is_life = |view: &View| view.is_life(&claim);
-            let mut views = inner.views.watched().follow();
-            let pause = now + inner.renewals.profile.renew / 2;
-            let _ = within(&*inner.seams.clock, pause, views.until(is_life).boxed()).await;
-        }
-        inner.standing.publish(Arc::new(Standing::Member(claim.boot)));
-        inner.renewals.begin(claim.boot);
-        inner.renewals.first_grant(claim.boot, deadline).await.map_err(StartError::NoCluster)
-    }
-
-    /// Sends the claim to who leads as far as is known, else to the voters in turn.
-    async fn present(&self, claim: &Claim, turn: usize) -> Result<(), ClaimError> {
-        let inner = &*self.0;
-        let voters: Vec<_> = inner.core.voters().into_values().map(|one| one.node).collect();
-        let hint = inner.core.leader_hint().filter(|_| turn.is_multiple_of(2));
-        let other = turn.checked_rem(voters.len()).and_then(|at| voters.get(at)).cloned();
-        let to = hint.or(other).unwrap_or_else(|| inner.office.me.clone());
-        let (now, ask) = (inner.seams.clock.now(), Ask::Claim(claim.clone()));
-        let answer = if to == inner.office.me {
-            inner.office.answer(now, ask, true).await
-        } else {
-            let deadline = now + inner.renewals.profile.lease;
-            let asked = inner.office.wire.ask(to, letter(ask), deadline).await;
-            let body = asked.map_err(|error| ClaimError::NoAnswer(error.to_string()))?;
-            decode(&body).ok_or_else(|| ClaimError::NoAnswer("malformed".into()))?
-        };
-        match answer {
-            Answer::Claim(result) => result,
-            Answer::Renew(_) => Err(ClaimError::NoAnswer("not what was asked".into())),
-        }
     }
 
     /// This node's lease.
@@ -337,9 +345,10 @@ impl QuorumAuthority {
             claim.earlier_boots = inner.facts.boots_before(boot);
             claim.tokens = inner.facts.tokens_before(boot);
             (claim.boot, claim.token, claim.store) = (boot, token, store);
+            inner.former.present_as(claim.clone());
         }
         // What the view says of the new life, if anything, the lease learns from it again.
-        inner.lease.applied(&inner.core.view());
+        inner.lease.applied(&inner.core.known());
     }
 
     /// Tells which nodes this one finds unreachable.
@@ -434,3 +443,6 @@ fn claim_of(parts: &QuorumParts) -> Claim {
         disk: parts.disk.mark(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,20 +7,22 @@
 //! came and went between two looks would not be seen. What is only a hint or for people is read off
 //! them: [`RaftCore::leader_hint`] and [`RaftCore::quorum_state`].
 
+mod change;
 mod file;
 mod log;
 mod machine;
+mod members;
 mod message;
 mod network;
 mod propose;
-mod report;
 mod runtime;
 mod serve;
 mod state;
+mod transfer;
 mod types;
 mod watch;
 #[cfg(test)]
-mod golden;
+pub(in crate::authority) mod golden;
 #[cfg(test)]
 mod tests;
 
@@ -39,18 +41,19 @@ use crate::base::{Bug, Instant, NodeId, Seams, VoterId, Watched, planted, within
 use crate::placement::{Outcome, Profile, Proposal, Refusal, View};
 use crate::storage::Disk;
 use crate::transport::{Links, Service};
+pub(in crate::authority) use change::Seen;
 pub(in crate::authority) use file::RAFT_FILE;
 use file::RaftFile;
 use log::Log;
 use machine::Machine;
+use members::Outside;
 use message::ProposeReply;
 use network::{Carrier, Network};
-pub use report::{QuorumReport, VoterRole, VoterState};
 use runtime::RaftRt;
 use serve::{Served, Server};
 pub use state::{Progress, QuorumState};
+use types::Raft;
 pub use types::{FormError, LeaderKey, NotLeader, OpenError, Voter};
-use types::{Membership, Raft};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use {
     machine::fuzz_view,
@@ -103,8 +106,10 @@ struct Inner {
     voter: VoterId,
     profile: Profile,
     raft: Raft,
+    file: RaftFile,
     log: Log,
     machine: Machine,
+    outside: Outside,
     /// Under which leadership of this node owners may shrink `in_sync`.
     shrinks: Mutex<Option<LeaderKey>>,
 }
@@ -145,7 +150,7 @@ impl RaftCore {
         let (file, mut loaded) = RaftFile::open(&*disk, seams.worker("raft-log")?)?;
         let machine = Machine::new(file.clone(), loaded.snapshot.take())
             .map_err(|error| OpenError::Damaged(error.to_string()))?;
-        let log = Log::new(file, loaded);
+        let log = Log::new(file.clone(), loaded);
         let network = Network {
             carrier: carrier.clone(),
             clock: seams.clock.clone(),
@@ -156,9 +161,19 @@ impl RaftCore {
         let raft = RaftRt::scope(seams.rng.next_u64(), starting)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
-        let shrinks = Mutex::default();
-        let inner = Inner { seams, carrier, me, voter, profile, raft, log, machine, shrinks };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner {
+            seams,
+            carrier,
+            me,
+            voter,
+            profile,
+            raft,
+            file,
+            log,
+            machine,
+            outside: Outside::new(),
+            shrinks: Mutex::default(),
+        })))
     }
 
     /// Whether this voter belongs to a quorum already: initialised here, or heard of.
@@ -301,39 +316,18 @@ impl RaftCore {
         self.write(None, proposals, deadline).await.into_result(&self.0.me)
     }
 
-    /// Who leads, as far as this node has heard. A hint: where to ask first.
-    #[must_use]
-    pub fn leader_hint(&self) -> Option<NodeId> {
-        let leader = self.0.raft.metrics().borrow_watched().current_leader?;
-        self.voters().remove(&VoterId(leader)).map(|voter| voter.node)
-    }
-
-    /// The voters of the membership in force here, agreed or not yet. Empty before formation.
-    #[must_use]
-    pub fn voters(&self) -> BTreeMap<VoterId, Voter> {
-        let membership = self.membership();
-        let nodes = membership.membership().nodes();
-        nodes.map(|(id, voter)| (VoterId(*id), voter.clone())).collect()
-    }
-
-    fn membership(&self) -> Arc<Membership> {
-        self.0.raft.metrics().borrow_watched().membership_config.clone()
-    }
-
-    /// Whether raft takes messages of `from`: a voter's, or anyone's before there are voters.
-    fn may_speak_raft(&self, from: &NodeId) -> bool {
-        let membership = self.membership();
-        let mut nodes = membership.membership().nodes().peekable();
-        nodes.peek().is_none() || nodes.any(|(_, voter)| voter.node == *from)
-    }
-
     /// Waits until raft has stopped, and says why. A voter whose disk failed stops for good.
     pub async fn stopped(&self) -> String {
         loop {
             // Looked at now and then: its metrics are new at every tick of its own, fifty a second,
             // and whoever followed them would wake as often.
             if let Err(error) = &self.0.raft.metrics().borrow_watched().running_state {
-                return error.to_string();
+                let Some(why) = self.0.file.broken() else { return error.to_string() };
+                return format!(
+                    "{RAFT_FILE} of {} cannot be written: {why}; make room on its disk or replace \
+                     it, and start the node again",
+                    self.0.me
+                );
             }
             self.0.seams.clock.sleep(STOPPED_ASKED_EVERY).await;
         }

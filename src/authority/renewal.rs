@@ -12,9 +12,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::turn::Turn;
+use super::lease::Alarm;
 use super::office::{Answer, Ask, Office, decode, letter, span_of};
 use super::{Grant, Lease, Renew, RenewError, Wish};
-use crate::base::{Boot, Epoch, Instant, NodeId, Publisher, ShardId, VoterId, Watched, within};
+use crate::base::{
+    Boot, Epoch, Instant, NodeId, Publisher, ShardId, Version, VoterId, Watched, within,
+};
 use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
 use crate::transport::AskError;
@@ -27,6 +30,9 @@ const RELEASED_MAX: usize = 1_024;
 
 /// Where the voters are, until a view says it: asked anew for every Renew.
 pub(super) type Voters = Box<dyn Fn() -> BTreeMap<VoterId, Voter> + Send + Sync>;
+
+/// Is told the version of a grant that came before its view.
+pub(super) type Behind = Box<dyn Fn(Version) + Send + Sync>;
 
 /// What the rest of the node tells the renewals.
 #[derive(Debug, Default)]
@@ -44,6 +50,7 @@ pub(super) struct Renewals {
     /// Views of which the lease knows.
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
+    pub(super) behind: Behind,
     pub(super) standing: Arc<Publisher<Standing>>,
     pub(super) notes: Mutex<Notes>,
     /// Sends a Renew at once.
@@ -60,6 +67,7 @@ pub(super) struct Renewals {
     /// When the workers last ran a task, in nanoseconds.
     tick: Arc<AtomicU64>,
     ticking: Arc<AtomicBool>,
+    _alarm: Option<Alarm>,
 }
 
 impl std::fmt::Debug for Renewals {
@@ -75,19 +83,29 @@ pub(super) struct RenewalParts {
     pub(super) profile: Profile,
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
+    pub(super) behind: Behind,
     pub(super) standing: Arc<Publisher<Standing>>,
 }
 
 impl Renewals {
     pub(super) fn new(parts: RenewalParts) -> Arc<Self> {
-        let RenewalParts { office, lease, profile, views, voters, standing } = parts;
+        let RenewalParts { office, lease, profile, views, voters, behind, standing } = parts;
         let now = office.seams.clock.now();
+        let node = office.me.clone();
+        let lapsed = move |boot, _| {
+            tracing::warn!(%node, %boot, "the lease ran out: no entity runs until it is renewed");
+        };
+        let alarm = Alarm::start(&office.seams, &lease, lapsed).unwrap_or_else(|error| {
+            tracing::error!(%error, "the lease has no alarm: no thread for it");
+            None
+        });
         Arc::new(Self {
             office,
             lease,
             profile,
             views,
             voters,
+            behind,
             standing,
             notes: Mutex::default(),
             hurry: Notify::new(),
@@ -99,6 +117,7 @@ impl Renewals {
             granted: Notify::new(),
             tick: Arc::new(AtomicU64::new(now.as_nanos())),
             ticking: Arc::new(AtomicBool::new(false)),
+            _alarm: alarm,
         })
     }
 
@@ -263,6 +282,9 @@ impl Renewals {
             reckoning.granted(grant.nonce, grant.lease, self.profile.guard)
         };
         let Some(until) = until else { return };
+        if self.views.get().version < grant.version {
+            (self.behind)(grant.version);
+        }
         let mut views = self.views.follow();
         let applied = views.until(|view| view.version >= grant.version);
         let applied = within(&*self.office.seams.clock, deadline, applied.boxed()).await;

@@ -55,7 +55,7 @@ pub enum StartError {
     /// its own directory.
     #[error(
         "the data directory is a copy of that of {name}, which may know more: start the node from \
-         its own directory (a voter cannot be replaced yet)"
+         its own directory, or with an empty one: then it joins anew"
     )]
     Copy {
         /// The node.
@@ -270,8 +270,10 @@ async fn authority(
 ) -> Result<QuorumAuthority, StartError> {
     let Opened { seams, disk, facts, boot, store, links, .. } = opened;
     let seeds = Seeds { list: config.seeds.clone(), file: config.seeds_file.clone() };
-    let formation = if config.expect <= 1 && seeds == Seeds::default() {
-        Formation::Bootstrap
+    let formation = if config.bootstrap {
+        Formation::Bootstrap { seeds }
+    } else if config.expect <= 1 && seeds == Seeds::default() {
+        Formation::Alone
     } else {
         Formation::Expect { expect: config.expect, seeds }
     };
@@ -290,6 +292,7 @@ async fn authority(
         shards: config.shards,
         profile: config.profile.clone(),
         formation,
+        replace_voters_after: config.replace_voters_after,
     };
     Ok(QuorumAuthority::start(parts, deadline).await?)
 }

@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::HealthConfig;
 use crate::authority::{ADDRESSES_MAX, SeedsFileError, read_seeds};
 use crate::base::{ADDRESS_FORM, NodeId, ip_of, is_host_port, is_nowhere};
 use crate::placement::{Profile, WEIGHT_MAX};
 use crate::storage::Durability;
+
+/// A restart after a fault takes less; a machine that is replaced takes more.
+const REPLACE_VOTERS_AFTER: Duration = Duration::from_secs(30);
 
 /// How links are secured.
 #[derive(Clone)]
@@ -56,7 +60,11 @@ pub struct NodeConfig {
     /// over. Read anew in every round. It may be missing at the start, and come later; what is no
     /// address in it is an error at the start, and later told in the log until it is mended.
     pub seeds_file: Option<PathBuf>,
-    /// How many empty nodes form the cluster together; 1 forms one alone, without asking anybody.
+    /// It forms a cluster of one, for others to join: refused if its directory is of a cluster
+    /// already, or if one of its seeds is.
+    pub bootstrap: bool,
+    /// How many empty nodes form the cluster together. With 1 a node that names others in `seeds`
+    /// forms none, and waits until it can join theirs; one that names nobody forms one alone.
     /// It also sets how many stores hold a shard and how many of them a write must reach at least:
     /// 1/1 for one node, 2/2 for two, 3/2 from three on.
     pub expect: usize,
@@ -79,6 +87,9 @@ pub struct NodeConfig {
     pub admin: bool,
     /// The probes of its health that come built in.
     pub health: HealthConfig,
+    /// How long a voter whose node was evicted is waited for before another node votes in its
+    /// place; 30 s if nothing is said. Whoever leads goes by its own.
+    pub replace_voters_after: Duration,
 }
 
 /// Two settings do not fit each other, or one is out of range.
@@ -114,6 +125,7 @@ impl NodeConfig {
             advertise: None,
             seeds: Vec::new(),
             seeds_file: None,
+            bootstrap: false,
             expect: 1,
             profile: Profile::dev(),
             security,
@@ -123,6 +135,7 @@ impl NodeConfig {
             durability: Durability::Disk,
             admin: true,
             health: HealthConfig::default(),
+            replace_voters_after: REPLACE_VOTERS_AFTER,
         }
     }
 
@@ -145,6 +158,10 @@ impl NodeConfig {
             let why = "to find the others, name the address of at least one in `seeds`, or a \
                        `seeds_file`";
             return error("expect", self.expect.to_string(), "seeds", why);
+        }
+        if self.bootstrap && self.expect > 1 {
+            let why = "one node alone forms a cluster so: leave one of the two out";
+            return error("bootstrap", "true".into(), "expect", why);
         }
         if self.seeds.len() > ADDRESSES_MAX {
             let why = "at most 64: give one name that stands for many nodes";
@@ -228,6 +245,7 @@ mod tests {
             (NodeConfig { shards: 1000, ..config() }, ("shards", "its range")),
             (NodeConfig { expect: 3, ..config() }, ("expect", "seeds")),
             (seeded(65, &["n1:1"]), ("expect", "its range")),
+            (NodeConfig { bootstrap: true, ..seeded(3, &["n1:1"]) }, ("bootstrap", "expect")),
             (seeded(3, &["n1:1"; 65]), ("seeds", "its range")),
             (seeded(3, &["n1:1", "n2"]), ("seeds", "its form")),
             (NodeConfig { weight: 0, ..config() }, ("weight", "its range")),

@@ -87,11 +87,13 @@ pub enum Service {
     Entity = 7,
     /// What a node says of itself, for reports.
     Status = 8,
+    /// Views, for nodes that do not vote.
+    View = 9,
 }
 
 impl Service {
     /// How many tables by service have places, the unused place 0 included.
-    pub(super) const PLACES: usize = 9;
+    pub(super) const PLACES: usize = 10;
 
     /// The service with this number on the wire.
     #[must_use]
@@ -105,6 +107,7 @@ impl Service {
             6 => Self::Replica,
             7 => Self::Entity,
             8 => Self::Status,
+            9 => Self::View,
             _ => return None,
         })
     }

@@ -43,10 +43,12 @@ impl std::fmt::Debug for PipeListener {
 }
 
 impl Net for PipeNet {
-    fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+    fn listen(&self, wanted: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         let (sender, arriving) = mpsc::unbounded_channel();
         let mut ports = self.0.lock();
-        let addr = ports.next();
+        // As on a machine, but for one port that is taken: then it is another one.
+        let taken = ports.listening.get(&wanted.port()).is_some_and(|one| !one.is_closed());
+        let addr = if wanted.port() == 0 || taken { ports.next() } else { wanted };
         ports.listening.insert(addr.port(), sender);
         let listener = PipeListener(addr, tokio::sync::Mutex::new(arriving));
         async { Ok(Box::new(listener) as Box<dyn Listener>) }.boxed()

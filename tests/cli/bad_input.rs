@@ -55,7 +55,10 @@ fn of_the_file() -> Vec<Row> {
         file("name = \"n2\"", &["n1.toml:5", "no TOML", "duplicate key"]),
         file("shards = 1000", &["n1.toml:5", "shards = \"1000\"", "a power of two"]),
         file("\nexpect = 3", &["n1.toml:6", "expect = \"3\" does not fit join", "default"]),
-        file("join = [\"a:1\"]", &["expect is not set", "--expect", "EVERTREE_EXPECT"]),
+        file(
+            "expect = 2\njoin = [\"a:1\"]\nbootstrap = true",
+            &["n1.toml:7", "bootstrap = \"true\" does not fit expect = \"2\"", "n1.toml:5"],
+        ),
     ]
 }
 
@@ -88,6 +91,11 @@ fn of_flags() -> Vec<Row> {
         flags(&["--advertise=n1"], &["flag --advertise", "advertise = \"n1\"", "host:port"]),
         flags(&["--join=a:1,,b:2"], &["flag --join", "join = \"a:1,,b:2\"", "host:port of each"]),
         flags(&["--expect=0"], &["expect = \"0\"", "a whole number from 1 to 64"]),
+        flags(&["--bootstrap=maybe"], &["bootstrap = \"maybe\"", "true or false"]),
+        flags(
+            &["--replace-voters-after=30"],
+            &["replace_voters_after = \"30\"", "500ms, 30s, 2m or 1h"],
+        ),
         flags(&["--insecure=yes"], &["insecure = \"yes\"", "true or false"]),
         flags(&["--insecure=false"], &["ca is not set", "cert is not set", "key is not set"]),
         flags(&["--key=n1.key"], &["insecure = \"true\" does not fit key = \"n1.key\""]),

@@ -46,6 +46,7 @@ fn rows(folder: &Path) -> Vec<Row> {
         ),
         row("join_file", below("\"seeds\""), word("v.seeds"), word("g.seeds")),
         row("expect", number("2"), number("3"), number("1")),
+        row("bootstrap", ("true", json!(true)), ("false", json!(false)), ("true", json!(true))),
         row("data", below("\"f/data\""), word("v/data"), word("/g/data")),
         row("profile", quoted("\"lan\""), word("wan"), word("dev")),
         row("zone", quoted("\"east 1\""), word("west"), ("", json!(""))),
@@ -57,6 +58,7 @@ fn rows(folder: &Path) -> Vec<Row> {
         row("cert", below("\"f.pem\""), word("v.pem"), word("g.pem")),
         row("key", quoted("\"/f.key\""), word("v.key"), word("g.key")),
         row("start_within", ("\"120s\"", json!("2m")), word("500ms"), ("60m", json!("1h"))),
+        row("replace_voters_after", quoted("\"5s\""), word("500ms"), ("120s", json!("2m"))),
         row("log", quoted("\"debug\""), word("evertree=trace"), word("off")),
     ]
 }

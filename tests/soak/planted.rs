@@ -9,8 +9,10 @@ pub(crate) fn search(root: &str) -> (String, bool) {
     cargo.args(["test", "--release", "--lib", "--", "--ignored", "--nocapture", "planted_search"]);
     let output = cargo.current_dir(root).output().expect("cargo runs");
     let said = String::from_utf8_lossy(&output.stdout);
-    let lines: Vec<&str> =
-        said.lines().filter(|line| line.contains(": seed ") || line.contains("not found")).collect();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains(": seed ") || line.contains("not found"))
+        .collect();
     let ok = output.status.success() && !lines.is_empty();
     let errors = String::from_utf8_lossy(&output.stderr);
     (if ok { lines.join("\n") } else { format!("{said}\n{errors}") }, ok)

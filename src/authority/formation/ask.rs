@@ -1,14 +1,15 @@
 //! Asking the others, and answering them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::super::office::{decode, encode};
 use super::super::seeds::Seeds;
-use super::{ANSWER_WITHIN, Former, ROUND, Rival, State};
-use crate::base::{Boot, ClusterId, Instant, NodeId};
+use super::{ANSWER_WITHIN, Former, ROUND, Rival, State, newest_voters};
+use crate::authority::Voter;
+use crate::base::{Boot, ClusterId, Instant, NodeId, VoterId};
 use crate::transport::{Head, Inbound, Life, Peer, ReplyTo, Service};
 
 /// What came of asking one address.
@@ -25,6 +26,8 @@ pub(in crate::authority) enum Unfit {
     Backup(String),
     /// One may still run: it has links, and has said nothing for a while.
     Late(String),
+    /// The cluster has other settings.
+    Settings(String),
 }
 
 impl Former {
@@ -49,6 +52,7 @@ impl Former {
         let seeds = found.into_iter().filter(|addr| *addr != own).map(|addr| addr.to_string());
         let addrs: BTreeSet<String> =
             seeds.chain(known.into_iter().filter(|a| *a != mine)).collect();
+        let asked = addrs.len() + silent.len();
         // Names may have taken all of the time.
         let deadline = deadline.max(self.seams.clock.now() + within / 2);
         let asks = addrs.iter().map(|addr| self.ask(addr, body.clone(), deadline));
@@ -59,18 +63,19 @@ impl Former {
                 Err(why) => silent.push(why),
             }
         }
-        Round { answers, silent }
+        Round { answers, asked, silent }
     }
 
-    /// One round of forming a cluster.
-    pub(super) async fn ask_all(&self, seeds: &Seeds) -> (Vec<State>, Vec<String>) {
+    /// One round of forming a cluster: the answers, why there is none of others, and how many were
+    /// asked. Seeds that cannot be found now count as asked.
+    pub(super) async fn ask_all(&self, seeds: &Seeds) -> (Vec<State>, Vec<String>, usize) {
         let known = self.inner.lock().state.known.clone();
-        let Round { answers, silent } = self.round(seeds, known, ANSWER_WITHIN).await;
+        let Round { answers, silent, asked } = self.round(seeds, known, ANSWER_WITHIN).await;
         let states: Vec<State> = answers.into_iter().map(|(_, _, state)| state).collect();
         for state in &states {
             self.learn(state.known.iter().cloned().chain([state.me.claim.addr.clone()]));
         }
-        (states, silent)
+        (states, silent, asked)
     }
 
     /// Whether a node whose directory is of cluster `own` may go on: no seed is of another one, and
@@ -82,13 +87,15 @@ impl Former {
         seeds: &Seeds,
         own: ClusterId,
         (patience, deadline): (Duration, Instant),
-    ) -> Result<(), Unfit> {
+    ) -> Result<BTreeMap<VoterId, Voter>, Unfit> {
         let clock = &*self.seams.clock;
         let came = clock.now();
         loop {
             let asked = clock.now();
             let Round { answers, .. } = self.round(seeds, Vec::new(), patience).await;
             let mut waits = None;
+            let states = answers.iter().map(|(_, _, state)| state);
+            let voters = newest_voters(states, own);
             for (peer, cluster, state) in answers {
                 if ![own, ClusterId::UNFORMED].contains(&cluster) {
                     return Err(Unfit::OtherCluster(peer.node, cluster));
@@ -102,6 +109,13 @@ impl Former {
                 if let Some(why) = state.member.and_then(|member| self.lacks(member)) {
                     return Err(Unfit::Backup(why));
                 }
+                if let Some(why) = self.differs(&state).filter(|_| state.formed.is_some()) {
+                    return Err(Unfit::Settings(why));
+                }
+                if cluster == own && life.node != self.name() {
+                    // It answered there: it may have moved since the view was agreed on.
+                    self.links.recall(&life.node, &life.addr);
+                }
                 let Some(rival) = state.rival else { continue };
                 let words = rival.words(&self.name(), &peer.node);
                 // It was heard after this node had asked for the first time.
@@ -110,12 +124,37 @@ impl Former {
                 }
                 waits = Some(words);
             }
-            let Some(words) = waits else { return Ok(()) };
+            let Some(words) = waits else { return Ok(voters) };
             if clock.now() >= deadline {
                 return Err(Unfit::Late(words));
             }
             clock.sleep(ROUND).await;
         }
+    }
+
+    /// What differs between the settings of this node and those of another, in words.
+    fn differs(&self, other: &State) -> Option<String> {
+        let (own, claim) = (self.inner.lock().state.settings.clone()?, &other.me.claim);
+        own.differ(other.settings.as_ref()?, (&claim.node, &claim.addr))
+    }
+
+    /// Whether one of the seeds is of a cluster: which, and of which one.
+    pub(in crate::authority) async fn cluster_at(
+        &self,
+        seeds: &Seeds,
+    ) -> Option<(NodeId, ClusterId)> {
+        let Round { answers, .. } = self.round(seeds, Vec::new(), ANSWER_WITHIN).await;
+        answers.into_iter().find_map(|(peer, _, state)| Some((peer.node, state.formed?)))
+    }
+
+    /// Who votes in `cluster`, as far as its nodes among the seeds know.
+    pub(in crate::authority) async fn voters_of(
+        &self,
+        seeds: &Seeds,
+        cluster: ClusterId,
+    ) -> BTreeMap<VoterId, Voter> {
+        let Round { answers, .. } = self.round(seeds, Vec::new(), ANSWER_WITHIN).await;
+        newest_voters(answers.iter().map(|(_, _, state)| state), cluster)
     }
 
     /// Why the directory is not that of the member which is in this life, if it is not. A voter
@@ -145,6 +184,8 @@ impl Former {
 /// What came of one round.
 struct Round {
     answers: Vec<(Peer, ClusterId, State)>,
+    /// How many addresses were asked.
+    asked: usize,
     silent: Vec<String>,
 }
 

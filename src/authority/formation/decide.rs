@@ -34,6 +34,8 @@ pub(super) struct Known<'a> {
     /// In this round it named no list.
     pub(super) withdrawn: bool,
     pub(super) expect: usize,
+    /// No other address is known to it.
+    pub(super) alone: bool,
 }
 
 impl State {
@@ -85,8 +87,21 @@ pub(super) fn decide(known: &Known<'_>, answers: &[State]) -> Decision {
     if let Some(words) = rival_silent {
         return Decision::Wait(words);
     }
+    for other in others.values() {
+        if let Some(differs) = different(known, other) {
+            return differs;
+        }
+    }
     if let Some(cluster) = others.values().find_map(|other| other.formed) {
         return Decision::Join(cluster);
+    }
+    if known.expect <= 1 && !known.alone {
+        // One that is only late to answer must not find that there are two clusters.
+        return Decision::Wait(
+            "no seed answers from a cluster; to form one that others join, start one node with \
+             `bootstrap`"
+                .into(),
+        );
     }
     let count = others.len() + 1;
     if count > known.expect {
@@ -100,6 +115,16 @@ pub(super) fn decide(known: &Known<'_>, answers: &[State]) -> Decision {
     }
     let candidates = others.values().map(|other| other.me.clone());
     Decision::Hold(List::of(candidates.chain([me.me.clone()])))
+}
+
+/// What follows where the settings of `other` are not those of this node: who came later gives way,
+/// so that a newcomer that is wrong ends nobody else; with a cluster it is always the newcomer.
+fn different(known: &Known<'_>, other: &State) -> Option<Decision> {
+    let (me, claim) = (known.me, &other.me.claim);
+    let own = me.settings.as_ref()?;
+    let words = own.differ(other.settings.as_ref()?, (&claim.node, &claim.addr))?;
+    let gives_way = other.precedence() > me.precedence();
+    Some(if gives_way { Decision::Refuse(words) } else { Decision::Wait(words) })
 }
 
 /// [`decide`] for a node that holds `list`.

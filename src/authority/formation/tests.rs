@@ -1,4 +1,4 @@
-mod joining;
+pub(in crate::authority) mod joining;
 
 use super::*;
 use crate::base::{Boot, StoreId};
@@ -27,11 +27,22 @@ pub(in super::super) fn trio() -> List {
 }
 
 fn state(me: Candidate, list: Option<List>) -> State {
-    State { me, list, formed: None, known: vec![], waited_ms: 5_000, rival: None, member: None }
+    State {
+        me,
+        list,
+        formed: None,
+        known: vec![],
+        waited_ms: 5_000,
+        rival: None,
+        member: None,
+        settings: None,
+        voters: BTreeMap::new(),
+        version: Version(0),
+    }
 }
 
 fn known(me: &State) -> Known<'_> {
-    Known { me, asked_ms: 5_000, withdrawn: false, expect: 3 }
+    Known { me, asked_ms: 5_000, withdrawn: false, expect: 3, alone: false }
 }
 
 #[test]

@@ -19,8 +19,9 @@ use crate::placement::{Change, Limits, Planner, Shard, Step, Transfer, Underway,
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a shard stays where it is after a move of it was taken back.
 const REST: Duration = Duration::from_mins(1);
-/// A plan is made anew at the latest after this time, and at most so often when the view changes.
+/// A plan that has steps is made anew after this time, if nothing has changed before.
 const PLAN_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two plans.
 const PLAN_GAP: Duration = Duration::from_millis(100);
 
 /// How much may be under way at once. A move takes a round of renewals, a copy as long as the
@@ -49,8 +50,18 @@ pub(super) struct Moves {
     since: BTreeMap<(ShardId, Epoch), Instant>,
     /// Until when a shard is not moved again.
     rests: BTreeMap<ShardId, Instant>,
-    /// From what the last plan was made, and when.
-    planned: Option<(Version, BTreeSet<NodeId>, Instant)>,
+    planned: Option<Planned>,
+}
+
+/// From what the last plan was made.
+#[derive(Debug)]
+struct Planned {
+    at: Instant,
+    version: Version,
+    ailing: BTreeSet<NodeId>,
+    silent: BTreeSet<NodeId>,
+    /// It had no steps: it stays so until something changes.
+    is_empty: bool,
 }
 
 impl Moves {
@@ -62,9 +73,16 @@ impl Moves {
         wishes: &mut BTreeMap<NodeId, Vec<Wish>>,
     ) -> Vec<Change> {
         let mut changes = self.end_moves(view, known);
-        let ailing = well_enough(view, known);
-        if self.is_time(view, known.now, &ailing) {
-            changes.extend(self.plan(view, known, ailing, wishes));
+        let silent = view.members.keys().filter(|node| !known.alive.contains(*node));
+        let planned = Planned {
+            at: known.now,
+            version: view.version,
+            ailing: well_enough(view, known),
+            silent: silent.cloned().collect(),
+            is_empty: false,
+        };
+        if self.is_time(&planned) {
+            changes.extend(self.plan(view, planned, wishes));
         }
         changes
     }
@@ -111,31 +129,32 @@ impl Moves {
         changes
     }
 
-    fn is_time(&self, view: &View, now: Instant, ailing: &BTreeSet<NodeId>) -> bool {
-        self.planned.as_ref().is_none_or(|(version, before, at)| {
-            let age = now.since(*at);
-            age >= PLAN_EVERY || age >= PLAN_GAP && (*version, before) != (view.version, ailing)
+    fn is_time(&self, now: &Planned) -> bool {
+        self.planned.as_ref().is_none_or(|before| {
+            let age = now.at.since(before.at);
+            let same = (before.version, &before.ailing, &before.silent)
+                == (now.version, &now.ailing, &now.silent);
+            if same { !before.is_empty && age >= PLAN_EVERY } else { age >= PLAN_GAP }
         })
     }
 
     fn plan(
         &mut self,
         view: &View,
-        known: &Known<'_>,
-        ailing: BTreeSet<NodeId>,
+        mut planned: Planned,
         wishes: &mut BTreeMap<NodeId, Vec<Wish>>,
     ) -> Option<Change> {
-        let silent = view.members.keys().filter(|node| !known.alive.contains(*node));
         let underway = Underway {
             moves: view.moves(),
             copies: BTreeSet::new(),
             filling: std::mem::take(&mut self.filling),
-            silent: silent.cloned().collect(),
-            ailing,
+            silent: planned.silent.clone(),
+            ailing: planned.ailing.clone(),
         };
         let plan = self.planner.steps(view, &underway, &LIMITS);
         self.filling = plan.filling;
-        self.planned = Some((view.version, underway.ailing, known.now));
+        planned.is_empty = plan.steps.is_empty();
+        self.planned = Some(planned);
         wishes.clear();
         let mut moves = Vec::new();
         for step in plan.steps {

@@ -1,80 +1,205 @@
 //! How a node finds its cluster, and what must agree before it takes part.
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt as _;
 
-use super::{Formation, QuorumParts};
-use crate::authority::formation::{Former, List, NotFormed, Unfit};
-use crate::authority::{FormError, RAFT_FILE, RaftCore, StartError};
-use crate::base::{ClusterId, Instant, within};
+use super::{Formation, QuorumParts, claim_of};
+use crate::authority::formation::{Former, Found, List, NotFormed, Settings, Unfit};
+use crate::authority::{FormError, OpenError, RAFT_FILE, RaftCore, StartError, Voter};
+use crate::base::{Boot, ClusterId, Instant, NodeId, VoterId, within};
 use crate::placement::{Profile, View};
+use crate::transport::Life;
 
-/// Agrees on a list of nodes, unless that was done before, and starts the quorum with it.
-pub(super) async fn form(
-    parts: &QuorumParts,
+/// Finds the node's cluster, or forms one with others, and waits for the first view. A node whose
+/// directory is empty and whose name the cluster knows begins a boot that the cluster has not seen.
+pub(super) async fn find(
+    parts: &mut QuorumParts,
     former: &Former,
     core: &RaftCore,
     deadline: Instant,
 ) -> Result<(), StartError> {
-    let list: List =
-        match (former.held().filter(|_| parts.facts.cluster().is_some()), &parts.formation) {
-            // It was agreed on before, and the process stopped before the view came.
-            (Some(list), _) => list,
-            (None, Formation::Bootstrap) => former.alone()?,
-            (None, Formation::Expect { expect, seeds }) => {
-                let agreed = former.agree(*expect, seeds, deadline).await;
-                agreed.map_err(|why| match why {
-                NotFormed::Exists(cluster) => StartError::Refused(format!(
-                    "a cluster exists there already ({cluster}), and this node's directory is not \
-                     of it: nodes cannot be added to a cluster yet"
-                )),
+    if let Some(cluster) = parts.facts.cluster() {
+        // It was agreed on before, and the process stopped before the view came; or this node has
+        // no part in raft, and others have the view.
+        let list = former.held().filter(|list| list.id() == cluster);
+        return match list {
+            Some(list) => form(parts, former, core, (list, deadline)).await,
+            None => first_view(parts, former, core, (cluster, deadline)).await,
+        };
+    }
+    let found = match &parts.formation {
+        Formation::Alone => Found::List(former.alone()?),
+        Formation::Bootstrap { seeds } => {
+            if let Some((seed, cluster)) = former.cluster_at(seeds).await {
+                return Err(StartError::Refused(format!(
+                    "{seed} among the seeds is of cluster {cluster} already: start this node \
+                     without `bootstrap`, and it joins that one"
+                )));
+            }
+            Found::List(former.alone()?)
+        }
+        Formation::Expect { expect, seeds } => {
+            let agreed = former.agree(*expect, seeds, deadline).await;
+            agreed.map_err(|why| match why {
                 NotFormed::Refused(why) => StartError::Refused(why),
                 NotFormed::Late(why) => StartError::NoCluster(why),
                 NotFormed::Storage(error) => error.into(),
             })?
-            }
-        };
-    for (_, voter) in list.voters() {
-        if voter.node != parts.me {
-            parts.links.learn(&voter.node, &voter.addr);
+        }
+    };
+    match found {
+        Found::List(list) => form(parts, former, core, (list, deadline)).await,
+        Found::Cluster(cluster, voters) => {
+            join(parts, former, core, (cluster, voters, deadline)).await
         }
     }
+}
+
+/// Starts the quorum with the nodes of a list, if this one votes; the others are told the view. So
+/// is one that voted before, and was replaced while it was off.
+async fn form(
+    parts: &QuorumParts,
+    former: &Former,
+    core: &RaftCore,
+    (list, deadline): (List, Instant),
+) -> Result<(), StartError> {
+    let voters = list.voters();
+    begin_with(parts, core, voters.clone());
     former.formed(list.id())?;
     parts.links.set_cluster(list.id());
-    loop {
-        let first = list.first(parts.shards, &parts.profile);
-        match core.initialize(list.voters(), first, deadline).await {
-            Ok(()) => break,
-            Err(FormError::NotYet) if parts.seams.clock.now() < deadline => {}
-            Err(FormError::NotYet) => {
-                return Err(StartError::NoCluster("the first view is not agreed yet".into()));
+    if !voters.contains_key(&parts.facts.voter()) {
+        return first_view(parts, former, core, (list.id(), deadline)).await;
+    }
+    let initialised = async {
+        loop {
+            let first = list.first(parts.shards, &parts.profile);
+            match core.initialize(voters.clone(), first, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(FormError::NotYet) if parts.seams.clock.now() < deadline => {}
+                Err(FormError::NotYet) => {
+                    return Err(StartError::NoCluster("the first view is not agreed yet".into()));
+                }
+                Err(error) => return Err(StartError::Refused(error.to_string())),
             }
-            Err(error) => return Err(StartError::Refused(error.to_string())),
+        }
+    };
+    tokio::select! {
+        biased;
+        formed = initialised.boxed() => formed,
+        told = first_view(parts, former, core, (list.id(), deadline)).boxed() => told,
+    }
+}
+
+/// Takes part in a cluster that exists, with an empty directory. That it is of the cluster goes to
+/// the directory once it is a member: refused before, it is as empty as it was.
+async fn join(
+    parts: &mut QuorumParts,
+    former: &Former,
+    core: &RaftCore,
+    (cluster, voters, deadline): (ClusterId, BTreeMap<VoterId, Voter>, Instant),
+) -> Result<(), StartError> {
+    parts.links.set_cluster(cluster);
+    begin_with(parts, core, voters);
+    first_view(parts, former, core, (cluster, deadline)).await?;
+    let seen = last_life(&core.known(), &parts.me);
+    if parts.boot <= seen {
+        // Boots only grow, and those before were of a directory that is lost.
+        parts.boot = parts.facts.boot_after(seen, &*parts.seams.rng)?;
+        let life = Life { boot: parts.boot, token: parts.facts.token(parts.boot) };
+        parts.links.set_life(life);
+        former.present_as(claim_of(parts));
+    }
+    Ok(())
+}
+
+/// The last boot of `node` that the view knows; 0 if none.
+fn last_life(view: &View, node: &NodeId) -> Boot {
+    let member = view.members.get(node).map(|member| member.boot);
+    let departed = view.departed.iter().filter(|one| one.node == *node).map(|one| one.boot);
+    let stores = view.stores.values().filter(|mark| mark.node == *node).map(|mark| mark.last_boot);
+    departed.chain(stores).chain(member).max().unwrap_or_default()
+}
+
+/// Tells links and raft who votes to begin with.
+pub(super) fn begin_with(parts: &QuorumParts, core: &RaftCore, voters: BTreeMap<VoterId, Voter>) {
+    for voter in voters.values().filter(|voter| voter.node != parts.me) {
+        parts.links.learn(&voter.node, &voter.addr);
+    }
+    core.begin_with(voters);
+}
+
+/// Waits until there is a view here, applied or told. Meanwhile the seeds are asked who votes, now
+/// and then: it may be others than this node has heard of.
+async fn first_view(
+    parts: &QuorumParts,
+    former: &Former,
+    core: &RaftCore,
+    (cluster, deadline): (ClusterId, Instant),
+) -> Result<(), StartError> {
+    let clock = &*parts.seams.clock;
+    let (mut applied, mut told) = (core.watched().follow(), core.told().follow());
+    while clock.now() < deadline {
+        let first = async {
+            tokio::select! {
+                biased;
+                view = applied.until(View::is_formed) => view,
+                view = told.until(View::is_formed) => view,
+            }
+        };
+        let pause = deadline.min(clock.now() + parts.profile.lease);
+        if let Ok(Some(_)) = within(clock, pause, first.boxed()).await {
+            return Ok(());
+        }
+        if let Formation::Expect { seeds, .. } = &parts.formation {
+            let voters = former.voters_of(seeds, cluster).await;
+            if !voters.is_empty() {
+                begin_with(parts, core, voters);
+            }
         }
     }
-    let mut views = core.watched().follow();
-    let first = views.until(View::is_formed);
-    match within(&*parts.seams.clock, deadline, first.boxed()).await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) | Err(_) => Err(StartError::NoCluster("the first view has not come".into())),
-    }
+    Err(StartError::NoCluster("the first view has not come".into()))
+}
+
+/// What this node is told to form a cluster with. Where there is one already, how many nodes formed
+/// it does not matter any more.
+pub(super) fn settings(parts: &QuorumParts) -> Settings {
+    let forming = parts.facts.cluster().is_none();
+    let expect = match &parts.formation {
+        Formation::Expect { expect, .. } if forming => *expect,
+        Formation::Expect { .. } | Formation::Alone | Formation::Bootstrap { .. } => 0,
+    };
+    let profile = parts.profile.clone();
+    Settings { expect, shards: parts.shards, profile, lease_set: false }
 }
 
 /// Refuses a directory of another cluster than the seeds': alone it would go on with what it holds.
 /// Refuses a second process under a name whose first is alive, before it takes part in anything.
+/// Returns who votes, as far as the seeds know.
 pub(super) async fn same_cluster(
     parts: &QuorumParts,
     former: &Former,
     own: ClusterId,
     deadline: Instant,
-) -> Result<(), StartError> {
-    let Formation::Expect { seeds, .. } = &parts.formation else { return Ok(()) };
+) -> Result<BTreeMap<VoterId, Voter>, StartError> {
+    let seeds = match &parts.formation {
+        Formation::Alone => return Ok(BTreeMap::new()),
+        Formation::Bootstrap { .. } => {
+            return Err(StartError::Refused(format!(
+                "the data directory of {} is of cluster {own} already: start it without \
+                 `bootstrap`, or choose an empty directory for a new cluster",
+                parts.me
+            )));
+        }
+        Formation::Expect { seeds, .. } => seeds,
+    };
     let times = (parts.profile.ack_timeout(), deadline);
     former.fits(seeds, own, times).await.map_err(|unfit| match unfit {
         Unfit::OtherCluster(seed, cluster) => StartError::Refused(format!(
             "the data directory belongs to cluster {own}, and {seed} among its seeds to cluster \
              {cluster}: choose another directory, or correct the seeds"
         )),
-        Unfit::Rival(why) | Unfit::Backup(why) => StartError::Refused(why),
+        Unfit::Rival(why) | Unfit::Backup(why) | Unfit::Settings(why) => StartError::Refused(why),
         Unfit::Late(why) => StartError::NoCluster(why),
     })
 }
@@ -88,7 +213,9 @@ pub(super) fn same_votes(parts: &QuorumParts) -> Result<(), StartError> {
     }
     Err(StartError::Refused(format!(
         "{RAFT_FILE} is missing from the data directory of {}: it holds what this voter has agreed \
-         to; put it back (a voter that has lost it cannot be replaced yet)",
+         to; put it back, or start the node with an empty data directory: then it joins anew, with \
+         no part of what it held, and another node or itself is made a voter in the place of the \
+         one it was",
         parts.me
     )))
 }
@@ -103,6 +230,17 @@ pub(super) fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError
     }
     let (mine, theirs) = (format!("{mine:?}"), format!("{:?}", constants.profile));
     Err(StartError::Profile { mine, theirs })
+}
+
+/// Why raft did not start, and what to do.
+pub(super) fn not_opened(me: &NodeId, error: &OpenError) -> StartError {
+    StartError::Storage(match error {
+        OpenError::Store(_) | OpenError::Damaged(_) => format!(
+            "{error}; {RAFT_FILE} of {me} holds what it has agreed to: put a whole one back that \
+             is not older, or start {me} with an empty data directory: then it joins anew"
+        ),
+        OpenError::Timing(_) | OpenError::Thread(_) | OpenError::Raft(_) => error.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -116,6 +116,11 @@ impl RaftFile {
         async { written.await.map_err(|_| io::Error::other("the raft log's worker ended"))? }
     }
 
+    /// Why nothing is written any more.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.0.queue.lock().broken.clone()
+    }
+
     /// Runs a computation where the disk is written, off raft's own task.
     pub(super) async fn run<T: Send + 'static>(
         &self,

@@ -17,7 +17,7 @@ use openraft::{EntryPayload, StoredMembership};
 use super::file::{seal, unseal};
 use super::machine::{StoredSnapshot, decode, encode};
 use super::message::{
-    Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest, from_frame, to_frame,
+    Addressed, Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest, from_frame, to_frame,
 };
 use super::types::{Batch, Entry, LogId, SnapshotMeta, Vote, Voter};
 use crate::authority::golden::{claim, node};
@@ -160,7 +160,7 @@ fn departed() -> VecDeque<Departed> {
         .collect()
 }
 
-fn view() -> View {
+pub(in crate::authority) fn view() -> View {
     let claim = claim("n1", 1);
     let member = |status| Member {
         boot: claim.boot,
@@ -231,6 +231,10 @@ fn golden_bytes_of_raft() {
         let bytes = to_frame(&request).expect("encodes");
         golden.add(("raft", name), &request, &bytes, |b| from_frame::<RaftRequest>(b).ok());
     }
+    let pre_vote = RaftRequest::PreVote(VoteRequest::new(Vote::new(4, 7), None));
+    let addressed = Addressed { to: VoterId(0xabcd), request: pre_vote };
+    let bytes = to_frame(&addressed).expect("encodes");
+    golden.add(("raft", "addressed"), &addressed, &bytes, |b| from_frame::<Addressed>(b).ok());
     let voted = VoteResponse::new(vote, Some(log_id(12)), true);
     let changed = TransferLeaderError::VoteChanged { expected: vote, actual: Vote::new(4, 7) };
     let behind =
@@ -266,10 +270,17 @@ fn golden_bytes_of_proposals() {
     let mut golden = Golden::new("authority/golden/propose.txt");
     for (name, change) in changes() {
         let proposals = vec![Proposal { id: ChangeId(u128::MAX), change }];
-        let request = ProposeRequest { proposals, patience: Duration::from_millis(1_500) };
+        let patience = Duration::from_millis(1_500);
+        let request = ProposeRequest { proposals, patience, without_voter: None };
         let bytes = to_frame(&request).expect("encodes");
         golden.add(("propose", name), &request, &bytes, |b| from_frame::<ProposeRequest>(b).ok());
     }
+    let without_voter = Some(node("n3"));
+    let patience = Duration::from_secs(5);
+    let request = ProposeRequest { proposals: Vec::new(), patience, without_voter };
+    let bytes = to_frame(&request).expect("encodes");
+    let read = |bytes: &[u8]| from_frame::<ProposeRequest>(bytes).ok();
+    golden.add(("propose", "without a voter"), &request, &bytes, read);
     let replies = [
         ("done", ProposeReply::Done(outcomes())),
         ("not leader", ProposeReply::NotLeader(Some(node("n2")))),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{RaftFile, Write, seal};
 use super::types::{Batch, Entry, LogId, Membership, Outcomes, SnapshotMeta, Tc, ViewSnapshot};
-use crate::base::{Bug, Publisher, planted};
+use crate::base::{Bug, Publisher, VoterId, planted};
 use crate::placement::View;
 use crate::wire::from_named;
 
@@ -137,6 +137,9 @@ impl State {
             EntryPayload::Blank => Outcomes(Vec::new()),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(id), membership.clone());
+                let voter = |id| Some((VoterId(id), membership.get_node(&id)?.node.clone()));
+                let voters = membership.voter_ids().filter_map(voter).collect();
+                Arc::make_mut(&mut self.view).apply_voters(id.index, voters);
                 Outcomes(Vec::new())
             }
             EntryPayload::Normal(Batch(proposals)) => {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{SnapshotMeta, Tc, Vote};
 use crate::authority::Proposed;
-use crate::base::NodeId;
+use crate::base::{NodeId, VoterId};
 use crate::placement::Proposal;
 use crate::wire::{CONTROL_SCHEMA, from_control};
 
@@ -30,6 +30,14 @@ pub(super) enum RaftRequest {
     PreVote(VoteRequest<Tc>),
     Transfer(TransferLeaderRequest<Tc>),
     Snapshot(Part),
+}
+
+/// A [`RaftRequest`] on the wire. A node that has lost what it voted is another voter: it must not
+/// answer for the one it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Addressed {
+    pub(super) to: VoterId,
+    pub(super) request: RaftRequest,
 }
 
 /// One part of a snapshot. Parts are sent in order, each after the answer to the one before.
@@ -62,6 +70,16 @@ pub(super) struct ProposeRequest {
     pub(super) proposals: Vec<Proposal>,
     /// How long the asker waits. Clocks differ, so not until when.
     pub(super) patience: Duration,
+    /// An operator wants fewer voters, this node not among them; then nothing is proposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) without_voter: Option<NodeId>,
+}
+
+/// What is asked of the leader.
+#[derive(Debug, Clone)]
+pub(super) enum Wanted {
+    Changes(Vec<Proposal>),
+    WithoutVoter(NodeId),
 }
 
 /// What became of it.
@@ -89,7 +107,7 @@ pub(super) fn from_frame<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> 
 /// For the fuzz target `raft`.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz_raft(bytes: &[u8]) -> bool {
-    fuzz::<RaftRequest>(bytes) | fuzz::<RaftReply>(bytes)
+    fuzz::<Addressed>(bytes) | fuzz::<RaftRequest>(bytes) | fuzz::<RaftReply>(bytes)
 }
 
 /// For the fuzz target `propose`.

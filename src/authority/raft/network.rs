@@ -16,9 +16,9 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
-use super::message::{PART_BYTES, Part, RaftReply, RaftRequest, from_frame, to_frame};
+use super::message::{Addressed, PART_BYTES, Part, RaftReply, RaftRequest, from_frame, to_frame};
 use super::types::{Tc, ViewSnapshot, Vote, Voter};
-use crate::base::{Clock, Instant};
+use crate::base::{Clock, Instant, VoterId};
 use crate::transport::{AskError, Class, Head, Links, Service};
 
 /// The way of an ask to another node: [`Links`], or what stands in for them in tests.
@@ -75,13 +75,14 @@ pub(super) struct Client {
     carrier: Arc<dyn Carrier>,
     clock: Arc<dyn Clock>,
     append_patience: Duration,
+    id: VoterId,
     target: Voter,
 }
 
 impl RaftNetworkFactory<Tc> for Network {
     type Network = Client;
 
-    async fn new_client(&mut self, _: u64, target: &Voter) -> Client {
+    async fn new_client(&mut self, id: u64, target: &Voter) -> Client {
         // The view may have none of the voters: after all were evicted and restarted they must find
         // each other to vote.
         self.carrier.recall(target);
@@ -89,6 +90,7 @@ impl RaftNetworkFactory<Tc> for Network {
             carrier: self.carrier.clone(),
             clock: self.clock.clone(),
             append_patience: self.append_patience,
+            id: VoterId(id),
             target: target.clone(),
         }
     }
@@ -102,7 +104,7 @@ fn network_error(why: impl fmt::Display) -> RPCError<Tc> {
 
 impl Client {
     async fn ask(&self, request: RaftRequest, patience: Duration) -> Rpc<RaftReply> {
-        let body = to_frame(&request).map_err(network_error)?;
+        let body = to_frame(&Addressed { to: self.id, request }).map_err(network_error)?;
         let deadline = self.clock.now() + patience;
         match self.carrier.ask(&self.target, Service::Raft, body, deadline).await {
             Ok(body) => from_frame(&body).map_err(network_error),

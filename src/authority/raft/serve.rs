@@ -10,7 +10,9 @@ use openraft::Snapshot;
 use openraft::raft::SnapshotResponse;
 use parking_lot::Mutex;
 
-use super::message::{Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest};
+use super::message::{
+    Addressed, Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest, Wanted,
+};
 use super::message::{from_frame, to_frame};
 use super::types::{Raft, SnapshotMeta, Vote};
 use super::{Inner, RaftCore};
@@ -71,7 +73,7 @@ impl Server {
     /// Whether the view knows a later life of that node: what this one voted may be forgotten.
     fn is_over(&self, from: &Peer) -> bool {
         let Some(core) = self.core.upgrade() else { return false };
-        let view = RaftCore(core).view();
+        let view = RaftCore(core).known();
         view.members.get(&from.node).is_some_and(|member| member.boot > from.boot)
     }
 
@@ -86,7 +88,8 @@ impl Server {
             | Service::Gossip
             | Service::Replica
             | Service::Entity
-            | Service::Status) => Err(format!("{other:?} is not served here")),
+            | Service::Status
+            | Service::View) => Err(format!("{other:?} is not served here")),
         }
     }
 
@@ -94,10 +97,13 @@ impl Server {
         &self,
         core: &RaftCore,
         from: &NodeId,
-        request: RaftRequest,
+        Addressed { to, request }: Addressed,
     ) -> Result<RaftReply, String> {
         if !core.may_speak_raft(from) {
             return Err(format!("{from} is no voter"));
+        }
+        if to != core.0.voter {
+            return Err(format!("{to} is gone: this is {}", core.0.voter));
         }
         let raft = &core.0.raft;
         let stopped = |error: &dyn std::fmt::Display| error.to_string();
@@ -153,13 +159,19 @@ impl Server {
         from: &NodeId,
         request: ProposeRequest,
     ) -> ProposeReply {
-        let ProposeRequest { proposals, patience } = request;
+        let ProposeRequest { proposals, patience, without_voter } = request;
         if !proposals.iter().all(|proposal| may_propose(from, proposal)) {
             tracing::warn!(%from, "proposes what only others may");
             return ProposeReply::Forbidden;
         }
-        let deadline = self.seams.clock.now() + patience;
-        core.write(None, proposals, deadline).await
+        let is_member = || core.known().members.contains_key(from);
+        let wanted = match without_voter {
+            // Whoever can open a member's socket is an operator.
+            Some(node) if is_member() => Wanted::WithoutVoter(node),
+            Some(_) => return ProposeReply::Forbidden,
+            None => Wanted::Changes(proposals),
+        };
+        core.at_this(wanted, self.seams.clock.now() + patience).await
     }
 }
 

@@ -127,6 +127,7 @@ impl World {
             profile: Profile::lan(),
             views: views.watched(),
             voters: Box::new(BTreeMap::new),
+            behind: Box::new(|_| {}),
             standing: Arc::new(Publisher::new(Standing::Member(Boot(1)))),
         });
         renewals.begin(Boot(1));

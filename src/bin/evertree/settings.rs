@@ -66,11 +66,13 @@ settings! {
     ADVERTISE = "advertise", Kind::HostPort, None,
         "Where others reach it, if not where it listens";
     JOIN = "join", Kind::HostPorts, None,
-        "Where the first nodes listen, the same list for all; its own address may stand in it";
+        "Where nodes of the cluster listen; its own address may stand in it";
     JOIN_FILE = "join_file", Kind::Path, None,
-        "File with where the first nodes listen, one host:port per line; read again while it looks";
+        "File with where they listen, one host:port per line; read again while it looks";
     EXPECT = "expect", Kind::Number { least: 1, most: 64 }, Some("1"),
-        "How many empty nodes form the cluster together; must be given with `join` or `join_file`";
+        "How many empty nodes form the cluster together; 1, with `join`: it only joins one";
+    BOOTSTRAP = "bootstrap", Kind::Switch, Some("false"),
+        "It forms a cluster by itself, for others to join; refused where there is one already";
     DATA = "data", Kind::Path, None,
         "Its data directory, made if absent; no two nodes may share one";
     PROFILE = "profile", Kind::OneOf(&["dev", "lan", "wan"]), Some("dev"),
@@ -93,6 +95,8 @@ settings! {
         "PEM of its key; nobody else may read the file";
     START_WITHIN = "start_within", Kind::Span, Some("60s"),
         "How long it may take to become a member";
+    REPLACE_VOTERS_AFTER = "replace_voters_after", Kind::Span, Some("30s"),
+        "How long after its eviction another takes a voter's place, where this node leads";
     LOG = "log", Kind::Filter, Some("warn,openraft=error,evertree=info"),
         "What is logged, as `level` or `target=level`, with commas between";
 }

@@ -126,7 +126,11 @@ impl Trio {
         for node in &self.nodes {
             let mut views = ViewAuthority::watched(&node.0.parts.authority).follow();
             let settled = views.until(is_settled);
-            timeout(PATIENCE, settled).await.expect("in time").expect("the node runs");
+            let settled = timeout(PATIENCE, settled).await;
+            let view = node.view();
+            let underway = Underway { moves: view.moves(), ..Underway::default() };
+            let left = Planner::default().steps(&view, &underway, &limits).steps;
+            settled.unwrap_or_else(|_| panic!("left: {left:?}")).expect("the node runs");
         }
     }
 
@@ -302,6 +306,42 @@ async fn an_old_backup_that_counts_past_the_boots_of_the_cluster_is_still_one() 
     let is_known = |why: &String| why.contains("looks like a copy or an old backup");
     assert!(!said.is_empty() && said.iter().all(is_known), "{said:?}");
     second.stop().await;
+    trio.stop().await;
+}
+
+/// Goal: nodes with empty directories join a cluster that runs, without a vote or with one, and
+/// serve; one that lost its disk joins again under its name. Method: real nodes with certificates,
+/// entities asked through whoever joined.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_node_joins_a_running_cluster_and_so_does_one_that_lost_its_disk() {
+    let mut trio = Trio::start(Profile::dev()).await;
+    let entity = trio.nodes[0].entities::<Counter>().get("joined");
+    assert_eq!(entity.ask_within(PATIENCE, CounterMsg::Add).await, Ok(1));
+    let config = NodeConfig {
+        cluster: "test".into(),
+        seeds: trio.listens.iter().map(ToString::to_string).collect(),
+        profile: trio.profile.clone(),
+        data: trio.place.path().join("n4"),
+        ..NodeConfig::new("n4".parse().expect("a plain name"), tls(&trio.authority, "n4"))
+    };
+    let counters = || Kind::<Counter>::new(()).durable(Durable::Snapshots);
+    let fourth = Node::build(config.clone()).host(counters()).start_within(PATIENCE);
+    let fourth = fourth.start().await.expect("it joins");
+    assert!(fourth.is_serving() && fourth.view().members.len() == 4);
+    assert_eq!(fourth.view().voters.len(), 3, "it does not vote");
+    let through = fourth.entities::<Counter>().get("joined");
+    assert_eq!(through.ask_within(PATIENCE, CounterMsg::Add).await, Ok(2));
+    // The disk of a voter is lost while it is off.
+    trio.nodes.remove(0).stop().await;
+    let lost = trio.place.path().join("lost");
+    let again = trio.build(0, trio.listens[0], &lost).start().await.expect("it joins anew");
+    let before = trio.nodes[0].view().voters.clone();
+    let raft_id = again.view().members["n1"].voter.expect("it has one");
+    assert!(!before.contains_key(&raft_id), "what it voted is lost: it is another voter");
+    let through = again.entities::<Counter>().get("joined");
+    assert_eq!(through.ask_within(PATIENCE, CounterMsg::Add).await, Ok(3));
+    trio.nodes.insert(0, again);
+    fourth.stop().await;
     trio.stop().await;
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::super::{Former, NotFormed};
+use super::super::{Former, Found, NotFormed};
 use super::*;
 use crate::authority::{ADDRESSES_MAX, Seeds};
 use crate::base::{Clock as _, Listener, Net, Seams, SeededRng, Spawner, Stream, TokioClock};
@@ -17,13 +17,13 @@ use crate::storage::{Facts, SimDisk};
 use crate::transport::pipe_net::PipeNet;
 use crate::transport::{Class, Head, Identity, Life, Links, LinksConfig, Security, Service};
 
-const NAME: &str = "nodes.example:7946";
+pub(in crate::authority) const NAME: &str = "nodes.example:7946";
 
 /// Pipes, and a name server whose only name a test changes.
 #[derive(Debug, Clone, Default)]
-struct Named {
+pub(in crate::authority) struct Named {
     pipes: PipeNet,
-    addrs: Arc<Mutex<Vec<SocketAddr>>>,
+    pub(in crate::authority) addrs: Arc<Mutex<Vec<SocketAddr>>>,
 }
 
 impl Net for Named {
@@ -88,7 +88,7 @@ impl Station {
     }
 
     /// Agrees on a task of its own.
-    fn agree(&self, seeds: &Seeds, secs: u64) -> tokio::task::JoinHandle<Result<List, NotFormed>> {
+    fn agree(&self, seeds: &Seeds, secs: u64) -> tokio::task::JoinHandle<Result<Found, NotFormed>> {
         let (former, seeds) = (self.former.clone(), seeds.clone());
         let deadline = former.seams.clock.now() + Duration::from_secs(secs);
         tokio::spawn(async move { former.agree(3, &seeds, deadline).await })
@@ -111,9 +111,16 @@ fn in_file(path: PathBuf) -> Seeds {
     Seeds { list: vec![], file: Some(path) }
 }
 
-fn why(result: Result<List, NotFormed>) -> String {
+fn why(result: Result<Found, NotFormed>) -> String {
     match result {
         Err(NotFormed::Late(why) | NotFormed::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn list(result: Result<Found, NotFormed>) -> List {
+    match result {
+        Ok(Found::List(list)) => list,
         other => panic!("{other:?}"),
     }
 }
@@ -134,7 +141,7 @@ async fn a_name_that_gains_addresses_later_is_enough_for_all() {
     *net.addrs.lock() = vec![alias(&stations[0].links), nobody, alias(&stations[1].links)];
     let mut lists = Vec::new();
     for one in agreeing {
-        lists.push(one.await.expect("no panic").expect("agreed"));
+        lists.push(list(one.await.expect("no panic")));
     }
     let names: Vec<_> = lists[0].0.iter().map(|one| one.claim.node.as_str()).collect();
     assert_eq!(names, ["n1", "n2", "n3"]);
@@ -175,8 +182,7 @@ async fn a_file_that_is_written_later_is_enough() {
     let lines = format!("# the oldest\n{}\n", stations[2].links.local_addr());
     std::fs::write(&path, lines).expect("it is written");
     for one in agreeing {
-        let list = one.await.expect("no panic").expect("agreed");
-        assert_eq!(list.0.len(), 3);
+        assert_eq!(list(one.await.expect("no panic")).0.len(), 3);
     }
 }
 
@@ -206,10 +212,10 @@ async fn a_second_process_under_a_name_gives_way_and_the_first_forms_the_cluster
     }
     let others = [Station::start(&net, "n2", 2).await, Station::start(&net, "n3", 3).await];
     let agreeing: Vec<_> = others.iter().map(|one| one.agree(&by_name(), 60)).collect();
-    let list = forming.await.expect("no panic").expect("agreed");
-    assert_eq!(list.0[0].nonce, first.former.inner.lock().state.me.nonce, "the first one");
+    let agreed = list(forming.await.expect("no panic"));
+    assert_eq!(agreed.0[0].nonce, first.former.inner.lock().state.me.nonce, "the first one");
     for one in agreeing {
-        assert_eq!(one.await.expect("no panic").expect("agreed"), list);
+        assert_eq!(list(one.await.expect("no panic")), agreed);
     }
 }
 
@@ -251,5 +257,5 @@ async fn a_directory_whose_name_is_alive_elsewhere_is_refused_and_later_goes_on(
     // It ends: whoever asks next is not kept waiting.
     first.links.stop().await;
     let second = Station::start(&net, "n1", 1).await;
-    assert_eq!(fits(&second).await, Ok(()));
+    assert_eq!(fits(&second).await, Ok(BTreeMap::new()));
 }

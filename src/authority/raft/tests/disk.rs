@@ -180,3 +180,26 @@ fn no_flipped_bit_of_a_sealed_value_is_taken_for_a_value() {
     assert!(unseal::<LogId>("it", &sealed[..sealed.len() - 1]).is_err());
     assert!(unseal::<LogId>("it", &[]).is_err());
 }
+
+/// Goal: a file that was cut is never taken for a shorter log.
+#[tokio::test]
+async fn a_file_that_was_cut_is_an_error() {
+    let place = tempfile::tempdir().unwrap();
+    let disk = Directory::open(place.path()).unwrap();
+    let (mut log, machine) = open(&disk, Worker::inline()).unwrap();
+    for index in 0..50 {
+        log.blocking_append([entry(index)]).await.unwrap();
+    }
+    drop((log, machine));
+    let path = place.path().join(RAFT_FILE);
+    let whole = std::fs::read(&path).unwrap();
+    for parts in 0..8 {
+        std::fs::write(&path, &whole[..whole.len() * parts / 8]).unwrap();
+        let opened = open(&disk, Worker::inline()).map(|_| ());
+        let error = opened.expect_err("it was cut");
+        assert!(matches!(error, OpenError::Damaged(_) | OpenError::Store(_)), "{parts}: {error}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    let (mut log, _) = open(&disk, Worker::inline()).unwrap();
+    assert_eq!(entries(&mut log).len(), 50);
+}

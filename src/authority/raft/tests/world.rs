@@ -115,7 +115,7 @@ fn claim(place: usize, voter: VoterId) -> Claim {
     }
 }
 
-fn voter(place: usize) -> VoterId {
+pub(super) fn voter(place: usize) -> VoterId {
     VoterId(1_000 + place as u64)
 }
 

@@ -10,9 +10,9 @@ use evertree::storage::Durability;
 use evertree::transport::TlsFiles;
 
 use super::{
-    ADVERTISE, ALL, CA, CERT, CLUSTER, DATA, DURABILITY, EXPECT, Fault, Faults, INSECURE, JOIN,
-    JOIN_FILE, KEY, LISTEN, Layers, NAME, Named, PROFILE, SHARDS, START_WITHIN, Setting, Source,
-    Value, WEIGHT, ZONE,
+    ADVERTISE, ALL, BOOTSTRAP, CA, CERT, CLUSTER, DATA, DURABILITY, EXPECT, Fault, Faults,
+    INSECURE, JOIN, JOIN_FILE, KEY, LISTEN, Layers, NAME, Named, PROFILE, REPLACE_VOTERS_AFTER,
+    SHARDS, START_WITHIN, Setting, Source, Value, WEIGHT, ZONE,
 };
 
 /// A round trip and an fsync that a profile must at least allow for, as at the node's own start.
@@ -51,10 +51,7 @@ impl Told {
         config.validate().map_err(wrong)?;
         let wrong = |error: ProfileError| Faults(vec![unfit_profile(layers, &error)]);
         config.profile.validate(LEAST, LEAST).map_err(wrong)?;
-        let start_within = match layers.value(&START_WITHIN) {
-            Some(Value::Span(span)) => span,
-            _ => Duration::ZERO,
-        };
+        let start_within = span(layers, &START_WITHIN);
         Ok(Self { config, files, start_within })
     }
 }
@@ -70,17 +67,16 @@ fn unset(layers: &Layers, faults: &mut Vec<Fault>) {
     if layers.path(&DATA).is_none() {
         needs(&DATA, "a node needs a data directory");
     }
-    let joins = layers.value(&JOIN).or_else(|| layers.value(&JOIN_FILE)).is_some();
-    if joins && layers.of_setting(&EXPECT).source == Source::Default {
-        needs(
-            &EXPECT,
-            "with join or join_file, say how many empty nodes form the cluster together, so that \
-             one that reaches nobody does not form another",
-        );
-    }
     let anywhere = listen(layers).is_some_and(|listen| listen.ip().is_unspecified());
     if anywhere && layers.text(&ADVERTISE).is_none() {
         needs(&ADVERTISE, "nobody can reach the address it listens on");
+    }
+}
+
+fn span(layers: &Layers, setting: &Setting) -> Duration {
+    match layers.value(setting) {
+        Some(Value::Span(span)) => span,
+        _ => Duration::ZERO,
     }
 }
 
@@ -102,6 +98,8 @@ fn config(layers: &Layers, name: NodeId, insecure: bool) -> NodeConfig {
         seeds: layers.list(&JOIN),
         seeds_file: layers.path(&JOIN_FILE),
         expect: layers.number(&EXPECT),
+        bootstrap: layers.value(&BOOTSTRAP) == Some(Value::Switch(true)),
+        replace_voters_after: span(layers, &REPLACE_VOTERS_AFTER),
         data: layers.path(&DATA).unwrap_or_default(),
         profile: match layers.text(&PROFILE).as_deref() {
             Some("lan") => Profile::lan(),

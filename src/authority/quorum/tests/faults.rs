@@ -1,0 +1,100 @@
+//! Disks that fail, are full or damaged; voters that come back after they were replaced.
+
+use std::time::Duration;
+
+use super::world::*;
+use crate::authority::{RAFT_FILE, StartError};
+use crate::base::within;
+
+/// Goal: a voter whose disk takes no more stops and says so, the others go on, and it comes back
+/// once there is room.
+#[tokio::test(start_paused = true)]
+async fn a_voter_whose_disk_is_full_stops_and_the_others_go_on() {
+    for leads in [false, true] {
+        let mut town = Town::formed(3).await;
+        town.until(5, "whole", Town::is_whole).await;
+        let leader = town.leader().await;
+        let full = if leads { leader } else { (leader + 1) % 3 };
+        let other = (full + 1) % 3;
+        town.hosts[full].disk.fail_write_after(0);
+        let change = town.change(other).expect("it owns a shard");
+        town.propose(other, change, 10).await;
+        let core = town.node(full).core().clone();
+        let deadline = town.clock.now() + Duration::from_secs(5);
+        let why = within(&*town.clock, deadline, core.stopped()).await.expect("it stops");
+        assert!(why.contains(RAFT_FILE) && why.contains("injected write failure"), "{why}");
+        // As the node does then: it ends.
+        town.kill(full).await;
+        town.until(5, "whole without it", Town::is_whole).await;
+        town.start(full, &expecting(3)).await.unwrap();
+        town.until(5, "whole", Town::is_whole).await;
+    }
+}
+
+/// Goal: a damaged log is refused in plain words, and the way out that they name works.
+#[tokio::test(start_paused = true)]
+async fn a_voter_with_a_damaged_log_is_refused_and_joins_anew_with_an_empty_directory() {
+    let mut town = Town::formed(3).await;
+    town.until(5, "whole", Town::is_whole).await;
+    town.kill(1).await;
+    let length = town.hosts[1].disk.bytes(RAFT_FILE).expect("it is there").len();
+    for offset in (0..length).step_by(64) {
+        town.hosts[1].disk.flip_bit(RAFT_FILE, offset);
+    }
+    match town.start(1, &expecting(3)).await {
+        Err(StartError::Storage(why)) => {
+            assert!(why.contains(RAFT_FILE) && why.contains("empty data directory"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    town.until(5, "whole without it", Town::is_whole).await;
+    town.new_disk(1);
+    town.start(1, &expecting(3)).await.unwrap();
+    town.until(10, "three voters", |town| town.is_whole() && town.votes(0).len() == 3).await;
+}
+
+/// Goal: a raft file that was taken away is not made anew under the id that voted before.
+#[tokio::test(start_paused = true)]
+async fn a_directory_without_its_raft_file_is_refused() {
+    let mut town = Town::formed(3).await;
+    town.until(5, "whole", Town::is_whole).await;
+    town.kill(2).await;
+    crate::storage::Disk::remove(&town.hosts[2].disk.mount(), RAFT_FILE).unwrap();
+    match town.start(2, &expecting(3)).await {
+        Err(StartError::Refused(why)) => {
+            assert!(why.starts_with("raft.redb is missing from the data directory of n3"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Goal: a voter that was replaced while it was off comes back as a lease client, and disturbs
+/// nobody: no election, and no other voters.
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_was_replaced_comes_back_without_a_vote() {
+    let mut town = Town::formed(4).await;
+    town.until(5, "whole", Town::is_whole).await;
+    let leader = town.leader().await;
+    let gone = (leader + 1) % 3;
+    assert_eq!(town.votes(0), ["n1", "n2", "n3"]);
+    town.kill(gone).await;
+    let name = town.name(gone).to_string();
+    town.until(10, "replaced", |town| {
+        let voters = town.votes(leader);
+        voters.contains(&"n4".into()) && !voters.contains(&name)
+    })
+    .await;
+    let key = town.node(leader).core().leader_key().await;
+    assert!(key.is_some());
+    let voters = town.votes(leader);
+    town.start(gone, &expecting(4)).await.unwrap();
+    town.until(2, "whole", Town::is_whole).await;
+    town.clock.sleep(Duration::from_secs(10)).await;
+    assert_eq!(town.node(leader).core().leader_key().await, key, "an election");
+    assert!(town.is_whole());
+    assert_eq!((town.votes(gone), town.votes(leader)), (voters.clone(), voters));
+    // What is changed through it is agreed on.
+    if let Some(change) = town.change(gone) {
+        town.propose(gone, change, 2).await;
+    }
+}
