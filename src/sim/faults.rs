@@ -136,10 +136,10 @@ impl Faults {
     /// A minority of as many hosts as can be one, or fewer.
     fn split(&self, hosts: usize) -> Fault {
         let size = 1 + self.below((hosts - 1) / 2);
-        let mut side = 0_u64;
-        while side.count_ones() as usize != size.max(1) {
-            side |= 1_u64 << self.below(hosts);
+        let mut minority = 0_u64;
+        while minority.count_ones() as usize != size.max(1) {
+            minority |= 1_u64 << self.below(hosts);
         }
-        Fault::Split(side)
+        Fault::Split(minority)
     }
 }

@@ -37,6 +37,8 @@ const LOOK_AT_ALL: Duration = Duration::from_millis(250);
 /// One step where nothing else is said.
 const TICK: Duration = Duration::from_millis(1);
 const SHARDS: u16 = 64;
+/// See [`Setup::replace_voters_after`].
+const REPLACE_VOTERS_AFTER: Duration = Duration::from_secs(3);
 
 /// What one run is made of. All that happens follows from it.
 #[derive(Debug, Clone)]
@@ -226,6 +228,7 @@ impl Run {
             nodes,
             shards: SHARDS,
             profile: profile(),
+            replace_voters_after: REPLACE_VOTERS_AFTER,
             tick,
             loss_permille,
             prepare: Arc::new(|node| {

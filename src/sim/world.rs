@@ -37,6 +37,8 @@ pub struct Setup {
     pub shards: u16,
     /// Timing.
     pub profile: Profile,
+    /// How long after its eviction a voter is replaced.
+    pub replace_voters_after: Duration,
     /// One step: 1 ms, or up to 5 ms where there are many nodes.
     pub tick: Duration,
     /// Of 1000 segments on their way from node to node, how many are lost; as many of those that
@@ -102,7 +104,8 @@ impl World {
     /// If certificates cannot be made, which only a broken build explains.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { seed, nodes, shards, profile, tick, loss_permille, prepare, load } = setup;
+        let Setup { seed, nodes, shards, profile, tick, loss_permille, prepare, load, .. } = setup;
+        let replace_voters_after = setup.replace_voters_after;
         let rng = SeededRng::new(mix(&[seed, 0x0770_1d00]));
         let drift = u64::from(profile.drift_permille) * 1_000;
         let authority = Authority::new("sim").expect("a plain name");
@@ -122,8 +125,16 @@ impl World {
             .collect();
         let names = hosts.iter().map(|host| host.name.clone()).collect();
         let loss = Arc::new(Loss::new(mix(&[seed, 0x1055]), loss_permille));
-        let plan = Plan { seed, shards, profile, names, loss: loss.clone(), prepare, load };
-        let plan = Rc::new(plan);
+        let plan = Rc::new(Plan {
+            seed,
+            shards,
+            profile,
+            replace_voters_after,
+            names,
+            loss: loss.clone(),
+            prepare,
+            load,
+        });
         let mut sim = turmoil::Builder::new()
             .rng_seed(mix(&[seed]))
             .tick_duration(tick)

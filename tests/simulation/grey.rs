@@ -64,6 +64,7 @@ impl Rig {
             nodes,
             shards: 64,
             profile: Profile::lan(),
+            replace_voters_after: Duration::from_secs(30),
             tick: Duration::from_millis(1),
             loss_permille: 0,
             prepare: Arc::new(|builder| builder),

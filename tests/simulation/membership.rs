@@ -103,6 +103,7 @@ impl Run {
             nodes,
             shards: 16,
             profile: Profile::dev(),
+            replace_voters_after: Duration::from_secs(30),
             tick: Duration::from_millis(1),
             loss_permille: loss_permille(seed),
             prepare: Arc::new(|node| node),

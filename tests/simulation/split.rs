@@ -63,6 +63,7 @@ pub(crate) fn divide(seed: u64, nodes: usize, one: &[usize]) -> [(usize, Side); 
         nodes,
         shards: 64,
         profile: Profile::dev(),
+        replace_voters_after: Duration::from_secs(30),
         tick: Duration::from_millis(1),
         loss_permille: 0,
         prepare: Arc::new(|node| node),

@@ -17,6 +17,7 @@ fn formed() -> World {
         nodes: 3,
         shards: 16,
         profile: Profile::dev(),
+        replace_voters_after: Duration::from_secs(30),
         tick: TICK,
         loss_permille: 0,
         prepare: Arc::new(|node| node),
