@@ -59,6 +59,22 @@ fn the_help_names_every_command_and_every_flag() {
         let help = done(place.path(), &[command, &["--help"]].concat());
         assert!(help.contains("--dir") && help.contains("--json"), "{help}");
     }
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md"));
+    let page = page.expect("the page is there");
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        assert!(page.contains(&format!("`evertree {command}")), "{command} is not on the page");
+        if !["certs", "config"].contains(&command) {
+            let help = done(place.path(), &[command, "--help"]);
+            assert!(help.contains("--json"), "{help}");
+        }
+    }
     let nothing = evertree(place.path()).output().expect("it runs");
     assert_eq!(nothing.status.code(), Some(2));
     assert!(text(&nothing.stderr).contains("Usage: evertree <COMMAND>"));

@@ -31,6 +31,7 @@ fn an_operator_looks_at_a_cluster_and_changes_it() {
     who_votes(folder);
     what_is_where(folder);
     what_makes_no_sense(folder);
+    tables_are_those_of_the_page(folder);
     let follower = Follower::start(folder);
     constants_are_set(folder);
     a_node_is_drained_and_is_not(folder);
@@ -275,6 +276,22 @@ fn what_is_where(folder: &Path) {
     }
     let text = done(folder, &["shards", "--data=n3"]);
     assert!(text.contains("64 shards, 3 copies of each, 2 for a write"), "{text}");
+}
+
+/// The page for operators shows the columns that there are.
+fn tables_are_those_of_the_page(folder: &Path) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let page = fs::read_to_string(page).expect("the page is there");
+    let bare = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let heads: Vec<String> = page.lines().map(bare).collect();
+    for command in [&["nodes"][..], &["ring"], &["voters"], &["shards", "--all"]] {
+        let said = done(folder, &[command, &["--data=n1"]].concat());
+        let is_head =
+            |line: &&str| line.starts_with("NODE ") || line.trim_start().starts_with("SHARD ");
+        for head in said.lines().filter(is_head) {
+            assert!(heads.contains(&bare(head)), "{command:?}: the page has no table with {head}");
+        }
+    }
 }
 
 fn what_makes_no_sense(folder: &Path) {
