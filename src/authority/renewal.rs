@@ -96,7 +96,7 @@ impl Renewals {
             tracing::warn!(%node, %boot, "the lease ran out: no entity runs until it is renewed");
         };
         let alarm = Alarm::start(&office.seams, &lease, lapsed).unwrap_or_else(|error| {
-            tracing::error!(%error, "no thread for the lease's alarm: the gate alone stops entities");
+            tracing::error!(%error, "the lease has no alarm: no thread for it");
             None
         });
         Arc::new(Self {

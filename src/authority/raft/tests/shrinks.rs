@@ -42,10 +42,10 @@ async fn a_shrink_waits_until_the_leader_lets_it() {
     world.kill(leader).await;
     let others: Vec<_> = (0..3).filter(|place| *place != leader).collect();
     let (next, _) = world.leader(&others).await;
-    let refused = world.core(next).propose(vec![shrink(next, 4)], world.in_secs(1)).await;
+    let refused = world.core(next).propose_local(vec![shrink(next, 4)], world.in_secs(1)).await;
     assert!(matches!(refused, Err(ProposeError::NotExecuted(_))), "{refused:?}");
     // What was said for the leadership before lets nothing pass under this one.
     world.core(next).let_shrink(Some(key));
-    let refused = world.core(next).propose(vec![shrink(next, 5)], world.in_secs(1)).await;
+    let refused = world.core(next).propose_local(vec![shrink(next, 5)], world.in_secs(1)).await;
     assert!(matches!(refused, Err(ProposeError::NotExecuted(_))), "{refused:?}");
 }
