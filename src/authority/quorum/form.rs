@@ -86,7 +86,7 @@ async fn form(
     };
     tokio::select! {
         biased;
-        formed = initialised.boxed() => formed,
+        done = initialised.boxed() => done,
         told = first_view(parts, former, core, (list.id(), deadline)).boxed() => told,
     }
 }
