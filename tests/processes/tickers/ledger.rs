@@ -296,7 +296,7 @@ fn additions_stay(lives: &[Life], counter: u16, verdict: &mut Verdict) {
     let possible = begun - not_executed;
     if last < most.max(answered) || last > possible {
         verdict.broken.push(format!(
-            "counter {counter} is {last} at {at}: {answered} additions were answered, up to {most}, \
+            "counter {counter} is {last} at {at}: {answered} were answered, up to {most}, \
              and {possible} may have been executed"
         ));
     }
