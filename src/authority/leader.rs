@@ -111,8 +111,10 @@ impl Leader {
         let now = self.office.seams.clock.now();
         self.look_at_the_clock(now, span);
         if std::mem::take(&mut self.hands_over) {
-            let to = self.office.core.transfer_leadership().await;
-            tracing::warn!(?to, "the leader's loop is late too often: it hands over");
+            // Who leads best after this node says so itself; alone, it goes on.
+            if let Some(to) = self.office.core.transfer_leadership().await {
+                tracing::warn!(%to, "the leader's loop is late too often: it hands over");
+            }
         }
         let proposals = self.decide(now);
         if proposals.is_empty() {
@@ -255,11 +257,14 @@ fn evict_due(
 }
 
 impl Cold {
-    /// Not cold after all, or over: a life that the view knew before renews, all are back, or the
-    /// time is up.
+    /// Not cold after all, or over: a voter's life that the view knew before renews, all are back,
+    /// or the time is up.
     fn is_over(&self, view: &View, now: Instant, table: &Table) -> bool {
-        let one_never_went =
-            self.before.iter().any(|(node, boot)| table.heard(node, *boot).is_some());
+        let votes = |node: &NodeId| view.voters.is_empty() || view.votes(node);
+        let one_never_went = self
+            .before
+            .iter()
+            .any(|(node, boot)| votes(node) && table.heard(node, *boot).is_some());
         let is_back = |(node, boot): (&NodeId, &Boot)| {
             view.members.get(node).is_none_or(|member| member.boot != *boot)
         };

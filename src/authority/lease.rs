@@ -5,6 +5,8 @@
 //! its own. The gate reads the *clock*, never a flag: a process that was stopped and goes on finds
 //! a flag as it left it, but the clock went on.
 
+mod alarm;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -16,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
+pub(super) use self::alarm::Alarm;
 use crate::base::{Boot, Bug, Clock, Epoch, Instant, NodeId, ShardId, planted};
 use crate::placement::{Owner, View};
 
@@ -79,6 +82,8 @@ struct Inner {
     owned: OnceLock<Box<[AtomicU64]>>,
     /// Of the newest view it was told of.
     version: AtomicU64,
+    /// Times that a grant came when the lease had run out.
+    lapses: AtomicU64,
     lists: [Mutex<List>; LISTS],
     /// What this life gave up, whatever later views say. Held while any of the above is changed;
     /// the gate does not take it.
@@ -115,6 +120,7 @@ impl Lease {
             boot: AtomicU64::new(0),
             owned: OnceLock::new(),
             version: AtomicU64::new(0),
+            lapses: AtomicU64::new(0),
             lists: std::array::from_fn(|_| Mutex::default()),
             released: Mutex::default(),
         }))
@@ -148,6 +154,13 @@ impl Lease {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.0.clock.now() < self.valid_until()
+    }
+
+    /// How often a grant came only when the lease of this process had run out: it was suspended
+    /// until then.
+    #[must_use]
+    pub fn lapses(&self) -> u64 {
+        self.0.lapses.load(Ordering::Acquire)
     }
 
     /// The right of this life to `shard` under `epoch`. Whether it holds is for [`Self::check`].
@@ -276,7 +289,10 @@ impl Lease {
     pub fn extend(&self, boot: Boot, until: Instant) {
         let _changing = self.0.released.lock();
         if self.boot() == boot {
-            self.0.deadline.fetch_max(until.as_nanos(), Ordering::AcqRel);
+            let before = self.0.deadline.fetch_max(until.as_nanos(), Ordering::AcqRel);
+            if before != 0 && self.0.clock.now().as_nanos() >= before {
+                self.0.lapses.fetch_add(1, Ordering::AcqRel);
+            }
             self.wake(|one| one.parked);
         }
     }

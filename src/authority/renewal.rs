@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::turn::Turn;
+use super::lease::Alarm;
 use super::office::{Answer, Ask, Office, decode, letter, span_of};
 use super::{Grant, Lease, Renew, RenewError, Wish};
 use crate::base::{
@@ -66,6 +67,7 @@ pub(super) struct Renewals {
     /// When the workers last ran a task, in nanoseconds.
     tick: Arc<AtomicU64>,
     ticking: Arc<AtomicBool>,
+    _alarm: Option<Alarm>,
 }
 
 impl std::fmt::Debug for Renewals {
@@ -89,6 +91,14 @@ impl Renewals {
     pub(super) fn new(parts: RenewalParts) -> Arc<Self> {
         let RenewalParts { office, lease, profile, views, voters, behind, standing } = parts;
         let now = office.seams.clock.now();
+        let node = office.me.clone();
+        let lapsed = move |boot, _| {
+            tracing::warn!(%node, %boot, "the lease ran out: no entity runs until it is renewed");
+        };
+        let alarm = Alarm::start(&office.seams, &lease, lapsed).unwrap_or_else(|error| {
+            tracing::error!(%error, "the lease has no alarm: no thread for it");
+            None
+        });
         Arc::new(Self {
             office,
             lease,
@@ -107,6 +117,7 @@ impl Renewals {
             granted: Notify::new(),
             tick: Arc::new(AtomicU64::new(now.as_nanos())),
             ticking: Arc::new(AtomicBool::new(false)),
+            _alarm: alarm,
         })
     }
 

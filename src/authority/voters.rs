@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use crate::base::{NodeId, VoterId};
 
 pub(super) use self::driver::Replacer;
-pub(super) use self::step::Quorum;
+pub(super) use self::step::{Quorum, fewer_voters};
 use self::step::{Step, dead_voters, next_step};
 
 /// A node that may vote.

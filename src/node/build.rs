@@ -55,7 +55,7 @@ pub enum StartError {
     /// its own directory.
     #[error(
         "the data directory is a copy of that of {name}, which may know more: start the node from \
-         its own directory (a voter cannot be replaced yet)"
+         its own directory, or with an empty one: then it joins anew"
     )]
     Copy {
         /// The node.

@@ -141,7 +141,7 @@ impl Driver {
     }
 
     /// This node's life, if it owns `shard` in the view.
-    fn ownership<'a>(&self, shard: &'a Shard) -> Option<&'a Owner> {
+    pub(super) fn ownership<'a>(&self, shard: &'a Shard) -> Option<&'a Owner> {
         let boot = self.shared.parts.lease.boot();
         let mine = |owner: &&Owner| owner.node == self.shared.parts.node && owner.boot == boot;
         shard.owner.as_ref().filter(mine)

@@ -85,8 +85,9 @@ pub(crate) fn next(s: &mut State, step: MoveStep) {
     }
 }
 
-/// What becomes of a held queue when `node` applies a view: the one named in what directly followed
-/// the move runs it, all others drop it. Views may be skipped, so the view must say what it followed.
+/// What becomes of a held queue when `node` applies a view: the one named in what directly
+/// followed the move runs it, all others drop it. Views may be skipped, so the view must say what
+/// it followed.
 pub(crate) fn applied(config: &Config, s: &mut State, node: u8) {
     let me = s.node_mut(node);
     if me.queue == 0 {

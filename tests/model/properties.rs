@@ -12,8 +12,8 @@ use super::state::{Length, NOBODY, NODES, Phase, STORES, State, WRITE_MIN, has};
 /// The name of the one property that no state may break.
 pub(crate) const RULES: &str = "rules";
 
-/// The rules as one property, because the checker looks each property up by its name in every state;
-/// and what the slice must show.
+/// The rules as one property, because the checker looks each property up by its name in every
+/// state; and what the slice must show.
 pub(crate) fn of(config: &Config) -> Vec<Property<Protocol>> {
     let mut all = vec![Property::always(RULES, |_, s: &State| broken(s).is_none())];
     if !config.shows.is_empty() {

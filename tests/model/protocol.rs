@@ -5,8 +5,7 @@ use stateright::{Model, Property};
 use super::action::Action;
 use super::guard::Config;
 use super::state::{
-    History, NODES, Node, Office, Phase, Primary, Renew, STORES, State, Store, View, WRITES_MAX,
-    has,
+    History, NODES, Node, Office, Phase, Primary, Renew, STORES, State, Store, View, has,
 };
 use super::{lease, members, moves, owner, properties};
 
@@ -79,25 +78,8 @@ fn first(config: &Config) -> State {
         nodes: [node; NODES as usize],
         stores: [Store::default(); STORES as usize],
         destroyed: 0,
-        office: Office {
-            leader: 0,
-            ready: true,
-            first: 0,
-            expiry: [lease; NODES as usize],
-            marks: 0,
-            evicts: 0,
-            kept: [0; NODES as usize],
-            settling: 0,
-        },
-        history: History {
-            numbered: 0,
-            epochs: [0; WRITES_MAX],
-            acked: 0,
-            runs: 0,
-            stale: false,
-            unheard: false,
-            backwards: false,
-        },
+        office: Office { ready: true, expiry: [lease; NODES as usize], ..Office::default() },
+        history: History::default(),
         left: config.budget,
     };
     let bare = !config.has_records && config.keeps(super::guard::Guard::HasRecordsFirst);

@@ -140,7 +140,7 @@ pub(crate) struct Store {
 }
 
 /// Who leads, and its lease table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Office {
     pub(crate) leader: u8,
     /// The first entry of this leadership is applied: the table has begun.
@@ -160,7 +160,7 @@ pub(crate) struct Office {
 }
 
 /// What an onlooker who sees everything has noted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct History {
     /// How many writes were numbered, and under which epoch each.
     pub(crate) numbered: u8,

@@ -78,7 +78,7 @@ const LOSSES: Config = Config {
 
 const TAKEOVER: Config = Config {
     name: "takeover",
-    budget: Budget { marks: 1, joins: 1, writes: 2, ..CALM },
+    budget: Budget { marks: 1, writes: 2, crashes: 1, ..CALM },
     in_sync: 0b111,
     idle: 0b100,
     shows: &[
@@ -191,7 +191,7 @@ pub(crate) const WIDE: &[Config] = &[
     Config { name: "lost stores, wide", idle: 0, ..LOSSES },
     Config {
         name: "takeover, wide",
-        budget: Budget { crashes: 1, ..TAKEOVER.budget },
+        budget: Budget { joins: 1, ..TAKEOVER.budget },
         idle: 0,
         ..TAKEOVER
     },
@@ -199,11 +199,6 @@ pub(crate) const WIDE: &[Config] = &[
         name: "changes of in_sync, wide",
         budget: Budget { crashes: 1, ..CHANGES.budget },
         ..CHANGES
-    },
-    Config {
-        name: "moves without records, wide",
-        budget: Budget { crashes: 1, ..BARE_MOVES.budget },
-        ..BARE_MOVES
     },
 ];
 

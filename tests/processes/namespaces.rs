@@ -1,9 +1,9 @@
 //! Three processes in three network namespaces: see [`super::net`].
 //!
 //! Goal: as [`super::group`]; and a node that is cut off is found and taken in again, and a cut
-//! between two of three makes nobody unreachable, since the third still reaches both. Method: one way
-//! between two is cut by a wrong hardware address in the sender's table of neighbours: its packets
-//! leave, are told from none that arrive, and nobody takes them; both ways by two such.
+//! between two of three makes nobody unreachable, since the third still reaches both. Method: one
+//! way between two is cut by a wrong hardware address in the sender's table of neighbours: its
+//! packets leave, are told from none that arrive, and nobody takes them; both ways by two such.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! Network namespaces for three processes, each with an address of its own; between them a bridge
 //! in a fourth one, whose links are cut.
 //!
-//! Method: the command `ip` of iproute2, as root. A node is cut off by taking its port of the bridge
-//! down. This takes nothing but `ip`: netem, flower and the actions of tc are not in every kernel.
+//! Method: the command `ip` of iproute2, as root. A node is cut off by taking its port of the
+//! bridge down. This takes nothing but `ip`: netem, flower and the actions of tc are not in every
+//! kernel.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

@@ -329,7 +329,7 @@ impl Trio {
             match fact {
                 Fact::Ask { number, .. } => asked = asked.or(Some(*number)),
                 Fact::Answer { number, .. } => {
-                    answered |= asked.is_some_and(|from| *number >= from)
+                    answered |= asked.is_some_and(|from| *number >= from);
                 }
                 Fact::Tick { right, .. } => ticked |= Some(&right.boot) == boot,
                 _ => {}

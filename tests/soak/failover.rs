@@ -61,11 +61,12 @@ pub(crate) fn run(entry: &'static [&'static str], runs: u32) -> Report {
     let net = Net::new().unwrap_or_else(|why| panic!("network namespaces are needed: {why}"));
     let mut verdict = Verdict::default();
     let mut text = String::from(
-        "Profile lan, three new processes each time; s from the fault, p50 / p95 / max. view: the last survivor \
-         has applied a view without the lost one. leader: the first survivor knows another leader. \
-         answer: of the counters that the lost one owned the first has answered, and the last.\n\n\
-         | lost | fault | runs | view | leader | first answer | last answer | leases of others that \
-         ran out |\n|---|---|---|---|---|---|---|---|\n",
+        "Profile lan, three new processes each time; s from the fault, p50 / p95 / max. view: the \
+         last survivor has applied a view without the lost one. leader: the first survivor knows \
+         another leader. answer: of the counters that the lost one owned the first has answered, \
+         and the last. lapsed: leases of the others that ran out.\n\n\
+         | lost | fault | runs | view | leader | first answer | last answer | lapsed |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     let (mut missed, mut others) = (Vec::new(), String::new());
     let mut rule = |holds: bool, what: String| {
@@ -82,7 +83,7 @@ pub(crate) fn run(entry: &'static [&'static str], runs: u32) -> Report {
                 let load = LOAD + RENEW * number / runs;
                 let plan = Plan { entry, profile: "lan", seats: net.seats(), tick: TICK };
                 let (run, found) = one(plan, &net, (leads, fault, number), load);
-                verdict.add(found);
+                verdict += found;
                 println!("{number}: leader {leads}, {fault:?}: {run:.2?}");
                 all.push(run);
             }
@@ -219,7 +220,7 @@ fn row(text: &mut String, (leads, fault): (bool, Fault), all: &[Run]) -> Duratio
     let first = of(|run| run.answers.map(|(first, _)| first));
     let last = of(|run| run.answers.map(|(_, last)| last));
     let lapsed: usize = all.iter().map(|run| run.lapsed).sum();
-    let lost = if leads { "leader" } else { "follower" };
+    let who = if leads { "leader" } else { "follower" };
     let fault = match fault {
         Fault::Killed => "kill -9",
         Fault::CutOff => "cut off",
@@ -230,7 +231,7 @@ fn row(text: &mut String, (leads, fault): (bool, Fault), all: &[Run]) -> Duratio
     let runs = all.len();
     writeln!(
         text,
-        "| {lost} | {fault} | {runs} | {view} | {leader} | {first} | {last} | {lapsed} of {} |",
+        "| {who} | {fault} | {runs} | {view} | {leader} | {first} | {last} | {lapsed} of {} |",
         2 * runs
     )
     .expect("a string takes it");
@@ -272,9 +273,9 @@ impl Running {
     /// The time of processors that it has taken.
     fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("/proc");
-        // pid (command) state ..: its time as user and in the kernel are the 12th and 13th from there.
+        // pid (command) state ..: its time as user and in the kernel are the 12th and 13th of it.
         let (_, rest) = stat.rsplit_once(") ").expect("a command");
-        let ticks = rest.split(' ').skip(11).take(2).map(|field| field.parse::<u64>());
+        let ticks = rest.split(' ').skip(11).take(2).map(str::parse::<u64>);
         let ticks: u64 = ticks.map(|ticks| ticks.expect("a number")).sum();
         Duration::from_millis(ticks * 1_000 / USER_HZ)
     }

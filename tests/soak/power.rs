@@ -8,7 +8,7 @@ use evertree::base::{BootClock, Clock as _};
 use super::nodes::{NAMES, loopback};
 use super::tickers::{Plan, Trio};
 
-/// From the last start until every shard is appended to and every counter answers, in profile `dev`.
+/// From the last start until every shard is appended to and every counter answers, in `dev`.
 const SERVING_WITHIN: Duration = Duration::from_millis(3_500);
 /// Load before each kill, a little longer each time: the kills come at all moments.
 const LOAD: Duration = Duration::from_millis(500);

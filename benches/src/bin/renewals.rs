@@ -34,7 +34,8 @@ use evertree::transport::{
     Class, Head, Identity, Links, LinksConfig, Security, Service, TlsConfig,
 };
 use evertree::wire::{from_control, to_control};
-use evertree_benches::{on_worker, runtime};
+use evertree_benches::on_worker;
+use evertree_benches::wired::runtime;
 use serde::{Deserialize, Serialize};
 
 const CLUSTER_NAME: &str = "benches";
@@ -238,7 +239,7 @@ fn main() -> ExitCode {
     }
     let place = std::env::temp_dir().join(format!("evertree-renewals-{}", std::process::id()));
     let data = place.clone();
-    let met = on_worker(&runtime(), async move {
+    let met = on_worker(&runtime("renewals"), async move {
         let members: Vec<_> = cluster(&data).await.into_iter().map(Arc::new).collect();
         let led: BTreeMap<_, _> = members
             .iter()

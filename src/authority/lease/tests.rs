@@ -230,6 +230,20 @@ fn an_older_view_opens_no_gate() {
 }
 
 #[test]
+fn a_grant_that_comes_too_late_for_the_one_before_is_a_lapse() {
+    let (lease, clock, _) = granted();
+    lease.extend(Boot(1), at(2_000));
+    assert_eq!(lease.lapses(), 0, "the first, and one in time");
+    clock.set(2_000);
+    lease.extend(Boot(1), at(3_000));
+    assert_eq!(lease.lapses(), 1);
+    lease.begin(Boot(2));
+    clock.set(9_000);
+    lease.extend(Boot(2), at(10_000));
+    assert_eq!(lease.lapses(), 1, "the first grant of a life ends no lapse");
+}
+
+#[test]
 fn an_older_grant_takes_no_time_back() {
     let (lease, _, _) = granted();
     lease.extend(Boot(1), at(500));

@@ -6,10 +6,11 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::Precondition;
 use openraft::{ChangeMembers, ServerState};
 
+use super::message::ProposeReply;
 use super::types::{LeaderKey, LogId, Tc};
 use super::{RaftCore, Voter};
-use crate::authority::voters::Quorum;
-use crate::base::{Instant, VoterId, within};
+use crate::authority::voters::{Quorum, fewer_voters};
+use crate::base::{Instant, NodeId, VoterId, within};
 
 /// A learner that lacks at most so many entries has the log: it gets the rest while it votes.
 const LAG_MAX: u64 = 16;
@@ -102,6 +103,33 @@ impl RaftCore {
     ) -> Result<(), String> {
         let voters = voters.iter().map(|id| id.0).collect();
         self.change_members(seen, ChangeMembers::ReplaceAllVoters(voters), deadline).await
+    }
+
+    /// [`RaftCore::without_voter`] at the leader, if this is it. One that leads itself and is to go
+    /// hands over first.
+    pub(super) async fn without_voter_here(
+        &self,
+        node: &NodeId,
+        deadline: Instant,
+    ) -> ProposeReply {
+        let Some(key) = self.leader_key().await else {
+            return ProposeReply::NotLeader(self.leader_hint());
+        };
+        let Some((quorum, seen)) = self.quorum(key).await else {
+            return ProposeReply::NotExecuted("the leadership has just ended".into());
+        };
+        if *node == self.0.me && quorum.nodes.len() > 1 {
+            return ProposeReply::NotLeader(self.transfer_leadership().await);
+        }
+        let voters = match fewer_voters(&self.view(), &quorum, node) {
+            Ok(voters) => voters,
+            Err(why) => return ProposeReply::NotExecuted(why),
+        };
+        tracing::warn!(?voters, %node, "the voters become fewer, as an operator wants");
+        match self.change_voters(seen, &voters, deadline).await {
+            Ok(()) => ProposeReply::Done(Vec::new()),
+            Err(why) => ProposeReply::Unknown(why),
+        }
     }
 
     async fn change_members(

@@ -270,10 +270,17 @@ fn golden_bytes_of_proposals() {
     let mut golden = Golden::new("authority/golden/propose.txt");
     for (name, change) in changes() {
         let proposals = vec![Proposal { id: ChangeId(u128::MAX), change }];
-        let request = ProposeRequest { proposals, patience: Duration::from_millis(1_500) };
+        let patience = Duration::from_millis(1_500);
+        let request = ProposeRequest { proposals, patience, without_voter: None };
         let bytes = to_frame(&request).expect("encodes");
         golden.add(("propose", name), &request, &bytes, |b| from_frame::<ProposeRequest>(b).ok());
     }
+    let without_voter = Some(node("n3"));
+    let patience = Duration::from_secs(5);
+    let request = ProposeRequest { proposals: Vec::new(), patience, without_voter };
+    let bytes = to_frame(&request).expect("encodes");
+    let read = |bytes: &[u8]| from_frame::<ProposeRequest>(bytes).ok();
+    golden.add(("propose", "without a voter"), &request, &bytes, read);
     let replies = [
         ("done", ProposeReply::Done(outcomes())),
         ("not leader", ProposeReply::NotLeader(Some(node("n2")))),

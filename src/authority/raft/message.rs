@@ -70,6 +70,16 @@ pub(super) struct ProposeRequest {
     pub(super) proposals: Vec<Proposal>,
     /// How long the asker waits. Clocks differ, so not until when.
     pub(super) patience: Duration,
+    /// An operator wants fewer voters, this node not among them; then nothing is proposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) without_voter: Option<NodeId>,
+}
+
+/// What is asked of the leader.
+#[derive(Debug, Clone)]
+pub(super) enum Wanted {
+    Changes(Vec<Proposal>),
+    WithoutVoter(NodeId),
 }
 
 /// What became of it.

@@ -3,7 +3,9 @@
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 
-use super::message::{PROPOSALS_BYTES_MAX, ProposeReply, ProposeRequest, from_frame, to_frame};
+use super::message::{
+    PROPOSALS_BYTES_MAX, ProposeReply, ProposeRequest, Wanted, from_frame, to_frame,
+};
 use super::types::{Batch, LeaderKey, Tc, Voter};
 use super::{ProposeError, Proposed, RaftCore};
 use crate::base::{Instant, NodeId, within};
@@ -64,6 +66,23 @@ impl RaftCore {
         proposals: Vec<Proposal>,
         deadline: Instant,
     ) -> Result<Proposed, ProposeError> {
+        self.at_leader(&Wanted::Changes(proposals), deadline).await
+    }
+
+    /// Makes the voters fewer, `node` not among them, as an operator wants where no other node can
+    /// take its place: of three one is left, of five three. Asked of the leader, wherever it is.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; it says in words why it is not done.
+    pub async fn without_voter(&self, node: NodeId, deadline: Instant) -> Result<(), ProposeError> {
+        self.at_leader(&Wanted::WithoutVoter(node), deadline).await.map(drop)
+    }
+
+    async fn at_leader(
+        &self,
+        wanted: &Wanted,
+        deadline: Instant,
+    ) -> Result<Proposed, ProposeError> {
         let clock = &*self.0.seams.clock;
         let mut tries = Tries::default();
         loop {
@@ -76,7 +95,7 @@ impl RaftCore {
             while !round.is_empty() {
                 let place = round.iter().position(|voter| Some(&voter.node) == named.as_ref());
                 let voter = round.remove(place.unwrap_or(0));
-                match self.try_at(&voter, &proposals, deadline).await {
+                match self.try_at(&voter, wanted, deadline).await {
                     ProposeReply::Done(proposed) => return Ok(proposed),
                     ProposeReply::Forbidden => {
                         return Err(ProposeError::Forbidden(self.0.me.clone()));
@@ -101,20 +120,19 @@ impl RaftCore {
     }
 
     /// One try at one voter; a voter that does not answer does not use up the whole deadline.
-    async fn try_at(
-        &self,
-        voter: &Voter,
-        proposals: &[Proposal],
-        deadline: Instant,
-    ) -> ProposeReply {
+    async fn try_at(&self, voter: &Voter, wanted: &Wanted, deadline: Instant) -> ProposeReply {
         let inner = &*self.0;
         if voter.node == inner.me {
-            return self.write(None, proposals.to_vec(), deadline).await;
+            return self.at_this(wanted.clone(), deadline).await;
         }
         let now = inner.seams.clock.now();
         let deadline = deadline.min(now + inner.profile.election_max * 2);
-        let request =
-            ProposeRequest { proposals: proposals.to_vec(), patience: deadline.since(now) };
+        let (proposals, without_voter) = match wanted {
+            Wanted::Changes(proposals) => (proposals.clone(), None),
+            Wanted::WithoutVoter(node) => (Vec::new(), Some(node.clone())),
+        };
+        let patience = deadline.since(now);
+        let request = ProposeRequest { proposals, patience, without_voter };
         let body = match to_frame(&request) {
             Ok(body) => body,
             Err(why) => return ProposeReply::NotExecuted(why),
@@ -123,6 +141,14 @@ impl RaftCore {
             Ok(body) => from_frame(&body).unwrap_or_else(ProposeReply::Unknown),
             Err(AskError::Unknown(why)) => ProposeReply::Unknown(why),
             Err(error) => ProposeReply::NotExecuted(format!("{}: {error}", voter.node)),
+        }
+    }
+
+    /// Does it, if this node leads.
+    pub(super) async fn at_this(&self, wanted: Wanted, deadline: Instant) -> ProposeReply {
+        match wanted {
+            Wanted::Changes(proposals) => self.write(None, proposals, deadline).await,
+            Wanted::WithoutVoter(node) => self.without_voter_here(&node, deadline).await,
         }
     }
 

@@ -10,7 +10,9 @@ use openraft::Snapshot;
 use openraft::raft::SnapshotResponse;
 use parking_lot::Mutex;
 
-use super::message::{Addressed, Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest};
+use super::message::{
+    Addressed, Part, ProposeReply, ProposeRequest, RaftReply, RaftRequest, Wanted,
+};
 use super::message::{from_frame, to_frame};
 use super::types::{Raft, SnapshotMeta, Vote};
 use super::{Inner, RaftCore};
@@ -157,13 +159,19 @@ impl Server {
         from: &NodeId,
         request: ProposeRequest,
     ) -> ProposeReply {
-        let ProposeRequest { proposals, patience } = request;
+        let ProposeRequest { proposals, patience, without_voter } = request;
         if !proposals.iter().all(|proposal| may_propose(from, proposal)) {
             tracing::warn!(%from, "proposes what only others may");
             return ProposeReply::Forbidden;
         }
-        let deadline = self.seams.clock.now() + patience;
-        core.write(None, proposals, deadline).await
+        let is_member = || core.known().members.contains_key(from);
+        let wanted = match without_voter {
+            // Whoever can open a member's socket is an operator.
+            Some(node) if is_member() => Wanted::WithoutVoter(node),
+            Some(_) => return ProposeReply::Forbidden,
+            None => Wanted::Changes(proposals),
+        };
+        core.at_this(wanted, self.seams.clock.now() + patience).await
     }
 }
 

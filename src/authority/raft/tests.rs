@@ -1,6 +1,7 @@
 mod change;
 mod disk;
 mod links;
+mod shrinks;
 mod world;
 
 use std::time::Duration;

@@ -182,3 +182,47 @@ impl<'a> Sights<'a> {
         if ready { Step::Change(then) } else { Step::Rest }
     }
 }
+
+/// The voters without `node`, as an operator wants them where no other node can take its place: as
+/// many as suit the nodes that stay, an odd number, the leader among them.
+///
+/// # Errors
+/// Why not, in words.
+pub(in crate::authority) fn fewer_voters(
+    view: &View,
+    quorum: &Quorum,
+    node: &NodeId,
+) -> Result<BTreeSet<VoterId>, String> {
+    let [voters] = quorum.halves.as_slice() else {
+        return Err("the voters are being changed already: ask again".into());
+    };
+    if !quorum.is_settled {
+        return Err("the voters are being changed already: ask again".into());
+    }
+    let of_node = |id: &VoterId| quorum.nodes.get(id) == Some(node);
+    if !voters.iter().any(of_node) {
+        return Err(format!("{node} does not vote"));
+    }
+    if of_node(&quorum.me) {
+        return Err(format!("{node} leads: hand over first"));
+    }
+    let stays =
+        |(name, member): &(&NodeId, &Member)| *name != node && member.status != Status::Leaving;
+    let staying = view.members.iter().filter(stays).count();
+    let elector = |id: &VoterId| {
+        let (node, member) = member_of(view, *id).filter(stays)?;
+        Some(Elector { node: node.clone(), voter: *id, zone: member.zone.clone() })
+    };
+    let sound: Vec<Elector> = voters.iter().filter_map(elector).collect();
+    let (me, others): (Vec<_>, Vec<_>) =
+        sound.iter().cloned().partition(|one| one.voter == quorum.me);
+    let zones: Vec<&str> = me.iter().map(|one| &*one.zone).collect();
+    let most = sound.len().min(voters_among(staying));
+    // An even set survives no more than the odd one below it.
+    let count = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most };
+    if me.is_empty() || count == 0 {
+        return Err("no voter would stay".into());
+    }
+    let kept = me.iter().cloned().chain(spread(&zones, &others, count - 1));
+    Ok(kept.map(|one| one.voter).collect())
+}

@@ -289,3 +289,26 @@ fn a_dead_voter_is_waited_for_and_one_of_another_id_is_dead() {
     assert_eq!(step(&[]), Step::Rest);
     assert!(matches!(step(&[2]), Step::Teach(..)));
 }
+
+#[test]
+fn an_operator_may_want_fewer() {
+    let fewer = |toy: &Toy, number: u64| {
+        let node = elector(number, 0).node;
+        let voters = fewer_voters(&toy.view, &toy.quorum, &node);
+        voters.map(|voters| voters.into_iter().map(|id| id.0).collect::<Vec<_>>())
+    };
+    // Of three nodes two stay, and one of them votes: the leader.
+    assert_eq!(fewer(&Toy::new(3), 2), Ok(vec![1]));
+    assert_eq!(fewer(&Toy::new(3), 1), Err("n01 leads: hand over first".into()));
+    // Of five nodes four stay, and three of them vote.
+    assert_eq!(fewer(&Toy::new(5), 3), Ok(vec![1, 2, 4]));
+    // Of seven six stay: one of them is to take its place, and until then there are three.
+    assert_eq!(fewer(&Toy::new(7), 3), Ok(vec![1, 2, 4]));
+    assert_eq!(fewer(&Toy::new(4), 4), Err("n04 does not vote".into()));
+    // A dead one does not stay.
+    let mut toy = Toy::new(5);
+    toy.view.members.remove(&elector(2, 0).node);
+    assert_eq!(fewer(&toy, 3), Ok(vec![1, 4, 5]));
+    toy.quorum.is_settled = false;
+    assert!(fewer(&toy, 3).is_err_and(|why| why.contains("being changed already")));
+}

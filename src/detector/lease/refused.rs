@@ -6,8 +6,8 @@
 //!
 //! Each cut, thought through. Voters relay Renews, and gossip has others probe, too, so that a node
 //! is found unreachable only where no way leads round the cut:
-//! - *Leader and node, both ways or one*: Renews and grants go over another voter, and so do probes.
-//!   At most each reports the other, which is one report. Nothing follows.
+//! - *Leader and node, both ways or one*: Renews and grants go over another voter, as probes do. At
+//!   most each reports the other, which is one report. Nothing follows.
 //! - *Two nodes that do not lead*: one report each way at most. Nothing follows.
 //! - *Bridge*, two halves that both reach the leader: probes go over it. In a cluster so large that
 //!   they seldom find it, each half names the other; the reports of the larger half count if they
@@ -20,12 +20,11 @@
 //! Who is named more often than the accused does not count against it: of a node that is cut off
 //! from all, and so names all, nothing is believed.
 //!
-//! Differs from Fireflies and Rapid (Suresh et al., USENIX ATC 2018), whose observers are few and
-//! fixed: here every member's observation counts once, as the lease brings it anyway.
+//! Differs from Rapid (Suresh et al., USENIX ATC 2018), whose observers are few and fixed: here
+//! every member's observation counts once, as the lease brings it anyway.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Span;

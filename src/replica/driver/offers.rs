@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Driver;
 use crate::authority::{Wish, Wished};
-use crate::base::{Instant, ShardId, StoreId};
-use crate::placement::{Copies, View};
+use crate::base::{Epoch, Instant, ShardId, StoreId};
+use crate::placement::{Change, ChangeId, Copies, Precondition, Proposal, View};
 use crate::replica::primary::Input;
 
 /// Shards that catch a store up at the same time.
@@ -144,6 +144,10 @@ impl Driver {
         self.catch_up_with_view();
         let now = self.now();
         for &Wish { shard, epoch, store, what } in wishes {
+            if !self.shards.contains_key(&shard) {
+                self.wished_bare(shard, epoch, (store, what));
+                continue;
+            }
             if self.shards.get(&shard).is_none_or(|active| active.epoch != epoch) {
                 continue;
             }
@@ -158,6 +162,25 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Of a shard without records nothing is to be copied: who will hold it is only to be agreed
+    /// on. What is repeated before the view shows it is refused, as the generation has moved on.
+    fn wished_bare(&mut self, shard: ShardId, epoch: Epoch, wish: (StoreId, Wished)) {
+        let view = self.view.clone();
+        let Some(now) = view.shard(shard).filter(|now| now.epoch == epoch && !now.has_records)
+        else {
+            return;
+        };
+        let Some(owner) = self.ownership(now) else { return };
+        let in_sync_generation = now.in_sync_generation;
+        let when = Precondition { owner: owner.clone(), epoch, in_sync_generation };
+        let change = match wish {
+            (store, Wished::Copy) => Change::Add { shard, store, when },
+            (store, Wished::Drop) => Change::Shrink { shard, store, when },
+        };
+        let id = ChangeId(self.shared.parts.seams.rng.next_u128());
+        self.gathered.proposals.push((shard, epoch, Proposal { id, change }));
     }
 
     /// Offers stores to shards that lack copies, if it is time.

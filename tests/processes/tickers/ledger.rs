@@ -6,13 +6,14 @@
 //! |---|---|
 //! | an epoch of a shard belongs to one life of one process | I1, I4 |
 //! | appends of a shard, in the order of time, have epochs that never fall | I2 |
-//! | nobody appends before the tenure before has ended, and its lease, where it did not end itself, has run out | I1 |
+//! | nobody appends before the tenure before has ended, or its lease has run out | I1 |
 //! | appends of a tenure are counted without a gap: the log is whole | |
 //! | versions of a process never fall, and a version is the same at all | I4 |
-//! | answered additions are distinct, in order, and all in the last value, which holds no more than was asked | I3 |
+//! | answered additions are distinct, in order, and none is missing in the last value | I3 |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use evertree::base::Instant;
@@ -64,9 +65,9 @@ impl fmt::Display for Verdict {
     }
 }
 
-impl Verdict {
+impl AddAssign for Verdict {
     /// Takes in what came of another group of processes.
-    pub(crate) fn add(&mut self, other: Self) {
+    fn add_assign(&mut self, other: Self) {
         self.broken.extend(other.broken);
         self.ticks += other.ticks;
         self.tenures += other.tenures;
@@ -295,8 +296,8 @@ fn additions_stay(lives: &[Life], counter: u16, verdict: &mut Verdict) {
     let possible = begun - not_executed;
     if last < most.max(answered) || last > possible {
         verdict.broken.push(format!(
-            "counter {counter} is {last} at {at}: {answered} additions were answered, the last with \
-             {most}, and {possible} may have been executed"
+            "counter {counter} is {last} at {at}: {answered} were answered, up to {most}, \
+             and {possible} may have been executed"
         ));
     }
 }

@@ -151,7 +151,7 @@ async fn watch_lease(desk: Arc<Desk>) {
 async fn add(desk: Arc<Desk>, counter: u16) {
     let entity = desk.node.entities::<Counter>().get(&id(counter));
     loop {
-        // Counted before it is looked whether to ask: whoever sees nothing under way may rely on it.
+        // Counted before it is looked whether to ask: nothing under way then means nothing more.
         desk.under_way.fetch_add(1, Ordering::SeqCst);
         if desk.is_quiet() {
             desk.under_way.fetch_sub(1, Ordering::SeqCst);

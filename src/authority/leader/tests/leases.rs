@@ -77,6 +77,21 @@ async fn owners_shrink_nothing_under_a_cold_leader() {
     assert_eq!(*world.core.shrinks.lock(), Some(key(1)), "the grace is over");
 }
 
+/// Every voter was restarted, and a member that does not vote was not.
+#[tokio::test]
+async fn a_lease_client_that_never_went_does_not_end_the_cold() {
+    let mut world = World::new(2);
+    let mut view = (**world.core.view.lock()).clone();
+    view.voters = [(VoterId(1), name("n1")), (VoterId(2), name("n2"))].into();
+    *world.core.view.lock() = Arc::new(view);
+    world.round().await;
+    world.live(4_000, &["n3"]).await;
+    assert!(world.has("n2", 1), "it may be about to come back");
+    assert_eq!(*world.core.shrinks.lock(), None);
+    world.live(3_000, &["n3", "n2"]).await;
+    assert_eq!(*world.core.shrinks.lock(), Some(key(1)), "n2 votes and never went");
+}
+
 /// I6: the Renew reached the leader within D', and its barrier takes longer than that.
 #[tokio::test]
 async fn a_renew_that_waits_for_its_barrier_is_not_too_late() {

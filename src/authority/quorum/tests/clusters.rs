@@ -92,3 +92,27 @@ async fn of_two_nodes_the_first_by_name_votes() {
     town.start(0, &expecting(2)).await.unwrap();
     town.until(5, "whole", Town::is_whole).await;
 }
+
+/// Goal: of three nodes one goes for good: no other can vote in its place, so an operator has the
+/// voters made fewer, whoever leads, and two nodes with one voter go on.
+#[tokio::test(start_paused = true)]
+async fn an_operator_makes_the_voters_fewer_where_no_node_is_left_to_vote() {
+    for goes_leading in [false, true] {
+        let mut town = Town::formed(3).await;
+        town.until(5, "whole", Town::is_whole).await;
+        let leader = town.leader().await;
+        let goes = if goes_leading { leader } else { (leader + 1) % 3 };
+        let asked = (goes + 1) % 3;
+        let name = town.name(goes);
+        let deadline = town.clock.now() + Duration::from_secs(5);
+        let core = town.node(asked).core().clone();
+        assert_eq!(core.without_voter(name.clone(), deadline).await, Ok(()));
+        town.until(2, "one voter", |town| town.votes(asked).len() == 1).await;
+        assert!(!town.node(asked).view().votes(&name));
+        town.kill(goes).await;
+        town.until(5, "whole without it", Town::is_whole).await;
+        // They do not become more again by themselves: two nodes have one voter.
+        town.clock.sleep(PATIENCE * 2).await;
+        assert_eq!(town.votes(asked).len(), 1);
+    }
+}

@@ -265,6 +265,45 @@ fn two_that_are_cut_off_from_all_go_one_after_the_other_and_take_nobody_with_the
     assert!(second >= cluster.evicted[0].1 && second > first, "one at a time");
 }
 
+/// Nor may they be next when the cluster cannot do without those.
+#[test]
+fn of_two_that_are_cut_off_from_all_nobody_is_charged_with_what_they_say() {
+    let mut table = LeaseTable::default();
+    assert!(table.lead(1, at(0), span()));
+    let says = [(1, vec![3, 4]), (2, vec![3, 4]), (3, vec![1, 2, 4]), (4, vec![1, 2, 3])];
+    for when in [100, 600, 1_200] {
+        for (node, unreachable) in &says {
+            let unreachable: Vec<_> = unreachable.iter().map(|other| name(*other)).collect();
+            let node = name(*node);
+            let renewal = Renewal { unreachable: &unreachable, ..renewal(&node, at(when)) };
+            assert_eq!(table.renew(1, &renewal, span()), Ok(()));
+        }
+        let charged: Vec<_> = table.charges(at(when), span()).into_iter().collect();
+        let charged: Vec<_> = charged.into_iter().map(|one| (one.node, one.reports)).collect();
+        let late = [(name(3), 3), (name(4), 3)];
+        assert_eq!(charged, if when == 1_200 { &late[..] } else { &[] });
+    }
+}
+
+/// A Renew that took a longer way than the one after it says nothing new.
+#[test]
+fn a_renew_that_comes_out_of_order_takes_no_report_back() {
+    let mut table = LeaseTable::default();
+    assert!(table.lead(1, at(0), span()));
+    let bad = [name(3)];
+    for when in [100, 600, 1_200] {
+        for node in 1..=3 {
+            let named = name(node);
+            let unreachable: &[NodeId] = if node < 3 { &bad } else { &[] };
+            let later = Renewal { unreachable, ..renewal(&named, at(when)) };
+            assert_eq!(table.renew(1, &later, span()), Ok(()));
+            let earlier = renewal(&named, at(when - 50));
+            assert_eq!(table.renew(1, &earlier, span()), Ok(()));
+        }
+        assert_eq!(table.charges(at(when), span()).len(), usize::from(when == 1_200));
+    }
+}
+
 #[test]
 fn the_most_reported_goes_first() {
     let mut cluster = Cluster::new(6);
@@ -396,6 +435,27 @@ fn one_that_was_refused_joins_again_after_contact_that_doubles_each_time() {
     assert!(table.lead(2, now, span()));
     assert!(!table.may_join(&n1, now, span(), after));
     assert!(table.may_join(&name(2), now, span(), after), "others are not concerned");
+}
+
+#[test]
+fn five_minutes_in_peace_make_up_for_what_was_before() {
+    let mut table = granted();
+    let (n1, after) = (node(), ms(2_000));
+    let mut now = at(10_000);
+    let mut hold = |peace: u64| {
+        now = now + ms(peace);
+        table.admit(&n1, Boot(1), now, span());
+        table.refuse(&n1, Boot(1), now);
+        table.applied(|_, _| false, |_, _| true);
+        let asked = now;
+        while !table.may_join(&n1, now, span(), after) {
+            now = now + ms(500);
+        }
+        now.since(asked)
+    };
+    assert_eq!(hold(0), ms(2_000));
+    assert_eq!(hold(299_000), ms(4_000));
+    assert_eq!(hold(300_000), ms(2_000));
 }
 
 #[test]
