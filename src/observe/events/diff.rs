@@ -111,7 +111,8 @@ impl<'a> Drafts<'a> {
     }
 
     /// The draft of the entry that began the present ownership of a shard. One entry may have made
-    /// several versions: the one that is about either owner is meant, or about no node.
+    /// several versions: the one that is about either owner is meant, or the first about no node,
+    /// because the leader hands over before it begins moves.
     fn of_ownership(&mut self, (before, after): (Option<&Shard>, &Shard)) -> &mut Draft {
         let epoch = after.epoch;
         let owners: Vec<&NodeId> = before
@@ -122,7 +123,7 @@ impl<'a> Drafts<'a> {
             .collect();
         let about = |note: &Noted| note.node.as_ref().is_some_and(|node| owners.contains(&node));
         let at = |wanted: &dyn Fn(&Noted) -> bool| {
-            self.notes.iter().rposition(|note| note.epoch == epoch && wanted(note))
+            self.notes.iter().position(|note| note.epoch == epoch && wanted(note))
         };
         let found =
             at(&about).or_else(|| at(&|note| note.node.is_none())).or_else(|| at(&|_| true));
