@@ -137,7 +137,7 @@ pub(super) fn replay(loaded: &Loaded) -> io::Result<(View, Option<LogId>, Member
     let mut state = State { view: Arc::new(view), applied, membership, snapshot };
     let after = applied.map_or(0, |id| id.index + 1);
     for (entry, _) in loaded.entries.range(after..).map(|(_, entry)| entry) {
-        state.apply(entry);
+        state.apply(entry, 0);
     }
     Ok((Arc::unwrap_or_clone(state.view), state.applied, state.membership))
 }
