@@ -136,7 +136,8 @@ async fn what_comes_between_release_and_hand_over_waits_for_the_next_owner() {
         station.apply(moving(3, 1));
     }
     one.get("a").tell(CounterMsg::Bump).expect("it waits at n1");
-    let mut asked = one.get("a").ask(CounterMsg::Get).boxed();
+    let counter = one.get("a");
+    let mut asked = counter.ask(CounterMsg::Get).boxed();
     assert!((&mut asked).now_or_never().is_none());
     for station in [&one, &two] {
         station.apply(view(4, "n2"));

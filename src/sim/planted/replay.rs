@@ -7,7 +7,8 @@ use super::run;
 use crate::base::Bug;
 
 fn replay(bug: Bug, seed: u64, law: &str) {
-    let repeat = format!("PLANTED={bug:?} cargo test --lib -- --ignored --nocapture planted_search");
+    let repeat =
+        format!("PLANTED={bug:?} cargo test --lib -- --ignored --nocapture planted_search");
     match run(bug, seed, true) {
         Ok(figures) => panic!("{bug:?} is not found with seed {seed}: {figures}\nsearch: {repeat}"),
         Err(broken) => assert!(broken.what.contains(law), "{bug:?} breaks another law: {broken}"),
