@@ -201,8 +201,8 @@ async fn a_directory_of_another_cluster_is_refused_naming_both() {
     assert!(why.contains(&theirs.to_string()) && why.contains(&ours.to_string()), "{why}");
 }
 
-/// Goal: a voter that has forgotten what it agreed to takes part in nothing. Method: its own disk as
-/// it was one life before.
+/// Goal: a voter that has forgotten what it agreed to takes part in nothing. Method: its own disk
+/// as it was one life before.
 #[tokio::test(start_paused = true)]
 async fn an_old_backup_of_a_voter_is_refused() {
     let mut town = Town::formed(3).await;
