@@ -20,6 +20,7 @@ pub use api::{
 pub use lease::{Gated, Lapsed, Lease, Tenure};
 pub use quorum::{Formation, QuorumAuthority, QuorumParts};
 use raft::RAFT_FILE;
+pub(crate) use raft::Remains;
 pub use raft::{
     FormError, LeaderKey, NotLeader, OpenError, Progress, QuorumState, RaftCore, RaftParts, Voter,
 };

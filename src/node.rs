@@ -31,6 +31,7 @@ mod config;
 mod health;
 mod life;
 mod operator;
+mod recover;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use build::{NodeBuilder, StartError};
 pub use config::{ConfigError, NodeConfig, Security};
 pub use health::{DiskConfig, HealthConfig, HealthError, HealthProbe, PROBES_MAX, ProbeConfig};
 pub use operator::OperatorError;
+pub use recover::{RecoverError, RecoverReport, Recovery, follow_quorum};
 
 use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};

@@ -16,6 +16,7 @@ mod cli {
     mod layers;
     mod node;
     mod operate;
+    mod recover;
     mod reports;
 }
 

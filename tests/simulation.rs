@@ -150,7 +150,7 @@ fn one_that_is_not_well_hands_over_and_a_flapping_link_changes_nothing() {
     grey::flapping();
 }
 
-/// C40, rows 1 and 2, of Pekko's `SplitBrainResolverSpec` (StaticQuorum and KeepMajority): of a
+/// C40, rows 1 and 2, of Pekko's `SplitBrainResolverSpec` (`StaticQuorum` and `KeepMajority`): of a
 /// divided cluster the side with a majority goes on, and the other stops before it does.
 #[test]
 fn c40_of_five_the_side_with_three_goes_on_and_the_other_stops() {

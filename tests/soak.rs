@@ -171,9 +171,9 @@ fn membership_seeds() {
     assert!(broken.is_empty(), "broken seeds: {broken:?}");
 }
 
-/// Goal: no seed breaks an invariant, and one cluster of 50 nodes does not. Method: the standard run
-/// (`evertree::sim::trial`) of 2,000 seeds that no other test runs, in ranges of a hundred. With
-/// fewer seeds it keeps nothing.
+/// Goal: no seed breaks an invariant, and one cluster of 50 nodes does not. Method: the standard
+/// run (`evertree::sim::trial`) of 2,000 seeds that no other test runs, in ranges of a hundred.
+/// With fewer seeds it keeps nothing.
 #[test]
 #[ignore = "takes half an hour: cargo test --release --test soak -- --ignored ownership_seeds"]
 fn ownership_seeds() {

@@ -258,7 +258,10 @@ mod tests {
             ),
             (
                 Ask::Set(SetAsk { replicas: Some(2), ..SetAsk::default() }),
-                r#"{"version":1,"ask":{"set":{"replicas":2,"write_min":null,"lease":null,"seen":null}}}"#,
+                concat!(
+                    r#"{"version":1,"ask":{"set":{"replicas":2,"write_min":null,"lease":null,"#,
+                    r#""seen":null}}}"#
+                ),
             ),
         ];
         for (ask, text) in table {

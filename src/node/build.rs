@@ -233,7 +233,7 @@ async fn admin(
 }
 
 /// The machine's clock, chance, sockets, tasks and threads.
-fn machine(control: &ControlRuntime) -> Seams {
+pub(super) fn machine(control: &ControlRuntime) -> Seams {
     Seams {
         clock: Arc::new(BootClock),
         rng: Arc::new(SeededRng::from_os()),

@@ -165,9 +165,13 @@ fn follows(view: &View, before: &Constants, after: &Constants) -> Vec<String> {
         said.push(format!("copies beyond {most} of each shard are dropped, in the background"));
     }
     if after.write_min != before.write_min {
-        let survives = after.write_min - 1;
-        let stores = counted(survives.into(), "store");
-        said.push(format!("an acknowledged write survives the loss of any {stores}"));
+        said.push(match after.write_min - 1 {
+            0 => "an acknowledged write may be lost with one store".into(),
+            survives => {
+                let stores = counted(survives.into(), "store");
+                format!("an acknowledged write survives the loss of any {stores}")
+            }
+        });
     }
     if after.write_min > before.write_min {
         let few = counted(shards(usize::from(after.write_min)), "shard");
@@ -175,8 +179,11 @@ fn follows(view: &View, before: &Constants, after: &Constants) -> Vec<String> {
     }
     let (old, new) = (before.profile.lease, after.profile.lease);
     if old != new {
-        let larger = lease_at_leader(old.max(new), after.profile.drift_permille);
-        let at_leader = lease_at_leader(new, after.profile.drift_permille);
+        let rounded = |lease| {
+            let exact = lease_at_leader(lease, after.profile.drift_permille);
+            Duration::from_millis(u64::try_from(exact.as_millis()).unwrap_or(u64::MAX))
+        };
+        let (larger, at_leader) = (rounded(old.max(new)), rounded(new));
         said.push(format!("for {larger:?} from then on, evictions wait for the larger of both"));
         said.push(format!("after that, a node that is silent is evicted after {at_leader:?}"));
         said.push("nodes take it from the view: their own profile does not say it any more".into());
@@ -274,7 +281,7 @@ mod tests {
             "  write-min  2 -> 1\n",
             "  lease      1s -> 2s\n",
             "copies beyond 2 of each shard are dropped",
-            "survives the loss of any 0 stores",
+            "may be lost with one store",
             "evicted after 2.08",
         ] {
             assert!(text.contains(words), "{words} is not in\n{text}");

@@ -11,6 +11,7 @@ mod assign;
 mod history;
 mod moves;
 mod owner;
+mod recover;
 mod stand;
 
 use std::collections::BTreeSet;

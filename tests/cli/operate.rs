@@ -76,7 +76,10 @@ fn constants_are_set(folder: &Path) {
     let shown = run(folder, &["set", "--write-min=1", "--data=n1"]);
     is_refused(&shown, 2, "nobody can be asked", &["nothing was changed", "--yes is not set"]);
     let said = text(&shown.stdout);
-    assert!(said.contains("  write-min  2 -> 1\n") && said.contains("any 0 stores"), "{said}");
+    assert!(
+        said.contains("  write-min  2 -> 1\n") && said.contains("lost with one store"),
+        "{said}"
+    );
     let agreed = ask(folder, &["set", "--write-min=1", "--lease=3s", "--yes"]);
     assert_eq!((&agreed["is_agreed"], &agreed["after"]["write_min"]), (&true.into(), &1.into()));
     assert_eq!(agreed["before"]["profile"]["lease"]["secs"], 2, "{agreed}");

@@ -37,7 +37,7 @@ pub(crate) enum LeaseStep {
 /// Processes and memberships.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemberStep {
-    Crash(u8),
+    Crash { node: u8, torn: bool },
     Restart { node: u8, empty: bool },
     Rejoin { node: u8, to: u8 },
     Join(u8),
@@ -133,7 +133,10 @@ impl fmt::Display for LeaseStep {
 impl fmt::Display for MemberStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Crash(n) => write!(f, "{} crashes", name(n)),
+            Self::Crash { node, torn: false } => write!(f, "{} crashes", name(node)),
+            Self::Crash { node, torn: true } => {
+                write!(f, "{} crashes before its store has its last writes", name(node))
+            }
             Self::Restart { node, empty: false } => write!(f, "{} starts again", name(node)),
             Self::Restart { node, empty: true } => {
                 write!(f, "{} starts again with an empty store", name(node))

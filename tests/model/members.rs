@@ -18,7 +18,13 @@ pub(crate) fn actions(config: &Config, s: &State, out: &mut Vec<Action>) {
             continue;
         }
         if s.left.crashes > 0 {
-            out.push(Action::Member(MemberStep::Crash(node)));
+            out.push(Action::Member(MemberStep::Crash { node, torn: false }));
+            // What a store answered is synced, and so is all before it: a later seal ends this.
+            let own = s.store(me.own(node));
+            let unsynced = own.sealed == me.seen.epoch && own.len > me.primary.acked;
+            if me.primary.phase == Phase::Serving && unsynced {
+                out.push(Action::Member(MemberStep::Crash { node, torn: true }));
+            }
         }
         if me.seen.version < s.view.version {
             out.push(Action::Member(MemberStep::Apply(node)));
@@ -67,7 +73,7 @@ fn destroyed(config: &Config, s: &State, node: u8) -> View {
 
 pub(crate) fn next(config: &Config, s: &mut State, step: MemberStep) {
     match step {
-        MemberStep::Crash(node) => crash(s, node),
+        MemberStep::Crash { node, torn } => crash(s, node, torn),
         MemberStep::Restart { node, empty } => restart(s, node, empty),
         MemberStep::Rejoin { node, to } => rejoin(config, s, node, to),
         MemberStep::Join(node) => join(s, node),
@@ -75,9 +81,14 @@ pub(crate) fn next(config: &Config, s: &mut State, step: MemberStep) {
     }
 }
 
-/// The process is gone, and all that was in its memory. What it sent may still arrive.
-fn crash(s: &mut State, node: u8) {
+/// The process is gone, and all that was in its memory. What it sent may still arrive. An owner
+/// sends a write and stores it at once: others may have what its own store never got.
+fn crash(s: &mut State, node: u8, torn: bool) {
     s.left.crashes -= 1;
+    if torn {
+        let (own, acked) = (s.node(node).own(node), s.node(node).primary.acked);
+        s.store_mut(own).cut(acked);
+    }
     let me = s.node_mut(node);
     me.up = false;
     me.seen = View::NONE;

@@ -200,11 +200,6 @@ pub(crate) const WIDE: &[Config] = &[
         budget: Budget { crashes: 1, ..CHANGES.budget },
         ..CHANGES
     },
-    Config {
-        name: "moves without records, wide",
-        budget: Budget { crashes: 1, ..BARE_MOVES.budget },
-        ..BARE_MOVES
-    },
 ];
 
 /// The guard that is missed, the slice that shows it, and how the rule that breaks begins.

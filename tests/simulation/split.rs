@@ -77,7 +77,7 @@ pub(crate) fn divide(seed: u64, nodes: usize, one: &[usize]) -> [(usize, Side); 
     let name = |world: &World, host: usize| world.node(host).map(|node| node.name().clone());
     let names = |hosts: &[usize]| hosts.iter().filter_map(|host| name(&world, *host)).collect();
     let sides: [BTreeSet<NodeId>; 2] = [names(one), names(&other)];
-    let votes = sides.each_ref().map(|side| side.intersection(&voters).count());
+    let counts = sides.each_ref().map(|side| side.intersection(&voters).count());
     world.begin(Fault::Split(one.iter().fold(0, |bits, host| bits | 1 << host)));
     let end = world.elapsed() + DIVIDED_FOR;
     while world.elapsed() < end {
@@ -92,5 +92,5 @@ pub(crate) fn divide(seed: u64, nodes: usize, one: &[usize]) -> [(usize, Side); 
     }
     world.heal();
     until(&mut world, "all serve again", all_serve);
-    [(votes[0], became[0]), (votes[1], became[1])]
+    [(counts[0], became[0]), (counts[1], became[1])]
 }

@@ -5,6 +5,7 @@
 //! number of the last entry is written with every change of the log, so that a damaged or truncated
 //! log is an error at the start and never a shorter log.
 
+mod anew;
 mod load;
 
 use std::collections::VecDeque;
@@ -21,6 +22,9 @@ use sha1::{Digest as _, Sha1};
 use super::types::OpenError;
 use crate::base::Worker;
 use crate::storage::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database};
+#[cfg(test)]
+pub(super) use anew::FILE_BEFORE;
+pub(super) use anew::begin_anew;
 pub(super) use load::Loaded;
 
 /// Name of the file in the data directory.

@@ -12,7 +12,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, Stored
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::file::{RaftFile, Write, seal};
+use super::file::{Loaded, RaftFile, Write, seal};
 use super::types::{Batch, Entry, LogId, Membership, Outcomes, SnapshotMeta, Tc, ViewSnapshot};
 use crate::base::{Bug, Publisher, VoterId, planted};
 use crate::placement::View;
@@ -125,6 +125,21 @@ impl Machine {
             self.0.views.publish(view);
         }
     }
+}
+
+/// What a voter has, as far as its file says: the view with every entry of the log in it, agreed or
+/// not, the last of them, and who votes.
+pub(super) fn replay(loaded: &Loaded) -> io::Result<(View, Option<LogId>, Membership)> {
+    let snapshot = loaded.snapshot.clone();
+    let view = snapshot.as_ref().map_or_else(|| Ok(View::default()), |one| decode(&one.view))?;
+    let meta = snapshot.as_ref().map(|one| one.meta.clone()).unwrap_or_default();
+    let (applied, membership) = (meta.last_log_id, meta.last_membership);
+    let mut state = State { view: Arc::new(view), applied, membership, snapshot };
+    let after = applied.map_or(0, |id| id.index + 1);
+    for (entry, _) in loaded.entries.range(after..).map(|(_, entry)| entry) {
+        state.apply(entry, 0);
+    }
+    Ok((Arc::unwrap_or_clone(state.view), state.applied, state.membership))
 }
 
 impl State {

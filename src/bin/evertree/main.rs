@@ -9,6 +9,7 @@ mod events;
 mod node;
 mod nodes;
 mod print;
+mod recover;
 mod ring;
 mod set;
 mod settings;
@@ -60,6 +61,8 @@ enum Command {
     Leave(drain::LeaveArgs),
     /// Sets constants of the cluster, after it has shown what follows
     Set(set::SetArgs),
+    /// Begins a new quorum when too few voters are left, while no node runs; or follows one
+    Recover(recover::RecoverArgs),
     /// Makes and renews certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Drain(args) => drain::run(&args),
         Command::Leave(args) => drain::leave(&args),
         Command::Set(args) => set::run(&args),
+        Command::Recover(args) => recover::run(&args),
         Command::Certs(command) => certs::run(&command),
         Command::Config(command) => config::run(&command),
     };

@@ -1,7 +1,7 @@
 //! What is printed to standard output: one text for people, or JSON.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
@@ -48,4 +48,24 @@ pub(crate) fn report(as_json: bool, report: &(impl Serialize + Display)) -> Resu
 /// As [`text`].
 pub(crate) fn json_line(value: &serde_json::Value) -> Result<(), Failure> {
     text(&format!("{value}\n"))
+}
+
+/// Asks a person on the terminal whether it is to be done.
+///
+/// # Errors
+/// That nothing was changed: the answer is no, or there is nobody to be asked.
+pub(crate) fn confirmed(as_json: bool, question: &str) -> Result<(), Failure> {
+    if as_json || !io::stdin().is_terminal() {
+        let text = "nothing was changed: --yes is not set, and there is nobody to be asked";
+        return Err(Failure::config(text));
+    }
+    let failed = |error: io::Error| Failure::failed(&format!("nothing was changed: {error}"));
+    eprint!("{question} [y/N] ");
+    io::stderr().flush().map_err(failed)?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(failed)?;
+    match line.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::failed("nothing was changed")),
+    }
 }

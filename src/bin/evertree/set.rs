@@ -1,6 +1,5 @@
 //! `evertree set`: constants of the cluster, shown with what follows before they are agreed.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use evertree::admin::{Answer, Ask};
@@ -37,13 +36,7 @@ pub(crate) fn run(args: &SetArgs) -> Result<ExitCode, Failure> {
     let shown = set(asked, ask.clone())?;
     if !yes {
         print::report(asked.json, &shown)?;
-        if asked.json || !io::stdin().is_terminal() {
-            let text = "nothing was changed: --yes is not set, and there is nobody to be asked";
-            return Err(Failure::config(text));
-        }
-        if !agrees()? {
-            return Err(Failure::failed("nothing was changed"));
-        }
+        print::confirmed(asked.json, "Is this to be agreed?")?;
     }
     let agreed = set(asked, SetAsk { seen: Some(shown.before), ..ask })?;
     print::report(asked.json, &agreed)?;
@@ -55,14 +48,4 @@ fn set(asked: &Asked, ask: SetAsk) -> Result<SetReport, Failure> {
         Answer::Set(report) => Ok(*report),
         other => not_asked(&other),
     }
-}
-
-/// Whether a person says yes.
-fn agrees() -> Result<bool, Failure> {
-    let failed = |error: io::Error| Failure::failed(&format!("nothing was changed: {error}"));
-    eprint!("Is this to be agreed? [y/N] ");
-    io::stderr().flush().map_err(failed)?;
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(failed)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }

@@ -1,0 +1,128 @@
+//! Voters lost for good: a new quorum from one survivor, and another one follows it.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{NAMES, Process, done, done_json, free_port, is_refused, run, until};
+
+/// The flags of each of three nodes.
+fn flags() -> [Vec<String>; 3] {
+    let addresses = NAMES.map(|_| format!("127.0.0.1:{}", free_port()));
+    let join = format!("--join={}", addresses.join(","));
+    let of = |at: usize| {
+        let (name, listen) = (NAMES[at], &addresses[at]);
+        let own =
+            [format!("--name={name}"), format!("--data={name}"), format!("--listen={listen}")];
+        let all = ["--insecure", "--expect=3", "--shards=64", &join].map(str::to_owned);
+        all.into_iter().chain(own).collect()
+    };
+    [of(0), of(1), of(2)]
+}
+
+fn words<'a>(first: &[&'a str], flags: &'a [String]) -> Vec<&'a str> {
+    first.iter().copied().chain(flags.iter().map(String::as_str)).collect()
+}
+
+fn start(folder: &Path, life: &str, flags: &[String]) -> Process {
+    Process::start(folder, life, &words(&[], flags))
+}
+
+fn kill(node: &mut Process) {
+    node.signal(Signal::KILL);
+    node.ended();
+}
+
+/// How many shards `node` owns, by `n3`, and whether all under an epoch of the new generation.
+fn owned_by(folder: &Path, node: &str) -> (usize, bool) {
+    let flags = ["shards", "--json", "--data=n3", "--state=owned", "--node"];
+    let report = done_json(folder, &[&flags[..], &[node]].concat());
+    let rows: Vec<&Value> = report["listed"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|row| row["owner"] == node)
+        .collect();
+    // 48 bits are 12 digits: what stands before them is the generation.
+    let is_new = |row: &&Value| {
+        let epoch = row["epoch"].as_str().expect("hex digits");
+        epoch.len() > 12 && epoch.starts_with('1')
+    };
+    (rows.len(), rows.iter().all(is_new))
+}
+
+/// Goal: two of three voters are lost, and the cluster goes on with what is left. Method: kill all
+/// three, destroy one directory, begin anew with the third, and let the second follow.
+#[test]
+fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (folder, flags) = (place.path(), flags());
+    let mut nodes = [0, 1, 2].map(|at| start(folder, NAMES[at], &flags[at]));
+    for node in &mut nodes {
+        node.member();
+    }
+    let recover = words(&["recover", "--new-quorum", "--yes"], &flags[2]);
+    let refused = |arguments: &[&str], code, words: &[&str]| {
+        is_refused(&run(folder, arguments), code, &format!("{arguments:?}"), words);
+    };
+    refused(&recover, 1, &["data directory n3", "in use by another process"]);
+    let [one, two, three] = &mut nodes;
+    kill(three);
+    kill(one);
+    refused(&recover, 1, &["n2 answers at 127.0.0.1:", "while any member runs"]);
+    kill(two);
+    fs::remove_dir_all(folder.join("n1")).expect("it was there");
+    let asks = words(&["recover", "--new-quorum"], &flags[2]);
+    refused(&asks, 2, &["nothing was changed", "--yes is not set"]);
+    let begun = done_json(folder, &[&recover[..], &["--json"]].concat());
+    assert_eq!((&begun["is_begun"], &begun["generation"]), (&true.into(), &1.into()), "{begun}");
+    assert_eq!(begun["voters_lost"], serde_json::json!(["n1", "n2"]), "{begun}");
+    assert!(folder.join("n3/raft.redb.before-recovery").exists());
+
+    let mut three = start(folder, "n3-anew", &flags[2]);
+    let said = three.member();
+    let cluster = begun["cluster"].as_str().expect("hex digits");
+    assert!(said.contains(cluster), "{said}");
+    let (owns, is_new) = owned_by(folder, "n3");
+    assert!(owns > 0 && is_new, "{owns} shards");
+    let report = done_json(folder, &["voters", "--json", "--data=n3"]);
+    assert_eq!((&report["quorum"], &report["leader"]), (&1.into(), &"n3".into()), "{report}");
+    // Whoever does not follow stays out: its directory is of another cluster.
+    refused(&words(&["node"], &flags[1]), 1, &["n2 cannot start", "belongs to cluster"]);
+    let follow = words(&["recover", "--follow", cluster, "--yes"], &flags[1]);
+    let said = done(folder, &follow);
+    assert_eq!(said, format!("n2 follows cluster {cluster} from its next start\n"));
+    let mut two = start(folder, "n2-anew", &flags[1]);
+    two.member();
+    until("n2 serves again, under new epochs", || {
+        let (owns, is_new) = owned_by(folder, "n2");
+        owns > 0 && is_new
+    });
+    let events = done(folder, &["events", "--data=n3"]);
+    assert!(events.contains("n2"), "{events}");
+}
+
+#[test]
+fn what_makes_no_sense_is_told() {
+    let place = tempfile::tempdir().expect("a folder");
+    let flags = ["--insecure", "--name=n1", "--data=n1", "--listen=127.0.0.1:0"];
+    let table: [(&[&str], i32, &[&str]); 5] = [
+        (&[], 2, &["--new-quorum", "--follow"]),
+        (&["--new-quorum", "--follow", "00"], 2, &["--follow", "64 hex digits"]),
+        (&["--follow", "xyz"], 2, &["xyz", "64 hex digits"]),
+        (&["--new-quorum", "--shards=5"], 2, &["shards = \"5\"", "a power of two"]),
+        (&["--new-quorum", "--yes"], 1, &["n1 is of no cluster"]),
+    ];
+    for (more, code, says) in table {
+        let arguments = [&["recover"], more, &flags[..]].concat();
+        is_refused(&run(place.path(), &arguments), code, &format!("{more:?}"), says);
+    }
+    let mut node = Process::start(place.path(), "alone", &flags);
+    node.member();
+    node.signal(Signal::TERM);
+    node.ended();
+    let arguments = [&["recover", "--new-quorum", "--yes"], &flags[..]].concat();
+    is_refused(&run(place.path(), &arguments), 1, "alone", &["n1 is the only voter", "start it"]);
+}
