@@ -48,6 +48,11 @@ pub(super) async fn follow(
 ) {
     let mut watch = watched.follow();
     let mut sweep_at = clock.now() + SWEEP_EVERY;
+    // A view may have come before this follower began.
+    if let Some(hosts) = hosts.upgrade() {
+        hosts.settle(&watch.get());
+        hosts.release_quiet();
+    }
     loop {
         let next = async {
             tokio::select! {
