@@ -211,8 +211,8 @@ impl Recovery {
 }
 
 /// Lets the node whose directory `config` names follow a new quorum: it forgets what it voted, and
-/// joins `cluster` at its next start, with the records that it holds. Must be called on a runtime of
-/// tokio, as [`Recovery::look`].
+/// joins `cluster` at its next start, with the records that it holds. Must be called on a runtime
+/// of tokio, as [`Recovery::look`].
 ///
 /// # Errors
 /// [`RecoverError`].
