@@ -1,6 +1,8 @@
 //! What every layer shares: names, instants, exit reasons, and the seams to the world.
 
 #[cfg(feature = "cluster")]
+mod alarm;
+#[cfg(feature = "cluster")]
 mod control;
 mod exit;
 #[cfg(feature = "cluster")]
@@ -19,6 +21,8 @@ mod witness;
 #[cfg(feature = "cluster")]
 mod worker;
 
+#[cfg(feature = "cluster")]
+pub use alarm::Alarm;
 #[cfg(feature = "cluster")]
 pub use control::ControlRuntime;
 pub use exit::ExitReason;

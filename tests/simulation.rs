@@ -12,9 +12,12 @@ mod log;
 mod membership;
 #[path = "simulation/run.rs"]
 mod run;
+#[path = "simulation/split.rs"]
+mod split;
 
 use evertree::sim::trial::Batch;
 use run::{run, seeds};
+use split::Side;
 
 /// Goal: no acknowledged write is lost, and no shard has two owners at any instant, whatever hosts
 /// lose power and links are cut; afterwards all counters answer. Method: random faults while
@@ -145,4 +148,33 @@ fn one_that_is_not_well_hands_over_and_a_flapping_link_changes_nothing() {
     log::init();
     grey::unwell();
     grey::flapping();
+}
+
+/// C40, rows 1 and 2, of Pekko's `SplitBrainResolverSpec` (`StaticQuorum` and `KeepMajority`): of a
+/// divided cluster the side with a majority goes on, and the other stops before it does.
+#[test]
+fn c40_of_five_the_side_with_three_goes_on_and_the_other_stops() {
+    log::init();
+    // A C E | B D, and A B | C D E.
+    let [three, two] = split::divide(1, 5, &[0, 2, 4]);
+    assert_eq!([three.1, two.1], [Side::GoesOn, Side::Stops]);
+    let [two, three] = split::divide(2, 5, &[0, 1]);
+    assert_eq!([two.1, three.1], [Side::Stops, Side::GoesOn]);
+}
+
+/// C40, row 2: two equal halves, of which both stop in Pekko (a quorum of 3 of 4; 6 nodes, more
+/// than twice the quorum less one). Differs: what counts here is the voters, 3 or 5 of them, and
+/// one half has more of them; it goes on. No half goes on without a majority of them.
+#[test]
+fn c40_of_two_halves_the_one_with_most_voters_goes_on_and_never_both() {
+    log::init();
+    for (nodes, half) in [(4, vec![0, 1]), (6, vec![0, 1, 2])] {
+        let sides = split::divide(3, nodes, &half);
+        let voters: usize = sides.iter().map(|(votes, _)| votes).sum();
+        println!("{nodes} nodes: {sides:?}");
+        for (votes, became) in sides {
+            let expected = if votes * 2 > voters { Side::GoesOn } else { Side::Stops };
+            assert_eq!(became, expected, "{nodes} nodes, {votes} of {voters} voters");
+        }
+    }
 }

@@ -131,12 +131,9 @@ impl Client {
         })?;
         let clock = self.clock.clone();
         let asked = within(&*clock, clock.now() + self.within, self.exchange(&request)).await;
-        let line = match asked {
-            Ok(line) => line,
-            Err(_) => {
-                let (data, within) = (self.data.clone(), self.within);
-                return Err(ClientError::Late { data, within });
-            }
+        let Ok(line) = asked else {
+            let (data, within) = (self.data.clone(), self.within);
+            return Err(ClientError::Late { data, within });
         };
         self.read(line)
     }

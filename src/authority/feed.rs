@@ -70,12 +70,17 @@ enum News {
 impl News {
     /// The view that an asker with `old` has then; `None` if this is no news for it.
     fn apply(self, old: &View) -> Option<View> {
-        match self {
-            Self::Whole(view) => {
-                (view.version > old.version && view.check().is_ok()).then_some(*view)
-            }
+        let view = match self {
+            Self::Whole(view) => Some(*view).filter(|view| view.check().is_ok()),
             Self::Delta(delta) => delta.apply(old).ok(),
-        }
+        };
+        // Whoever tells it: a view is of the one cluster, and never goes back.
+        let follows = |view: &View| {
+            view.version > old.version
+                && view.quorum_generation >= old.quorum_generation
+                && (!old.is_formed() || view.cluster == old.cluster)
+        };
+        view.filter(follows)
     }
 }
 

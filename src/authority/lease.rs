@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-pub(super) use self::alarm::Alarm;
+pub(super) use self::alarm::alarm;
 use crate::base::{Boot, Bug, Clock, Epoch, Instant, NodeId, ShardId, planted};
 use crate::placement::{Owner, View};
 

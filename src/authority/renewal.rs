@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::turn::Turn;
-use super::lease::Alarm;
+use super::lease::alarm;
 use super::office::{Answer, Ask, Office, decode, letter, span_of};
 use super::{Grant, Lease, Renew, RenewError, Wish};
 use crate::base::{
-    Boot, Epoch, Instant, NodeId, Publisher, ShardId, Version, VoterId, Watched, within,
+    Alarm, Boot, Epoch, Instant, NodeId, Publisher, ShardId, Version, VoterId, Watched, within,
 };
 use crate::detector::NodeLease;
 use crate::placement::{Profile, View};
@@ -95,7 +95,7 @@ impl Renewals {
         let lapsed = move |boot, _| {
             tracing::warn!(%node, %boot, "the lease ran out: no entity runs until it is renewed");
         };
-        let alarm = Alarm::start(&office.seams, &lease, lapsed).unwrap_or_else(|error| {
+        let alarm = alarm(&office.seams, &lease, lapsed).unwrap_or_else(|error| {
             tracing::error!(%error, "the lease has no alarm: no thread for it");
             None
         });

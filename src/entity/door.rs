@@ -107,8 +107,9 @@ impl Hosts {
     fn judge(&self, held: &Held) -> Verdict {
         // The view first: a gate that was asked before an older view would judge by neither.
         let version = self.version();
-        let owned = self.lease().owned(held.arrived.shard);
-        if owned.is_some_and(|tenure| tenure.epoch == held.head.epoch) {
+        // What was given up, and has no other owner yet, waits in its lane for the next one.
+        let owned = self.own(held.arrived.shard);
+        if owned.is_some_and(|(tenure, _)| tenure.epoch == held.head.epoch) {
             Verdict::Deliver
         } else if version < held.head.version {
             Verdict::Hold

@@ -83,6 +83,12 @@ impl<E: Entity> Home<E> {
         self.held.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the newest view still has the shard with this node, under this home's tenure.
+    fn is_own(&self) -> bool {
+        let own = self.hosts.own(self.tenure.shard);
+        own.is_some_and(|(tenure, _)| tenure == self.tenure)
+    }
+
     fn is_held(&self) -> bool {
         self.held.load(Ordering::SeqCst)
     }
@@ -180,6 +186,8 @@ impl<E: Entity> Home<E> {
         match end {
             End::Idle => {}
             End::More => self.make_ready(slot),
+            // What waits stays, if the shard was given up and has no other owner yet.
+            End::Moved if self.is_own() => {}
             End::Moved => self.stop(),
         }
     }

@@ -70,12 +70,12 @@ impl<E: Entity> Host<E> {
         Self { env, policy, homes: Mutex::default() }
     }
 
-    /// The home of a shard under its present tenure; `None` if the gate knows of none.
+    /// The home of a shard under its present tenure; `None` if this node does not own it.
     pub(super) fn home(&self, hosts: &Hosts, shard: ShardId) -> Option<Arc<Home<E>>> {
         let (home, old) = {
             let mut homes = self.homes.lock();
             // Asked under the lock: a home made for an older epoch must not replace a newer one.
-            let tenure = hosts.lease().owned(shard)?;
+            let (tenure, is_open) = hosts.own(shard)?;
             match homes.get(&shard) {
                 Some(home) if home.tenure == tenure => return Some(home.clone()),
                 Some(_) | None => {}
@@ -83,7 +83,7 @@ impl<E: Entity> Host<E> {
             let home = Home::new(hosts.clone(), self.env.clone(), self.policy, tenure);
             let home = Arc::new(home);
             // Asked under the lock: whoever holds a shard looks at the homes after it has said so.
-            if hosts.moving().has(tenure) {
+            if !is_open || hosts.moving().has(tenure) {
                 home.hold();
             }
             // A stop that came before this one found nothing to stop here.
@@ -135,9 +135,9 @@ impl<E: Entity> AnyKind for Host<E> {
             .homes
             .lock()
             .extract_if(.., |shard, home| {
-                // One whose gate is shut may still have a turn in the middle of a poll.
-                let gone = hosts.lease().owned(*shard) != Some(home.tenure);
-                gone && !hosts.moving().has(home.tenure)
+                // By the view, not by the gate: what was given up waits for its next owner here,
+                // and may still have a turn in the middle of a poll.
+                hosts.own(*shard).is_none_or(|(tenure, _)| tenure != home.tenure)
             })
             .collect();
         for (_, home) in gone {

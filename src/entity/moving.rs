@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::Hosts;
 use super::host::{SWEEP_EVERY, WeakHosts};
 use crate::authority::Tenure;
-use crate::base::{Clock, Instant, Watched, within};
+use crate::base::{Clock, Instant, ShardId, Watched, within};
 use crate::placement::{Owner, View};
 
 /// How long a turn of a shard on its way may go on.
@@ -76,9 +76,6 @@ pub(super) async fn follow(
 impl Hosts {
     /// Stops what this node does not own any more, and holds what it is to give up.
     fn settle(&self, view: &View) {
-        for kind in self.kinds() {
-            kind.settle(self);
-        }
         let now = self.now();
         let moving = view.numbered().filter(|(_, shard)| shard.moving.is_some());
         let (boot, released) = (self.lease().boot(), self.lease().released());
@@ -100,6 +97,20 @@ impl Hosts {
         for tenure in begun {
             self.kinds().for_each(|kind| kind.hold(tenure));
         }
+        self.kinds().for_each(|kind| kind.settle(self));
+    }
+
+    /// The tenure under which this life owns `shard` in the newest view, and whether its gate is
+    /// open: it is shut once the shard was given up, and no other view has come yet.
+    pub(super) fn own(&self, shard: ShardId) -> Option<(Tenure, bool)> {
+        if let Some(tenure) = self.lease().owned(shard) {
+            return Some((tenure, true));
+        }
+        let (view, boot) = (self.view(), self.lease().boot());
+        let now = view.shard(shard)?;
+        let mine =
+            now.owner.as_ref().is_some_and(|owner| (&owner.node, owner.boot) == (self.me(), boot));
+        mine.then_some((Tenure { boot, shard, epoch: now.epoch }, false))
     }
 
     /// Releases the held shards of which nothing runs any more, and shuts the gate of those that

@@ -203,10 +203,12 @@ fn nodes(judge: &Judge<'_>) -> Vec<ShardsNode> {
         let owner = shard.owner.as_ref().map(|owner| &owner.node);
         if let Some(to) = &shard.moving {
             *here.entry(&to.node).or_default() += 1;
-            owner.into_iter().for_each(|owner| *away.entry(owner).or_default() += 1);
+            if let Some(owner) = owner {
+                *away.entry(owner).or_default() += 1;
+            }
         }
-        if judge.live(shard) < judge.wanted {
-            owner.into_iter().for_each(|owner| *few.entry(owner).or_default() += 1);
+        if let Some(owner) = owner.filter(|_| judge.live(shard) < judge.wanted) {
+            *few.entry(owner).or_default() += 1;
         }
     }
     let row = |(node, member): (&NodeId, &crate::placement::Member)| ShardsNode {

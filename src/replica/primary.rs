@@ -255,7 +255,7 @@ impl Primary {
             Input::Silent(store) => self.found_silent(store, out),
             Input::Proposed { id, outcome } => self.proposed(now, id, outcome.as_ref(), out),
             Input::Offered(store) => self.offered(store, self.wants_copy().is_some(), out),
-            Input::Wished(store) => self.offered(store, self.may_copy(), out),
+            Input::Wished(store) => self.offered(store, self.may_copy(store), out),
             Input::Surplus(store) => self.surplus = Some((store, self.holders.generation)),
             Input::TimePassed => {}
         }

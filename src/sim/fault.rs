@@ -164,7 +164,7 @@ impl Fault {
 
 /// Whether flapping links are cut at `now`.
 pub(super) fn is_flapped(now: Duration) -> bool {
-    now.as_millis() / FLAP.as_millis() % 2 == 0
+    (now.as_millis() / FLAP.as_millis()).is_multiple_of(2)
 }
 
 #[cfg(test)]

@@ -108,10 +108,9 @@ impl Faults {
         let other = (one + 1 + self.below(hosts - 1)) % hosts;
         let leader = || world.leader().unwrap_or(one);
         match self.kinds[self.below(self.kinds.len())] {
-            FaultKind::PowerLoss => Fault::PowerLoss(one),
             FaultKind::StoreLoss if world.may_lose(one) => Fault::StoreLoss(one),
             // Without a copy elsewhere its records would rightly be lost.
-            FaultKind::StoreLoss => Fault::PowerLoss(one),
+            FaultKind::PowerLoss | FaultKind::StoreLoss => Fault::PowerLoss(one),
             FaultKind::Killed => Fault::Killed(one),
             FaultKind::Stopped => Fault::Stopped(one),
             FaultKind::Left => Fault::Left(one),
@@ -136,10 +135,10 @@ impl Faults {
     /// A minority of as many hosts as can be one, or fewer.
     fn split(&self, hosts: usize) -> Fault {
         let size = 1 + self.below((hosts - 1) / 2);
-        let mut side = 0_u64;
-        while side.count_ones() as usize != size.max(1) {
-            side |= 1_u64 << self.below(hosts);
+        let mut hosts_of_one = 0_u64;
+        while hosts_of_one.count_ones() as usize != size.max(1) {
+            hosts_of_one |= 1_u64 << self.below(hosts);
         }
-        Fault::Split(side)
+        Fault::Split(hosts_of_one)
     }
 }

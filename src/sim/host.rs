@@ -21,6 +21,8 @@ use crate::storage::SimDisk;
 
 /// Where every node listens.
 const PORT: u16 = 7000;
+/// A voter that was evicted is replaced after this.
+const REPLACE_VOTERS_AFTER: Duration = Duration::from_secs(3);
 /// How long one start may take before the process gives up and is started again.
 const START_WITHIN: Duration = Duration::from_secs(20);
 /// How long whoever watches the process waits before that.
@@ -181,6 +183,7 @@ impl Host {
             seeds: plan.names.iter().map(address).collect(),
             expect: plan.names.len(),
             profile: plan.profile.clone(),
+            replace_voters_after: REPLACE_VOTERS_AFTER,
             shards: plan.shards,
             ..NodeConfig::new(self.name.clone(), self.security.clone())
         };

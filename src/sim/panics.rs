@@ -8,8 +8,8 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
 thread_local! {
-    /// What the first panic on this thread said, while somebody listens.
-    static PANIC: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+    /// What the panics on this thread said, while somebody listens.
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
 static HOOK: Once = Once::new();
@@ -26,18 +26,19 @@ pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
             before(info);
         }));
     });
-    PANIC.set(Some(None));
+    PANICS.set(Some(Vec::new()));
     let result = call();
-    match PANIC.take().flatten() {
+    match PANICS.take().into_iter().flatten().next() {
         Some(what) => Err(format!("a panic: {what}")),
         None => Ok(result),
     }
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    PANIC.with_borrow_mut(|panic| {
-        if let Some(first) = panic {
-            first.get_or_insert_with(|| info.to_string().replace('\n', " "));
+    PANICS.with_borrow_mut(|panics| {
+        // The first is the cause.
+        if let Some(panics) = panics.as_mut().filter(|panics| panics.is_empty()) {
+            panics.push(info.to_string().replace('\n', " "));
         }
     });
 }

@@ -35,18 +35,22 @@ const BUGS: [Bug; 12] = [
 /// What may go wrong while a bug is looked for, where everything at once would take too long.
 fn kinds(bug: Bug) -> Vec<FaultKind> {
     match bug {
+        Bug::OldBoot => vec![FaultKind::Killed, FaultKind::PowerLoss, FaultKind::Slow],
+        Bug::AnyGrant => vec![FaultKind::Stopped, FaultKind::Stopped, FaultKind::Slow],
+        Bug::TermRestored => {
+            vec![FaultKind::LeaderKilled, FaultKind::LeaderKilled, FaultKind::Stopped]
+        }
+        Bug::OldEpochStored => {
+            vec![FaultKind::Stopped, FaultKind::Isolated, FaultKind::OneWay, FaultKind::Slow]
+        }
         Bug::LeaseByFlag
         | Bug::NoBarrier
         | Bug::NoFirstWait
         | Bug::RenewWhileEvicting
-        | Bug::TermRestored
-        | Bug::AnyGrant
-        | Bug::OldBoot
         | Bug::EpochReused
         | Bug::PlannerInApply
         | Bug::AckEarly
-        | Bug::ServeEarly
-        | Bug::OldEpochStored => Vec::new(),
+        | Bug::ServeEarly => Vec::new(),
     }
 }
 

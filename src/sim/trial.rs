@@ -90,9 +90,10 @@ impl Trial {
     }
 
     fn faults(&self) -> Faults {
-        let faults = match self.kinds.is_empty() {
-            true => Faults::new(self.seed),
-            false => Faults::among(self.seed, self.kinds.clone()),
+        let faults = if self.kinds.is_empty() {
+            Faults::new(self.seed)
+        } else {
+            Faults::among(self.seed, self.kinds.clone())
         };
         faults.around(profile().lease)
     }

@@ -50,7 +50,7 @@ fn owned_by(folder: &Path, node: &str) -> (usize, bool) {
         let epoch = row["epoch"].as_str().expect("hex digits");
         epoch.len() > 12 && epoch.starts_with('1')
     };
-    (rows.len(), rows.iter().all(|row| is_new(row)))
+    (rows.len(), rows.iter().all(is_new))
 }
 
 /// Goal: two of three voters are lost, and the cluster goes on with what is left. Method: kill all

@@ -180,7 +180,7 @@ impl Group {
         let replaces = |flag: &str| changed.iter().any(|(other, _)| *other == flag);
         let kept = usual.iter().filter(|(flag, _)| !replaces(flag));
         for (flag, value) in kept.chain(changed).filter(|(_, value)| !value.is_empty()) {
-            command.args([&format!("--{flag}"), *value]);
+            command.arg(format!("--{flag}={value}"));
         }
         command
     }

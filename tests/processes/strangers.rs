@@ -10,8 +10,8 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Process;
 use crate::processes::nodes::{Group, NAMES, Sight, loopback};
+use crate::{Process, until};
 
 /// At an address that nobody else has.
 const ELSEWHERE: [(&str, &str); 2] = [("listen", "127.0.0.1:0"), ("advertise", "")];
@@ -102,6 +102,11 @@ fn nodes_that_expect_different_numbers_form_no_cluster_until_they_agree() {
     let mut group = Group::new("dev", loopback());
     for name in ["n1", "n2"] {
         group.start(name);
+    }
+    // Of those that do not agree the one that came later is refused.
+    for name in ["n1", "n2"] {
+        let socket = group.path(&format!("{name}/evertree.sock"));
+        until("it looks for the others", || Path::new(&socket).exists());
     }
     is_refused(&group, "n3", &[("expect", "2")], &["`expect` must be the same everywhere"]);
     group.start("n3");

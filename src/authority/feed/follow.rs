@@ -152,16 +152,13 @@ impl Follower {
         if told.news.is_empty() {
             return told.first_hand && !self.is_behind();
         }
-        match decode::<News>(&told.news).and_then(|news| news.apply(&old)) {
-            Some(view) => {
-                self.core.tell(Arc::new(view));
-                told.first_hand
-            }
-            None => {
-                tracing::warn!(%to, "tells no view that follows from the one here");
-                false
-            }
-        }
+        let news = decode::<News>(&told.news);
+        let Some(view) = news.and_then(|news| news.apply(&old)) else {
+            tracing::warn!(%to, "tells no view that follows from the one here");
+            return false;
+        };
+        self.core.tell(Arc::new(view));
+        told.first_hand
     }
 
     /// Waits until a grant came before its view.

@@ -174,6 +174,16 @@ fn what_fits_no_view_is_refused() {
         assert_eq!(lie.clone().apply(&old), Err(Misfit), "{lie:?}");
     }
     assert_eq!(good.apply(&old), Ok(bare(&cluster.view)));
+    // Of another cluster, or of a quorum before: whole or not.
+    let new = bare(&cluster.view);
+    let other = View { cluster: crate::base::ClusterId([9; 32]), ..new.clone() };
+    for lie in [Delta::between(&old, &other), Delta::between(&old, &new)] {
+        let good = lie.cluster == new.cluster;
+        assert_eq!(News::Delta(Box::new(lie)).apply(&old).is_some(), good);
+    }
+    assert_eq!(News::Whole(Box::new(other)).apply(&old), None);
+    let recovered = View { quorum_generation: 1, ..old.clone() };
+    assert_eq!(News::Whole(Box::new(new)).apply(&recovered), None);
     // A whole view that keeps none of the rules is none.
     let broken = View { stores: BTreeMap::new(), ..bare(&cluster.view) };
     assert_eq!(News::Whole(Box::new(broken)).apply(&old), None);

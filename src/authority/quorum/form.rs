@@ -86,7 +86,7 @@ async fn form(
     };
     tokio::select! {
         biased;
-        formed = initialised.boxed() => formed,
+        done = initialised.boxed() => done,
         told = first_view(parts, former, core, (list.id(), deadline)).boxed() => told,
     }
 }
@@ -148,8 +148,14 @@ async fn first_view(
             }
         };
         let pause = deadline.min(clock.now() + parts.profile.lease);
-        if let Ok(Some(_)) = within(clock, pause, first.boxed()).await {
-            return Ok(());
+        if let Ok(Some(view)) = within(clock, pause, first.boxed()).await {
+            if view.cluster == cluster {
+                return Ok(());
+            }
+            let other = view.cluster;
+            return Err(StartError::Refused(format!(
+                "a voter of cluster {cluster} told a view of cluster {other}: correct the seeds"
+            )));
         }
         if let Formation::Expect { seeds, .. } = &parts.formation {
             let voters = former.voters_of(seeds, cluster).await;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{Loaded, RaftFile, Write, seal};
 use super::types::{Batch, Entry, LogId, Membership, Outcomes, SnapshotMeta, Tc, ViewSnapshot};
-use crate::base::{Publisher, VoterId};
+use crate::base::{Bug, Publisher, VoterId, planted};
 use crate::placement::View;
 use crate::wire::from_named;
 
@@ -137,14 +137,15 @@ pub(super) fn replay(loaded: &Loaded) -> io::Result<(View, Option<LogId>, Member
     let mut state = State { view: Arc::new(view), applied, membership, snapshot };
     let after = applied.map_or(0, |id| id.index + 1);
     for (entry, _) in loaded.entries.range(after..).map(|(_, entry)| entry) {
-        state.apply(entry);
+        state.apply(entry, 0);
     }
     Ok((Arc::unwrap_or_clone(state.view), state.applied, state.membership))
 }
 
 impl State {
-    /// Applies one entry; `None` if it proposes nothing.
-    fn apply(&mut self, entry: &Entry) -> Outcomes {
+    /// Applies one entry. `beside` is 0, but for the planted bug that lets something of this node
+    /// alone have its part in the view.
+    fn apply(&mut self, entry: &Entry, beside: u64) -> Outcomes {
         let id = entry.log_id();
         self.applied = Some(id);
         match &entry.payload {
@@ -158,7 +159,7 @@ impl State {
             }
             EntryPayload::Normal(Batch(proposals)) => {
                 let view = Arc::make_mut(&mut self.view);
-                let apply = |proposal| view.apply(id.index, proposal);
+                let apply = |proposal| view.apply(id.index + beside, proposal);
                 let outcomes = proposals.iter().map(apply).collect::<Vec<_>>();
                 let ids = proposals.iter().map(|proposal| proposal.id);
                 Outcomes(ids.zip(outcomes).collect())
@@ -180,10 +181,12 @@ impl RaftStateMachine<Tc> for Machine {
     where
         S: Stream<Item = Result<EntryResponder<Tc>, io::Error>> + Unpin + OptionalSend,
     {
-        let mut answers = Vec::new();
+        let (mut answers, mut taken) = (Vec::new(), 0);
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let outcomes = self.0.state.lock().apply(&entry);
+            let beside = if planted(Bug::PlannerInApply) { taken } else { 0 };
+            taken += 1;
+            let outcomes = self.0.state.lock().apply(&entry, beside);
             answers.extend(responder.map(|responder| (responder, outcomes)));
         }
         let view = self.0.state.lock().view.clone();

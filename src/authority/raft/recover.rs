@@ -54,13 +54,13 @@ impl Remains {
         let voted = loaded.vote.as_ref().map_or(0, |vote| vote.leader_id.term);
         let logged = last.map_or(0, |id| id.committed_leader_id().term);
         let config = membership.membership();
-        let voter = |id: u64| Some((VoterId(id), config.get_node(&id)?.clone()));
+        let of_id = |id: u64| Some((VoterId(id), config.get_node(&id)?.clone()));
         Ok(Self {
             view,
             last: index(last),
             doubtful: index(last).saturating_sub(agreed),
             term: voted.max(logged),
-            voters: config.voter_ids().filter_map(voter).collect(),
+            voters: config.voter_ids().filter_map(of_id).collect(),
         })
     }
 

@@ -116,3 +116,38 @@ async fn a_move_that_is_taken_back_goes_on_where_it_was() {
     assert!(matches!(held.await, Err(AskError::Unknown(_))), "its turn was of the old epoch");
     assert_eq!(asked.await, Ok(10));
 }
+
+/// Goal: between the release and the next owner nothing is lost either. Method: views that change
+/// something else, and tells that come, while a shard is released and nobody else owns it yet.
+#[tokio::test]
+async fn what_comes_between_release_and_hand_over_waits_for_the_next_owner() {
+    let (one, two) = pair().await;
+    one.apply(moving(2, 1));
+    two.apply(moving(2, 1));
+    let all = released(&one, 4).await;
+    for (shard, epoch) in all {
+        one.lease.release(shard, epoch);
+    }
+    for station in [&one, &two] {
+        station.get("a").tell(CounterMsg::Bump).expect("it waits at n1");
+    }
+    // Something else has changed: n1 is still the owner.
+    for station in [&one, &two] {
+        station.apply(moving(3, 1));
+    }
+    one.get("a").tell(CounterMsg::Bump).expect("it waits at n1");
+    let counter = one.get("a");
+    let mut asked = counter.ask(CounterMsg::Get).boxed();
+    assert!((&mut asked).now_or_never().is_none());
+    for station in [&one, &two] {
+        station.apply(view(4, "n2"));
+    }
+    let value = async {
+        while two.get("a").ask(CounterMsg::Get).await != Ok(3) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(GENEROUS, value).await.expect("all were handled, by n2");
+    asked.await.expect("the next owner answers");
+    assert_eq!(one.hosts.counted().tells_lost + two.hosts.counted().tells_lost, 0);
+}

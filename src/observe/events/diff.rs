@@ -64,7 +64,7 @@ struct Drafts<'a> {
     old: &'a View,
     new: &'a View,
     notes: Vec<&'a Noted>,
-    drafts: Vec<Draft>,
+    all: Vec<Draft>,
     /// What cannot be put to one of several versions.
     rest: Option<Draft>,
 }
@@ -84,16 +84,16 @@ impl<'a> Drafts<'a> {
             };
             Draft { change, ..Draft::default() }
         };
-        let drafts = notes.iter().map(draft).collect();
-        Self { old, new, notes, drafts, rest: None }
+        let all = notes.iter().map(draft).collect();
+        Self { old, new, notes, all, rest: None }
     }
 
     /// Where belongs what no version in particular has made.
     fn any(&mut self) -> &mut Draft {
         let is_whole =
             u64::try_from(self.notes.len()) == Ok(self.new.version.0 - self.old.version.0);
-        if self.drafts.len() == 1 && is_whole {
-            return &mut self.drafts[0];
+        if self.all.len() == 1 && is_whole {
+            return &mut self.all[0];
         }
         let (since, version) = (self.old.version, self.new.version);
         let cause = if is_whole { TOGETHER } else { FORGOTTEN };
@@ -107,7 +107,7 @@ impl<'a> Drafts<'a> {
     /// The last note that `wanted` picks.
     fn pick(&mut self, wanted: impl Fn(&Noted) -> bool) -> Option<&mut Draft> {
         let at = self.notes.iter().rposition(|note| wanted(note))?;
-        self.drafts.get_mut(at)
+        self.all.get_mut(at)
     }
 
     /// The draft of the entry that began the present ownership of a shard. One entry may have made
@@ -128,13 +128,13 @@ impl<'a> Drafts<'a> {
         let found =
             at(&about).or_else(|| at(&|note| note.node.is_none())).or_else(|| at(&|_| true));
         match found {
-            Some(at) => &mut self.drafts[at],
+            Some(at) => &mut self.all[at],
             None => self.any(),
         }
     }
 
     fn done(self) -> Vec<ViewChange> {
-        let mut all: Vec<ViewChange> = self.drafts.into_iter().map(Draft::done).collect();
+        let mut all: Vec<ViewChange> = self.all.into_iter().map(Draft::done).collect();
         all.extend(self.rest.map(Draft::done));
         all
     }

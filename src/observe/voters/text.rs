@@ -61,8 +61,8 @@ impl fmt::Display for VotersReport {
 impl VotersReport {
     /// How many may fail.
     fn margin(&self) -> String {
-        let votes = |row: &&VoterRow| row.role != VoterRole::Learner;
-        let voters = counted(self.voters.iter().filter(votes).count(), "voter");
+        let is_voter = |row: &&VoterRow| row.role != VoterRole::Learner;
+        let voters = counted(self.voters.iter().filter(is_voter).count(), "voter");
         let Self { quorum, may_fail, .. } = self;
         let of = if self.is_changing { " of the old set and of the new one" } else { "" };
         let now = match self.may_fail_now {

@@ -14,7 +14,7 @@ use crate::placement::{Assign, Owner, Refusal, Shard, Transfer, View};
 impl View {
     /// Begins moves. Accepted if any of `moves` was.
     pub(super) fn begin_moves(&mut self, moves: &[Transfer]) -> Result<(), Refusal> {
-        self.any_of(moves, "it moves nothing", |view, one| view.begin_move(one))
+        self.any_of(moves, "it moves nothing", Self::begin_move)
     }
 
     fn begin_move(&mut self, one: &Transfer) -> Result<bool, Refusal> {

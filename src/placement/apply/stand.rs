@@ -141,16 +141,12 @@ impl View {
             .filter(|(_, shard)| test(shard))
             .map(|(id, _)| id.to_string())
             .collect();
-        let first = found.first()?;
-        let more = found.len().saturating_sub(NAMED_MAX);
-        let mut text = first.clone();
-        for one in found.iter().take(NAMED_MAX).skip(1) {
-            text += &format!(", {one}");
-        }
-        if more > 0 {
-            text += &format!(" and {more} more");
-        }
-        Some(text)
+        let named = found.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        Some(match found.len().saturating_sub(NAMED_MAX) {
+            _ if found.is_empty() => return None,
+            0 => named,
+            more => format!("{named} and {more} more"),
+        })
     }
 
     /// Refuses what would leave too few nodes for a write.

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use super::Driver;
 use crate::authority::{ProposeError, Proposed};
 use crate::base::{Epoch, Instant, NodeId, ShardId, StoreId};
-use crate::placement::{ChangeId, Outcome};
+use crate::placement::{Change, ChangeId, Outcome, Proposal};
 use crate::replica::frame::{Body, Frame, Item, Verdict, decode, encode};
 use crate::replica::primary::Input;
 use crate::storage::{Op, OpResult, StoreError};
@@ -139,7 +139,20 @@ impl Driver {
         if self.gathered.proposals.is_empty() {
             return;
         }
+        // A leader may have to wait before it lets anybody shrink; the others do not wait with it.
         let gathered = std::mem::take(&mut self.gathered.proposals);
+        let shrinks =
+            |(_, _, one): &(ShardId, Epoch, Proposal)| matches!(one.change, Change::Shrink { .. });
+        let (shrinks, others) = gathered.into_iter().partition(shrinks);
+        for gathered in [others, shrinks] {
+            self.propose(gathered);
+        }
+    }
+
+    fn propose(&mut self, gathered: Vec<(ShardId, Epoch, Proposal)>) {
+        if gathered.is_empty() {
+            return;
+        }
         let ids = gathered.iter().map(|(shard, epoch, one)| (*shard, *epoch, one.id)).collect();
         let proposals = gathered.into_iter().map(|(_, _, proposal)| proposal).collect();
         let authority = self.shared.parts.authority.clone();

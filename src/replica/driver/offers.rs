@@ -12,6 +12,8 @@ use crate::replica::primary::Input;
 
 /// Shards that catch a store up at the same time.
 const COPIES_MAX: usize = 32;
+/// Of these, for copies that only the leader wishes: shards that lack copies are not kept waiting.
+const WISHED_MAX: usize = COPIES_MAX / 2;
 /// The longest contact that is asked of a store that was silent.
 const CONTACT_MAX: Duration = Duration::from_mins(5);
 
@@ -144,18 +146,20 @@ impl Driver {
         self.catch_up_with_view();
         let now = self.now();
         for &Wish { shard, epoch, store, what } in wishes {
-            if !self.shards.contains_key(&shard) {
+            let active = self.shards.get(&shard);
+            let Some(active) = active.filter(|active| active.machine.has_records()) else {
                 self.wished_bare(shard, epoch, (store, what));
                 continue;
-            }
-            if self.shards.get(&shard).is_none_or(|active| active.epoch != epoch) {
+            };
+            if active.epoch != epoch {
                 continue;
             }
+            let may_copy = active.machine.may_copy(store);
             match what {
                 Wished::Drop => self.step(now, shard, Input::Surplus(store)),
                 Wished::Copy => {
-                    let room = self.offers.copying.len() < COPIES_MAX;
-                    if room && self.offers.copying.insert(shard) {
+                    let room = self.offers.copying.len() < WISHED_MAX;
+                    if may_copy && room && self.offers.copying.insert(shard) {
                         tracing::debug!(%shard, %store, "a copy begins as the leader wishes");
                         self.step(now, shard, Input::Wished(store));
                     }

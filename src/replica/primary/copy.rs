@@ -33,10 +33,12 @@ impl Primary {
         }
     }
 
-    /// Whether a store beyond what the shard needs may be caught up.
-    pub(super) fn may_copy(&self) -> bool {
+    /// Whether `store` may be caught up though the shard does not need it.
+    pub(crate) fn may_copy(&self, store: StoreId) -> bool {
         let joiner = self.peers.values().any(|peer| peer.joining);
-        self.phase == Phase::Serving && !joiner && self.change.is_none() && self.holds()
+        let known = self.peers.contains_key(&store) || self.holders.in_sync.contains(&store);
+        let free = self.phase == Phase::Serving && !joiner && self.change.is_none();
+        free && !known && self.holds()
     }
 
     /// A store that is to be caught up, if the shard can do it (`may`) at present.

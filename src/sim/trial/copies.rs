@@ -1,4 +1,4 @@
-//! I3: what is acknowledged is on every store of the current `in_sync`, and on `write_min` at least.
+//! I3: what is acknowledged is on every store of the current `in_sync`, `write_min` at least.
 
 use std::collections::BTreeSet;
 

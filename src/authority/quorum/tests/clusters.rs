@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::authority::ViewAuthority as _;
+use crate::placement::{Change, ChangeId, Proposal};
 
 /// Goal: a cluster of any size forms, every node of it holds a lease, and a change proposed at any
 /// of them is known at all others within 20 ms of being applied at a voter.
@@ -104,6 +105,10 @@ async fn an_operator_makes_the_voters_fewer_where_no_node_is_left_to_vote() {
         let goes = if goes_leading { leader } else { (leader + 1) % 3 };
         let asked = (goes + 1) % 3;
         let name = town.name(goes);
+        // First it leaves, so that it is not chosen again.
+        let boot = town.node(asked).view().members[&name].boot;
+        let change = Change::Drain { node: name.clone(), boot, on: true };
+        town.propose(asked, Proposal { id: ChangeId(1_000_000), change }, 2).await;
         let deadline = town.clock.now() + Duration::from_secs(5);
         let core = town.node(asked).core().clone();
         assert_eq!(core.without_voter(name.clone(), deadline).await, Ok(()));

@@ -185,3 +185,37 @@ async fn another_number_of_nodes_or_shards_than_its_peers_is_refused_naming_both
     }
     town.until(5, "whole", Town::is_whole).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_of_another_cluster_is_refused_naming_both() {
+    let mut other = Town::new(4);
+    other.start(3, &bootstrapping()).await.unwrap();
+    let theirs = other.node(3).view().cluster;
+    other.kill(3).await;
+    let mut town = Town::formed(3).await;
+    let ours = town.node(0).view().cluster;
+    town.add_host("n4");
+    town.hosts[3].disk = other.hosts.remove(3).disk;
+    let why = refused(town.start(3, &to_join()).await);
+    assert!(why.starts_with("the data directory belongs to cluster"), "{why}");
+    assert!(why.contains(&theirs.to_string()) && why.contains(&ours.to_string()), "{why}");
+}
+
+/// Goal: a voter that has forgotten what it agreed to takes part in nothing. Method: its own disk
+/// as it was one life before.
+#[tokio::test(start_paused = true)]
+async fn an_old_backup_of_a_voter_is_refused() {
+    let mut town = Town::formed(3).await;
+    town.until(5, "whole", Town::is_whole).await;
+    let mark = crate::storage::Disk::mark(&town.hosts[1].disk.mount());
+    let backup = town.hosts[1].disk.copy(mark);
+    for _ in 0..2 {
+        town.kill(1).await;
+        town.start(1, &to_join()).await.unwrap();
+        town.until(5, "whole", Town::is_whole).await;
+    }
+    town.kill(1).await;
+    town.hosts[1].disk = backup;
+    let why = refused(town.start(1, &to_join()).await);
+    assert!(why.contains("looks like a copy or an old backup"), "{why}");
+}
