@@ -136,7 +136,12 @@ impl VotersReport {
             rows.iter().filter(|row| row.said.is_some()).map(|row| row.voter).collect();
         let mut voters: Vec<VoterRow> = rows
             .into_iter()
-            .map(|row| VoterRow { leads: leader.as_ref() == Some(&row.node), ..row })
+            .map(|row| {
+                let leads = leader.as_ref() == Some(&row.node);
+                // It does not wait for an answer of its own.
+                let silent_ms = row.silent_ms.filter(|_| !leads);
+                VoterRow { leads, silent_ms, ..row }
+            })
             .collect();
         voters.sort_by(|one, other| one.node.cmp(&other.node));
         let named: BTreeSet<&NodeId> = voters.iter().map(|row| &row.node).collect();
