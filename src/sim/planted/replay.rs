@@ -1,8 +1,8 @@
 //! One recorded seed for each planted bug: with it an invariant breaks, without it none does.
 //!
-//! The seeds are in `recorded.txt`: bug, seed, and what the failure says. A change of the product or
-//! of the faults makes every seed another run. Where a test says that a bug is not found any more,
-//! `planted_search` prints new lines for that file.
+//! The seeds are in `recorded.txt`: bug, seed, and what the failure says. A change of the product
+//! or of the faults makes every seed another run. Where a test says that a bug is not found any
+//! more, `planted_search` prints new seeds for that file.
 
 use std::path::Path;
 
