@@ -57,6 +57,9 @@ pub struct DrainAsk {
     /// From now on, or (false) no longer; `None`: only how far it is, is asked.
     #[serde(default)]
     pub on: Option<bool>,
+    /// If it votes and no member could in its place, the voters become fewer.
+    #[serde(default)]
+    pub shrink_voters: bool,
 }
 
 /// What it answers.
@@ -249,8 +252,12 @@ mod tests {
             ),
             (Ask::Leave, r#"{"version":1,"ask":"leave"}"#),
             (
-                Ask::Drain(DrainAsk { node: "n1".parse().expect("a name"), on: Some(true) }),
-                r#"{"version":1,"ask":{"drain":{"node":"n1","on":true}}}"#,
+                Ask::Drain(DrainAsk {
+                    node: "n1".parse().expect("a name"),
+                    on: Some(true),
+                    shrink_voters: false,
+                }),
+                r#"{"version":1,"ask":{"drain":{"node":"n1","on":true,"shrink_voters":false}}}"#,
             ),
             (
                 Ask::Events(EventsAsk { follow: true, last: Some(9), after: None }),

@@ -100,8 +100,9 @@ impl Answers for Answering {
                 let page = events.page(events.begin(&ask));
                 std::future::ready(Ok(Answer::Events(page))).boxed()
             }
-            Ask::Drain(DrainAsk { node: whom, on }) => async move {
+            Ask::Drain(DrainAsk { node: whom, on, shrink_voters }) => async move {
                 let report = match on {
+                    Some(true) if shrink_voters => node.parts.drain_voter(&whom).await,
                     Some(on) => node.parts.drain(&whom, on).await,
                     None => Node(node).drain_report(&whom),
                 };

@@ -34,8 +34,9 @@ pub enum OperatorError {
     Refused(Refusal),
     /// It votes, and no member could in its place. Next: add a node, or take back another's drain.
     #[error(
-        "{0} votes, and there is no member that could vote in its place: add a node first, or \
-         take back the drain of another one"
+        "{0} votes, and there is no member that could vote in its place: add a node first, or take \
+         back the drain of another one, or make the voters fewer (`evertree drain {0} \
+         --shrink-voters`)"
     )]
     VotesForGood(NodeId),
     /// Too few nodes would be left for a write.
@@ -75,6 +76,15 @@ impl Node {
     /// [`OperatorError`].
     pub async fn drain(&self, node: &NodeId, on: bool) -> Result<DrainReport, OperatorError> {
         self.0.parts.drain(node, on).await
+    }
+
+    /// The same of a voter that no member could vote in the place of: the voters become fewer, of
+    /// three one is left, of five three.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; `node` is drained where it is about the voters alone.
+    pub async fn drain_voter(&self, node: &NodeId) -> Result<DrainReport, OperatorError> {
+        self.0.parts.drain_voter(node).await
     }
 
     /// One step towards leaving the cluster for good: drains this node, or, once nothing keeps it,
@@ -120,6 +130,18 @@ impl Parts {
             DrainReport::new(view, node).map_or(true, |report| report.is_draining() == on)
         };
         Ok(DrainReport::new(&*self.seen(is_so).await, node)?)
+    }
+
+    /// Drains `node`; if it votes and no member could in its place, the voters become fewer.
+    pub(super) async fn drain_voter(&self, node: &NodeId) -> Result<DrainReport, OperatorError> {
+        let report = self.drain(node, true).await?;
+        if !report.votes_for_good() {
+            return Ok(report);
+        }
+        tracing::info!(name = %self.name, %node, "an operator makes the voters fewer");
+        let deadline = self.seams.clock.now() + AGREE_WITHIN;
+        self.authority.core().without_voter(node.clone(), deadline).await.map_err(not_agreed)?;
+        Ok(DrainReport::new(&*self.seen(|view| !view.votes(node)).await, node)?)
     }
 
     pub(super) async fn leave(&self) -> Result<LeaveAnswer, OperatorError> {
@@ -172,10 +194,7 @@ impl Parts {
         let id = ChangeId(self.seams.rng.next_u128());
         let deadline = self.seams.clock.now() + AGREE_WITHIN;
         let proposed = self.authority.propose(vec![Proposal { id, change }], deadline).await;
-        let outcomes = proposed.map_err(|error| match error {
-            ProposeError::Unknown(why) => OperatorError::Unknown(why),
-            other => OperatorError::NotAgreed(other.to_string()),
-        })?;
+        let outcomes = proposed.map_err(not_agreed)?;
         match outcomes.into_iter().find(|(other, _)| *other == id) {
             Some((_, Outcome::Accepted)) => Ok(()),
             Some((_, Outcome::Refused(refusal))) => Err(OperatorError::Refused(refusal)),
@@ -190,5 +209,12 @@ impl Parts {
         let comes = views.until(wanted);
         let _ = within(&*self.seams.clock, deadline, comes).await;
         self.authority.view()
+    }
+}
+
+fn not_agreed(error: ProposeError) -> OperatorError {
+    match error {
+        ProposeError::Unknown(why) => OperatorError::Unknown(why),
+        other => OperatorError::NotAgreed(other.to_string()),
     }
 }

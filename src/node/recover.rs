@@ -57,6 +57,9 @@ pub enum RecoverError {
     /// It votes alone.
     #[error("{0} is the only voter of its cluster: start it, nothing is to be recovered")]
     Alone(NodeId),
+    /// Who is given up must be named: a majority behind a cut does not answer either, and goes on.
+    #[error("the voters that are lost for good must be named, all of them and no other: {0}")]
+    NotNamed(String),
     /// Another member answers.
     #[error(
         "{node} answers at {addr}: while any member runs, a quorum may be there; if its voters are \
@@ -122,11 +125,12 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Reads what is left in the directory that `config` names. Nothing is changed.
+    /// Reads what is left in the directory that `config` names. `lost` are the voters that are given
+    /// up: all but this one. Nothing is changed.
     ///
     /// # Errors
     /// [`RecoverError`].
-    pub fn look(config: &NodeConfig) -> Result<Self, RecoverError> {
+    pub fn look(config: &NodeConfig, lost: &BTreeSet<NodeId>) -> Result<Self, RecoverError> {
         let (seams, control, disk, facts) = open(config)?;
         let name = &config.name;
         let before = facts.cluster().ok_or_else(|| RecoverError::NoCluster(name.clone()))?;
@@ -136,6 +140,7 @@ impl Recovery {
         if remains.voters.values().all(|voter| voter.node == *name) {
             return Err(RecoverError::Alone(name.clone()));
         }
+        named(&remains, name, lost)?;
         let addr = remains.addr_of(name);
         let addr = addr.ok_or_else(|| RecoverError::NoView(name.clone()))?;
         let store = seals(config, &seams, &*disk, constants.shards)?;
@@ -237,6 +242,17 @@ fn open(config: &NodeConfig) -> Result<Opened, RecoverError> {
         return Err(RecoverError::Copy(config.name.clone()));
     }
     Ok((seams, control, disk, facts))
+}
+
+/// Whether `lost` are all the other voters.
+fn named(remains: &Remains, me: &NodeId, lost: &BTreeSet<NodeId>) -> Result<(), RecoverError> {
+    let voters = remains.voters.values().map(|voter| voter.node.clone());
+    let others: BTreeSet<NodeId> = voters.filter(|voter| voter != me).collect();
+    if *lost == others {
+        return Ok(());
+    }
+    let names: Vec<&str> = others.iter().map(NodeId::as_str).collect();
+    Err(RecoverError::NotNamed(names.join(",")))
 }
 
 /// What the store says.

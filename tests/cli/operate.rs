@@ -173,12 +173,21 @@ fn nodes_join_and_leave(folder: &Path, running: [Process; 3]) -> [Process; 3] {
     assert_eq!(report["clients"], serde_json::json!(["n4"]), "{report}");
     until("n4 has shards", || rows_owned_by(&ask(folder, &["shards", "--node=n4"]), "n4") > 0);
     has_left(folder, "n4", &mut four);
-    let five = joins(folder, "n5");
+    let mut five = joins(folder, "n5");
     let [one, two, mut three] = running;
     has_left(folder, "n3", &mut three);
     let report = ask(folder, &["voters"]);
     let names: Vec<&Value> = rows(&report, "voters").iter().map(|row| &row["node"]).collect();
     assert_eq!(names, ["n1", "n2", "n5"], "{report}");
+    // Two are left: of three voters one.
+    refused(folder, &["leave", "--data=n5"], 1, &["n5 votes", "drain n5 --shrink-voters"]);
+    let drained = ask(folder, &["drain", "n5", "--shrink-voters", "--wait=60s"]);
+    assert_eq!(drained["votes"], false, "{drained}");
+    until("one votes, and the log is sent to nobody else", || {
+        let report = ask(folder, &["voters"]);
+        report["quorum"] == 1 && rows(&report, "voters").len() == 1
+    });
+    has_left(folder, "n5", &mut five);
     [one, two, five]
 }
 
@@ -193,7 +202,9 @@ fn what_happened(folder: &Path, mut follower: Follower, mut running: [Process; 3
         "n3: it is drained no longer: n3 is ",
         "n4: it joined: n4 is a member, boot 1",
         "n4: it left: n4, boot 1, is no member any more (it left)",
-        "voters: n1, n2, n5: 3 voters now",
+        "3 voters now",
+        "1 voter now",
+        "n5: it left: n5, boot 1, is no member any more (it left)",
     ];
     for words in facts {
         assert!(kept.contains(words), "{words} is not in\n{kept}");
@@ -299,7 +310,7 @@ fn tables_are_those_of_the_page(folder: &Path) {
 }
 
 fn what_makes_no_sense(folder: &Path) {
-    let table: [(&[&str], i32, &[&str]); 20] = [
+    let table: [(&[&str], i32, &[&str]); 21] = [
         (&["where", "alice"], 2, &["alice", "kind/id"]),
         (&["where"], 2, &["KIND/ID"]),
         (&["shards", "--state=odd"], 2, &["--state", "odd", "owned, ownerless, lost"]),
@@ -311,6 +322,7 @@ fn what_makes_no_sense(folder: &Path) {
         (&["drain"], 2, &["NODE"]),
         (&["drain", "n9"], 1, &["n9 is no member", "n1, n2, n3"]),
         (&["drain", "n1", "--wait=5"], 2, &["--wait", "5", "500ms, 30s, 2m or 1h"]),
+        (&["drain", "n1", "--cancel", "--shrink-voters"], 2, &["--cancel", "--shrink-voters"]),
         (&["drain", "n1", "--cancel", "--wait=5s"], 2, &["--cancel", "--wait"]),
         (&["leave", "--wait=0s"], 2, &["--wait", "0s", "a length of time"]),
         (&["set"], 2, &["--replicas", "--write-min", "--lease", "required"]),

@@ -63,7 +63,7 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     for node in &mut nodes {
         node.member();
     }
-    let recover = words(&["recover", "--new-quorum", "--yes"], &flags[2]);
+    let recover = words(&["recover", "--new-quorum", "--lost=n1,n2", "--yes"], &flags[2]);
     let refused = |arguments: &[&str], code, words: &[&str]| {
         is_refused(&run(folder, arguments), code, &format!("{arguments:?}"), words);
     };
@@ -73,8 +73,12 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     kill(one);
     refused(&recover, 1, &["n2 answers at 127.0.0.1:", "while any member runs"]);
     kill(two);
+    for lost in [&[][..], &["--lost=n1"], &["--lost=n1,n2,n3"]] {
+        let unnamed = [&["recover", "--new-quorum", "--yes"], lost].concat();
+        refused(&words(&unnamed, &flags[2]), 1, &["must be named", "no other: n1,n2"]);
+    }
     fs::remove_dir_all(folder.join("n1")).expect("it was there");
-    let asks = words(&["recover", "--new-quorum"], &flags[2]);
+    let asks = words(&["recover", "--new-quorum", "--lost=n1,n2"], &flags[2]);
     refused(&asks, 2, &["nothing was changed", "--yes is not set"]);
     let begun = done_json(folder, &[&recover[..], &["--json"]].concat());
     assert_eq!((&begun["is_begun"], &begun["generation"]), (&true.into(), &1.into()), "{begun}");
@@ -108,10 +112,11 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
 fn what_makes_no_sense_is_told() {
     let place = tempfile::tempdir().expect("a folder");
     let flags = ["--insecure", "--name=n1", "--data=n1", "--listen=127.0.0.1:0"];
-    let table: [(&[&str], i32, &[&str]); 5] = [
+    let table: [(&[&str], i32, &[&str]); 6] = [
         (&[], 2, &["--new-quorum", "--follow"]),
         (&["--new-quorum", "--follow", "00"], 2, &["--follow", "64 hex digits"]),
         (&["--follow", "xyz"], 2, &["xyz", "64 hex digits"]),
+        (&["--new-quorum", "--lost=N1"], 2, &["--lost", "N1", "[a-z0-9]"]),
         (&["--new-quorum", "--shards=5"], 2, &["shards = \"5\"", "a power of two"]),
         (&["--new-quorum", "--yes"], 1, &["n1 is of no cluster"]),
     ];

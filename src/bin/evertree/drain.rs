@@ -24,6 +24,10 @@ pub(crate) struct DrainArgs {
     /// Take it back: it keeps what it still has, and gets shards again
     #[arg(long, conflicts_with = "wait")]
     cancel: bool,
+    /// If it votes and no member could vote in its place, make the voters fewer: of three one is
+    /// left, of five three
+    #[arg(long, conflicts_with = "cancel")]
+    shrink_voters: bool,
     /// Wait until nothing of its shards keeps it, at most so long, and fail if that is too short
     #[arg(long, value_name = "DURATION")]
     wait: Option<Span>,
@@ -45,7 +49,8 @@ pub(crate) fn run(args: &DrainArgs) -> Result<ExitCode, Failure> {
     let data = args.asked.data()?;
     block_on(async {
         let mut client = connect(&data).await?;
-        let drain = |on| Ask::Drain(DrainAsk { node: args.node.clone(), on });
+        let shrink_voters = args.shrink_voters;
+        let drain = |on| Ask::Drain(DrainAsk { node: args.node.clone(), on, shrink_voters });
         let mut report = drained(client.ask(&drain(Some(!args.cancel))).await)?;
         let until = args.wait.map(|wait| BootClock.now() + wait.0);
         let mut shown = String::new();

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use evertree::base::ClusterId;
+use evertree::base::{ClusterId, NodeId};
 use evertree::node::{NodeConfig, Recovery, follow_quorum};
 use serde_json::json;
 
@@ -18,6 +18,9 @@ pub(crate) struct RecoverArgs {
     /// Begin a new quorum of this node alone; what only the lost voters knew is given up
     #[arg(long)]
     new_quorum: bool,
+    /// The voters that are lost for good, with commas between: all but this node
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "new_quorum")]
+    lost: Vec<NodeId>,
     /// Follow the new quorum of this cluster id, with the records that this node holds
     #[arg(long, value_name = "CLUSTER-ID", value_parser = cluster_id)]
     follow: Option<ClusterId>,
@@ -55,7 +58,8 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn new_quorum(args: &RecoverArgs, config: &NodeConfig) -> Result<ExitCode, Failure> {
-    let recovery = Recovery::look(config).map_err(|error| Failure::failed(&error))?;
+    let lost = args.lost.iter().cloned().collect();
+    let recovery = Recovery::look(config, &lost).map_err(|error| Failure::failed(&error))?;
     if !args.yes {
         print::report(args.json, recovery.report())?;
         print::confirmed(args.json, "Is this to be begun?")?;

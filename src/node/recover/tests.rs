@@ -50,6 +50,17 @@ fn the_new_cluster_is_another_and_the_same_whenever_it_is_begun_again() {
 }
 
 #[test]
+fn whoever_is_given_up_is_named_and_nobody_else() {
+    let found = remains(Epoch::new(0, 9));
+    let lost = |nodes: &[u16]| nodes.iter().map(|node| id(*node)).collect::<BTreeSet<_>>();
+    named(&found, &id(3), &lost(&[1, 2])).expect("these are the others");
+    for wrong in [&[][..], &[1], &[1, 2, 3], &[1, 2, 9]] {
+        let why = named(&found, &id(3), &lost(wrong)).expect_err("not these").to_string();
+        assert!(why.ends_with("all of them and no other: n1,n2"), "{why}");
+    }
+}
+
+#[test]
 fn it_says_what_is_given_up_and_what_is_held() {
     let found = remains(Epoch::new(0, 9));
     let store = found.view.members[&id(3)].store;
