@@ -125,8 +125,8 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Reads what is left in the directory that `config` names. `lost` are the voters that are given
-    /// up: all but this one. Nothing is changed.
+    /// Reads what is left in the directory that `config` names. `lost` are the voters that are
+    /// given up: all but this one. Nothing is changed.
     ///
     /// # Errors
     /// [`RecoverError`].
