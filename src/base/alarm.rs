@@ -64,7 +64,7 @@ mod tests {
         let (tell, told) = channel();
         let long = Alarm::start("long", move || {
             tell.send(()).expect("somebody listens");
-            Some(Duration::from_secs(3_600))
+            Some(Duration::from_hours(1))
         });
         assert_eq!(told.recv(), Ok(()));
         drop(long);

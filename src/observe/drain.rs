@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn it_tells_what_keeps_a_node_and_agrees_with_the_rules_of_the_view() {
         let mut cluster = Cluster::formed(4, &constants(3, 2));
-        cluster.view.voters = (1..=3).map(|node| (VoterId(node), id(node as u16))).collect();
+        cluster.view.voters = (1..=3).map(|node: u16| (VoterId(node.into()), id(node))).collect();
         cluster.accept(drain(4));
         let four = report(&cluster, 4);
         assert!(four.is_draining() && !four.votes && !four.is_drained(), "{four}");
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_voter_waits_for_another_or_stays() {
         let mut cluster = Cluster::formed(4, &constants(3, 2));
-        cluster.view.voters = (1..=3).map(|node| (VoterId(node), id(node as u16))).collect();
+        cluster.view.voters = (1..=3).map(|node: u16| (VoterId(node.into()), id(node))).collect();
         let three = report(&cluster, 3);
         assert_eq!((three.votes, three.spares.clone()), (true, vec![id(4)]));
         assert!(!three.votes_for_good() && three.to_string().contains("until another"), "{three}");

@@ -76,12 +76,11 @@ fn planted_search() {
     for bug in BUGS.into_iter().filter(is_wanted) {
         let found =
             (first..first + SEEDS).find_map(|seed| Some((seed, run(bug, seed, true).err()?)));
-        match found {
-            Some((seed, broken)) => println!("{bug:?}: seed {seed}, {broken}"),
-            None => {
-                println!("{bug:?}: not found in {SEEDS} seeds");
-                missed.push(bug);
-            }
+        if let Some((seed, broken)) = found {
+            println!("{bug:?}: seed {seed}, {broken}");
+        } else {
+            println!("{bug:?}: not found in {SEEDS} seeds");
+            missed.push(bug);
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");

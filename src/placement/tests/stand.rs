@@ -73,7 +73,7 @@ fn nobody_leaves_who_owns_or_votes_or_is_needed_as_a_holder() {
     let refusal = cluster.refused(leave(&cluster, 1));
     assert!(why(&refusal).contains("votes"), "{refusal}");
     cluster.index += 1;
-    let others = voters.into_iter().map(|(voter, _)| (voter, id(4))).take(1).collect();
+    let others = voters.into_keys().map(|voter| (voter, id(4))).take(1).collect();
     assert!(cluster.view.apply_voters(cluster.index, others));
     cluster.accept(leave(&cluster, 1));
     assert_eq!(cluster.view.departure(&id(1), Boot(1)), Some(Departure::Released));

@@ -194,8 +194,9 @@ async fn a_membership_that_ends_ends_the_messages_under_way_and_not_the_control_
     a.set_members(std::collections::BTreeMap::from([(node("b"), life)]));
     let [message, control] = [Class::Message, Class::Control].map(|class| {
         let (a, to, body) = (a.clone(), node("b"), Bytes::from_static(b"hold"));
-        let head = Head::default();
-        tokio::spawn(async move { a.ask(&to, class, Service::Entity, head, body, soon()).await })
+        let asked =
+            async move { a.ask(&to, class, Service::Entity, Head::default(), body, soon()).await };
+        tokio::spawn(asked)
     });
     let mut held = Vec::new();
     for _ in 0..2 {

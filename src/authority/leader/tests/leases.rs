@@ -148,7 +148,7 @@ async fn while_d_changes_nobody_is_evicted_before_the_longer_d_prime() {
     let mut view = (**world.core.view.lock()).clone();
     let constants = view.constants.as_mut().expect("it is formed");
     constants.lease_before =
-        Some(std::mem::replace(&mut constants.profile.lease, Duration::from_millis(1_000)));
+        Some(std::mem::replace(&mut constants.profile.lease, Duration::from_secs(1)));
     *world.core.view.lock() = Arc::new(view);
     // A new table, too, starts with the longer one.
     *world.core.key.lock() = Some(key(2));

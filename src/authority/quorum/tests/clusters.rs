@@ -24,10 +24,8 @@ async fn clusters_of_one_to_seven_nodes_form_with_one_three_or_five_voters() {
             let version = town.node(leader).view().version;
             let knows = |town: &Town, at: usize| town.node(at).view().version >= version;
             // Voters learn that an entry is agreed on with the next heartbeat at the latest.
-            town.until(1, "known to a voter", |town| {
-                (0..voters as usize).all(|at| knows(town, at))
-            })
-            .await;
+            town.until(1, "known to a voter", |town| (0..chosen.len()).all(|at| knows(town, at)))
+                .await;
             let from = town.clock.now();
             town.until(1, "known to all", |town| town.up().iter().all(|at| knows(town, *at))).await;
             let took = town.clock.now().since(from);
@@ -48,8 +46,8 @@ async fn a_dead_voter_is_replaced_by_a_lease_client() {
     for round in 0..2 {
         let leader = town.leader().await;
         let voters = town.votes(leader);
-        let votes = |at: &usize| voters.contains(&town.name(*at).to_string());
-        let follower = town.up().into_iter().find(|at| *at != leader && votes(at)).unwrap();
+        let is_voter = |at: &usize| voters.contains(&town.name(*at).to_string());
+        let follower = town.up().into_iter().find(|at| *at != leader && is_voter(at)).unwrap();
         let dead = if round == 0 { follower } else { leader };
         let name = town.name(dead).to_string();
         town.kill(dead).await;

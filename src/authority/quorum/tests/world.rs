@@ -189,7 +189,8 @@ impl Town {
         let boot = facts.begin_boot(&*seams.rng).unwrap();
         let identity = Identity { cluster_name: "t".into(), node: host.name.clone(), boot };
         // The same in each life, as a machine's is.
-        let listen = SocketAddr::from(([127, 0, 0, 1], 60_000 + place as u16));
+        let port = 60_000 + u16::try_from(place).expect("few hosts");
+        let listen = SocketAddr::from(([127, 0, 0, 1], port));
         let token = facts.token(boot);
         let config =
             LinksConfig { token, ..LinksConfig::new(identity, listen, Security::Insecure) };

@@ -21,9 +21,9 @@ async fn taught(seed: u64) -> World {
     let alone = voters().into_iter().take(1).collect();
     world.core(0).initialize(alone, form(16), world.in_secs(5)).await.unwrap();
     for place in [1, 2] {
-        let (_, seen) = quorum(&world, 0).await;
+        let (_, membership) = quorum(&world, 0).await;
         let learner = (voter(place), voters()[&voter(place)].clone());
-        world.core(0).teach(seen, learner, world.in_secs(1)).await.unwrap();
+        world.core(0).teach(membership, learner, world.in_secs(1)).await.unwrap();
     }
     for place in [1, 2] {
         world.caught_up(place, 0).await;
