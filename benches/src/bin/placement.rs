@@ -159,6 +159,7 @@ fn view(ring: &Ring) -> View {
         in_sync_generation: 0,
         has_records: false,
         lost: false,
+        moving: None,
     };
     View { shards: (0..SHARDS).map(shard).map(Arc::new).collect(), ..View::default() }
 }

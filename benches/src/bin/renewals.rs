@@ -127,6 +127,7 @@ impl Member {
                 expect: listens.len(),
                 seeds: Seeds { list, file: None },
             },
+            replace_voters_after: Duration::from_secs(30),
             seams,
         };
         let authority = QuorumAuthority::start(parts, deadline).await.expect("they form a cluster");
