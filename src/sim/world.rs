@@ -236,7 +236,14 @@ impl World {
         self.hosts.get(index).and_then(|host| host.node())
     }
 
-    /// The newest view that any node shows.
+    /// The newest view that any node has shown. What was agreed stays so when all who know it are
+    /// down.
+    #[must_use]
+    pub fn agreed(&self) -> Option<Arc<View>> {
+        self.laws.newest().cloned()
+    }
+
+    /// The newest view that any node shows now.
     #[must_use]
     pub fn view(&self) -> Option<Arc<View>> {
         let nodes = self.hosts.iter().filter_map(|host| host.node());
@@ -256,7 +263,7 @@ impl World {
     /// Whether the records of a host may be lost: every shard with records has another copy.
     #[must_use]
     pub fn may_lose(&self, index: usize) -> bool {
-        let Some(view) = self.view() else { return false };
+        let Some(view) = self.agreed() else { return false };
         let own = self.stores_of(&view, index);
         let remains = |store: &StoreId| !own.contains(store) && !self.is_destroyed(*store);
         view.numbered().all(|(_, shard)| !shard.has_records || shard.in_sync.iter().any(remains))
@@ -428,7 +435,7 @@ impl World {
                 // The disk first, so that what closes on drop writes nothing.
                 host.disk.power_loss(&self.rng);
                 if self.has(Fault::StoreLoss(index)) {
-                    let stores = self.view().map(|view| self.stores_of(&view, index));
+                    let stores = self.agreed().map(|view| self.stores_of(&view, index));
                     self.destroyed.extend(stores.into_iter().flatten());
                     host.disk.lose(DATA_FILE);
                 }
