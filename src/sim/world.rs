@@ -12,7 +12,7 @@ use super::laws::Laws;
 use super::net::Loss;
 use super::{SimClock, Trace, mix, panics};
 use crate::authority::Standing;
-use crate::base::{NodeId, Rng as _, SeededRng, ShardId, StoreId, Version, while_listening};
+use crate::base::{NodeId, Rng as _, SeededRng, Seen, ShardId, StoreId, Version, while_listening};
 use crate::node::{Node, Security};
 use crate::placement::{Profile, View};
 use crate::storage::{DATA_FILE, Record};
@@ -86,6 +86,8 @@ pub struct World {
     loss: Arc<Loss>,
     rng: SeededRng,
     laws: Laws,
+    /// See [`World::marked`].
+    marked: Option<(NodeId, NodeId)>,
     trace: Trace,
     steps: u64,
 }
@@ -167,6 +169,7 @@ impl World {
             loss,
             rng,
             laws: Laws::default(),
+            marked: None,
             trace: Trace::default(),
             steps: 0,
         }
@@ -183,6 +186,10 @@ impl World {
             let stepped = panics::caught(|| self.sim.step());
             self.bury();
             stepped
+        });
+        self.marked = seen.iter().rev().find_map(|one| match one {
+            Seen::Evicting { office, node, .. } => Some((office.clone(), node.clone())),
+            Seen::Stored { .. } | Seen::Renewing { .. } => None,
         });
         let stepped = stepped.and_then(|step| step.map(drop).map_err(|error| error.to_string()));
         let checked = stepped
@@ -258,6 +265,15 @@ impl World {
         };
         let version = |host: &&Arc<Host>| host.node().map(|node| node.view().version);
         self.hosts.iter().filter(leads).max_by_key(version).map(|host| host.index)
+    }
+
+    /// The host whose node has marked a life for its eviction in the last step, and the host of
+    /// that life; of several the last.
+    #[must_use]
+    pub fn marked(&self) -> Option<(usize, usize)> {
+        let index = |name: &NodeId| self.hosts.iter().position(|host| host.name == *name);
+        let (leader, marked) = self.marked.as_ref()?;
+        Some((index(leader)?, index(marked)?))
     }
 
     /// Whether the records of a host may be lost: every shard with records has another copy.
