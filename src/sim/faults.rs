@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fault::{Fault, FaultKind, KINDS};
+use super::fault::{FLAPS, Fault, FaultKind, KINDS};
 use super::{World, mix};
 use crate::base::{Rng as _, SeededRng};
 
@@ -152,8 +152,13 @@ impl Faults {
             FaultKind::Ring if hosts >= 5 => Fault::Ring(1 + self.below((hosts - 1) / 2)),
             // Not at an end, where one side would be empty.
             FaultKind::Ring | FaultKind::Bridge => Fault::Bridge(1 + one % (hosts - 2).max(1)),
-            FaultKind::Flapping => Fault::Flapping(one, other),
+            FaultKind::Flapping => Fault::Flapping(one, other, FLAPS[self.below(FLAPS.len())]),
             FaultKind::Slow => Fault::Slow(one),
+            FaultKind::SlowDisk => Fault::SlowDisk(one),
+            FaultKind::LeaderSlowDisk => Fault::SlowDisk(leader()),
+            FaultKind::Drained => Fault::Drained(one),
+            FaultKind::LeaseSet if self.below(2) == 0 => Fault::LeaseSet(world.lease() * 9 / 10),
+            FaultKind::LeaseSet => Fault::LeaseSet(world.lease() * 3 / 2),
             // By itself it comes when somebody is marked.
             FaultKind::LeaderKilled | FaultKind::LeaderKilledMarking => Fault::Killed(leader()),
             FaultKind::LeaderPowerLoss => Fault::PowerLoss(leader()),
