@@ -41,7 +41,7 @@ pub use net::{
 #[cfg(all(test, feature = "sim"))]
 pub(crate) use planted::with as with_planted;
 #[cfg(feature = "cluster")]
-pub(crate) use planted::{Bug, planted};
+pub(crate) use planted::{Bug, is_sound, planted};
 #[cfg(feature = "cluster")]
 pub use seam::{BootClock, Seams, Spawner};
 pub use seam::{Clock, Elapsed, LATE_MAX, Rng, SeededRng, TokioClock, within};

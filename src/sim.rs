@@ -31,6 +31,7 @@ mod panics;
 mod planted;
 mod process;
 pub mod queue;
+mod repeat;
 mod trace;
 pub mod trial;
 mod world;
@@ -41,6 +42,7 @@ pub use fault::{Fault, FaultKind};
 pub use faults::Faults;
 pub use host::{Load, Prepare};
 pub use net::{RETRANSMISSIONS_MAX, SimNet};
+pub use repeat::Repeat;
 pub use trace::Trace;
 pub use world::{Broken, Setup, World};
 

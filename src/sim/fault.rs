@@ -99,6 +99,9 @@ pub enum FaultKind {
     LeaderStopped,
     /// [`Fault::Isolated`], of the host that leads.
     LeaderIsolated,
+    /// [`Fault::Killed`], of the host that leads, whenever it has just marked a life for its
+    /// eviction; it is started again at once, and what ailed the other one is soon over.
+    LeaderKilledMarking,
 }
 
 /// What may go wrong, each as likely as it stands here often.

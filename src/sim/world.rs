@@ -16,7 +16,7 @@ use super::net::Loss;
 use super::operator::{Operator, Wanted};
 use super::{SimClock, Trace, mix, panics};
 use crate::authority::Standing;
-use crate::base::{NodeId, Rng as _, SeededRng, ShardId, StoreId, Version, while_listening};
+use crate::base::{NodeId, Rng as _, SeededRng, Seen, ShardId, StoreId, Version, while_listening};
 use crate::node::{Node, Security};
 use crate::placement::{Profile, View};
 use crate::storage::{DATA_FILE, Record};
@@ -95,6 +95,8 @@ pub struct World {
     loss: Arc<Loss>,
     rng: SeededRng,
     laws: Laws,
+    /// See [`World::marked`].
+    marked: Option<(NodeId, NodeId)>,
     trace: Trace,
     steps: u64,
 }
@@ -183,6 +185,7 @@ impl World {
             loss,
             rng,
             laws: Laws::default(),
+            marked: None,
             trace: Trace::default(),
             steps: 0,
         }
@@ -199,6 +202,10 @@ impl World {
             let stepped = panics::caught(|| self.sim.step());
             self.bury();
             stepped
+        });
+        self.marked = seen.iter().rev().find_map(|one| match one {
+            Seen::Evicting { office, node, .. } => Some((office.clone(), node.clone())),
+            Seen::Stored { .. } | Seen::Renewing { .. } => None,
         });
         let stepped = stepped.and_then(|step| step.map(drop).map_err(|error| error.to_string()));
         let checked = stepped
@@ -255,7 +262,14 @@ impl World {
         self.hosts.get(index).and_then(|host| host.node())
     }
 
-    /// The newest view that any node shows.
+    /// The newest view that any node has shown. What was agreed stays so when all who know it are
+    /// down.
+    #[must_use]
+    pub fn agreed(&self) -> Option<Arc<View>> {
+        self.laws.newest().cloned()
+    }
+
+    /// The newest view that any node shows now.
     #[must_use]
     pub fn view(&self) -> Option<Arc<View>> {
         let nodes = self.hosts.iter().filter_map(|host| host.node());
@@ -272,10 +286,19 @@ impl World {
         self.hosts.iter().filter(leads).max_by_key(version).map(|host| host.index)
     }
 
+    /// The host whose node has marked a life for its eviction in the last step, and the host of
+    /// that life; of several the last.
+    #[must_use]
+    pub fn marked(&self) -> Option<(usize, usize)> {
+        let index = |name: &NodeId| self.hosts.iter().position(|host| host.name == *name);
+        let (leader, marked) = self.marked.as_ref()?;
+        Some((index(leader)?, index(marked)?))
+    }
+
     /// Whether the records of a host may be lost: every shard with records has another copy.
     #[must_use]
     pub fn may_lose(&self, index: usize) -> bool {
-        let Some(view) = self.view() else { return false };
+        let Some(view) = self.agreed() else { return false };
         let own = self.stores_of(&view, index);
         let remains = |store: &StoreId| !own.contains(store) && !self.is_destroyed(*store);
         view.numbered().all(|(_, shard)| !shard.has_records || shard.in_sync.iter().any(remains))
@@ -437,7 +460,7 @@ impl World {
                 // The disk first, so that what closes on drop writes nothing.
                 host.disk.power_loss(&self.rng);
                 if self.has(Fault::StoreLoss(index)) {
-                    let stores = self.view().map(|view| self.stores_of(&view, index));
+                    let stores = self.agreed().map(|view| self.stores_of(&view, index));
                     self.destroyed.extend(stores.into_iter().flatten());
                     host.disk.lose(DATA_FILE);
                 }
