@@ -48,6 +48,8 @@ pub use recover::{RecoverError, RecoverReport, Recovery, follow_quorum};
 
 use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId, Watched};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
@@ -256,6 +258,18 @@ impl Node {
     #[must_use]
     pub fn link_counts(&self) -> Counts {
         self.0.parts.links.counts()
+    }
+
+    /// How full its queues are.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fills(&self) -> Vec<Fill> {
+        let Parts { links, authority, store, hosts, events, .. } = &self.0.parts;
+        let mut fills = links.fills();
+        fills.extend(authority.fills());
+        fills.extend(store.fills());
+        fills.extend(hosts.fills());
+        fills.push(events.fill());
+        fills
     }
 
     /// Replaces certificate, key and trusted authorities while it runs. Handshakes from now on use

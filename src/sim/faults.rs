@@ -14,6 +14,8 @@ const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)
 /// one that it has marked is well.
 const RESTARTS: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(60)];
 const BACK: [Duration; 2] = [Duration::ZERO, Duration::from_millis(60)];
+/// And for how long the links of that one are slow, if they are.
+const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Faults at the same time.
 const ACTIVE_MAX: usize = 2;
 
@@ -83,8 +85,11 @@ impl Faults {
         }
         self.next = now + self.draw(GAP);
         let fault = self.fault(world);
-        if self.active.len() < ACTIVE_MAX && !self.active.iter().any(|(_, one)| *one == fault) {
-            let until = now + self.lasts();
+        // The plain ones leave the rest alone: whoever is marked is to find a majority.
+        let active_max =
+            if self.kinds == [FaultKind::LeaderKilledMarking] { 1 } else { ACTIVE_MAX };
+        if self.active.len() < active_max && !self.active.iter().any(|(_, one)| *one == fault) {
+            let until = now + if active_max == 1 { LASTS[1] } else { self.lasts() };
             tracing::info!(?fault, ?until, "fault");
             self.active.push((until, fault));
             self.begun += 1;
@@ -92,25 +97,28 @@ impl Faults {
         }
     }
 
-    /// Kills a leader while the entry that evicts somebody is on its disk and not agreed yet.
+    /// Kills a leader while the entry that evicts somebody is on its disk and not agreed yet. It is
+    /// started again before anyone is elected, and the one it has marked is back as soon, every
+    /// second time on links that are slow.
     fn catch_marking(&mut self, world: &mut World) {
-        let Some((leader, marked)) = world.marked().filter(|(leader, marked)| leader != marked)
-        else {
-            return;
-        };
+        let others = |(leader, marked): &(usize, usize)| leader != marked;
+        let Some((leader, marked)) = world.marked().filter(others) else { return };
         let now = world.elapsed();
         let back = now + self.draw(BACK);
-        let ails = |fault: Fault| fault.hosts().0 == Some(marked) && fault.hosts().1.is_none();
-        for (until, _) in self.active.iter_mut().filter(|(_, fault)| ails(*fault)) {
-            *until = back.min(*until);
+        for (until, _) in self.active.iter_mut().filter(|(_, one)| *one == Fault::Stopped(marked)) {
+            *until = back;
         }
-        let killed = Fault::Killed(leader);
-        if !self.active.iter().any(|(_, one)| *one == killed) {
-            let until = now + self.draw(RESTARTS);
-            tracing::info!(fault = ?killed, ?until, marked, "it has marked somebody");
-            self.active.push((until, killed));
-            self.begun += 1;
-            world.begin(killed);
+        let mut begun = vec![(now + self.draw(RESTARTS), Fault::Killed(leader))];
+        if self.below(2) == 0 {
+            begun.push((now + SLOW_FOR, Fault::Slow(marked)));
+        }
+        for (until, fault) in begun {
+            if !self.active.iter().any(|(_, one)| *one == fault) {
+                tracing::info!(?fault, ?until, marked, "it has marked somebody");
+                self.active.push((until, fault));
+                self.begun += 1;
+                world.begin(fault);
+            }
         }
     }
 
@@ -154,8 +162,11 @@ impl Faults {
             FaultKind::Ring | FaultKind::Bridge => Fault::Bridge(1 + one % (hosts - 2).max(1)),
             FaultKind::Flapping => Fault::Flapping(one, other),
             FaultKind::Slow => Fault::Slow(one),
-            // By itself it comes when somebody is marked.
-            FaultKind::LeaderKilled | FaultKind::LeaderKilledMarking => Fault::Killed(leader()),
+            FaultKind::LeaderKilled => Fault::Killed(leader()),
+            // Who does not lead is stopped first, until it is marked.
+            FaultKind::LeaderKilledMarking => {
+                Fault::Stopped((leader() + 1 + one % (hosts - 1).max(1)) % hosts)
+            }
             FaultKind::LeaderPowerLoss => Fault::PowerLoss(leader()),
             FaultKind::LeaderStopped => Fault::Stopped(leader()),
             FaultKind::LeaderIsolated => Fault::Isolated(leader()),
