@@ -54,5 +54,7 @@ pub use time::Instant;
 pub use watch::{Publisher, Watch, Watched};
 #[cfg(feature = "sim")]
 pub(crate) use witness::{Seen, saw, while_listening};
+#[cfg(feature = "sim")]
+pub use worker::Pace;
 #[cfg(feature = "cluster")]
 pub use worker::{Worker, WorkerGone};

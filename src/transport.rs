@@ -142,6 +142,12 @@ impl Links {
         self.0.rival(node, life)
     }
 
+    /// How long a life that is alive is silent at most, as far as [`Links::rival`] believes.
+    #[must_use]
+    pub fn contested(&self) -> Duration {
+        self.0.timing.contested()
+    }
+
     /// Says where to dial `node`: `host:port`. Repeating it changes nothing.
     pub fn learn(&self, node: &NodeId, addr: &str) {
         self.0.learn(node, addr);

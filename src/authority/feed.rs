@@ -235,6 +235,26 @@ impl Feed {
     }
 }
 
+/// One asker while it waits, also when its task panics.
+struct Waits {
+    feed: Arc<Feed>,
+    from: NodeId,
+}
+
+impl Waits {
+    /// `None` if there are too many.
+    fn of(feed: &Arc<Feed>, from: &NodeId) -> Option<Self> {
+        let admitted = feed.waiting.lock().admit(from);
+        admitted.then(|| Self { feed: feed.clone(), from: from.clone() })
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.feed.waiting.lock().done(&self.from);
+    }
+}
+
 /// The feed's door to the links.
 pub(super) struct FeedDoor(pub(super) Arc<Feed>);
 
@@ -247,13 +267,12 @@ impl Inbound for FeedDoor {
         let Some(poll) = decode::<Poll>(&body) else {
             return reply.refuse(Bytes::from_static(b"malformed"));
         };
-        if !self.0.waiting.lock().admit(&from.node) {
+        let Some(waits) = Waits::of(&self.0, &from.node) else {
             return reply.refuse(Bytes::from_static(b"overloaded"));
-        }
-        let (feed, from) = (self.0.clone(), from.node.clone());
+        };
         self.0.seams.control.spawn(async move {
-            let told = feed.tell(poll).await;
-            feed.waiting.lock().done(&from);
+            let told = waits.feed.tell(poll).await;
+            drop(waits);
             reply.send(encode(&told));
         });
     }

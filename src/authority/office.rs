@@ -192,6 +192,15 @@ pub(super) fn span_of(view: &View) -> Span {
     Span { lease: profile.lease, at_leader }
 }
 
+/// A second claimant of a live name.
+#[derive(Debug)]
+struct Waiter {
+    since: Instant,
+    /// When it was first seen that the first one has renewed since then. That may have been on its
+    /// way when it died: it lives if it renews D later, too.
+    renewed: Option<Instant>,
+}
+
 /// One lease table, and the claims that wait for it.
 #[derive(Debug)]
 pub(super) struct Office {
@@ -201,8 +210,8 @@ pub(super) struct Office {
     pub(super) me: NodeId,
     /// The one mutex of the design: renewals, marks and the view they look at.
     pub(super) table: Mutex<LeaseTable<LeaderKey>>,
-    /// Since when each second claimant of a live name waits.
-    waiting: Mutex<BTreeMap<(NodeId, Boot), Instant>>,
+    /// The second claimants of live names.
+    waiting: Mutex<BTreeMap<(NodeId, Boot), Waiter>>,
     /// What this node, while it leads, wishes of the owners; never more than
     /// [`WISHES_MAX`](super::WISHES_MAX) of one.
     pub(super) wishes: Mutex<BTreeMap<NodeId, Vec<Wish>>>,
@@ -381,8 +390,8 @@ impl Office {
         let mut table = self.table.lock();
         table.lead(key, now, span_of(view));
         let mut waiting = self.waiting.lock();
-        waiting.retain(|(node, _), since| {
-            view.members.contains_key(node) && now.since(*since) < CLAIM_KEPT
+        waiting.retain(|(node, _), one| {
+            view.members.contains_key(node) && now.since(one.since) < CLAIM_KEPT
         });
         let ending = table.is_ending(&claim.node, member.boot);
         if table.mark(key, &claim.node, member.boot, now) {
@@ -395,9 +404,15 @@ impl Office {
         if waiting.len() >= CLAIMS_MAX {
             return Err(ClaimError::NoAnswer("too many nodes wait to join".into()));
         }
-        let since = *waiting.entry((claim.node.clone(), claim.boot)).or_insert(now);
-        if table.heard(&claim.node, member.boot).is_some_and(|heard| heard > since) {
-            return Err(ClaimError::Refused(Refusal::NameTaken(claim.node.clone()).to_string()));
+        let waiter = waiting.entry((claim.node.clone(), claim.boot));
+        let waiter = waiter.or_insert(Waiter { since: now, renewed: None });
+        let heard = table.heard(&claim.node, member.boot);
+        if let Some(heard) = heard.filter(|heard| *heard > waiter.since) {
+            let renewed = *waiter.renewed.get_or_insert(now);
+            if heard > renewed + span_of(view).lease {
+                let refusal = Refusal::NameTaken(claim.node.clone());
+                return Err(ClaimError::Refused(refusal.to_string()));
+            }
         }
         Err(ClaimError::Wait)
     }
@@ -424,6 +439,24 @@ fn refused(claim: &Claim, refusal: &Refusal) -> ClaimError {
             ClaimError::NoAnswer(refusal.to_string())
         }
         _ => ClaimError::Refused(refusal.to_string()),
+    }
+}
+
+/// Counts one request while it lives, also when its task panics.
+pub(super) struct UnderWay(Arc<Office>);
+
+impl UnderWay {
+    /// `None` if there are too many.
+    pub(super) fn of(office: &Arc<Office>) -> Option<Self> {
+        let before = office.busy.fetch_add(1, Ordering::AcqRel);
+        let counted = Self(office.clone());
+        (before < REQUESTS_MAX).then_some(counted)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -460,17 +493,16 @@ impl Inbound for Door {
         if !self.may_ask(from, &letter) {
             return reply.refuse(Bytes::from_static(b"not yours to ask"));
         }
-        if self.0.busy.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
-            self.0.busy.fetch_sub(1, Ordering::AcqRel);
+        let Some(counted) = UnderWay::of(&self.0) else {
             return reply.refuse(Bytes::from_static(b"overloaded"));
-        }
+        };
         if let Ask::Renew(renew) = &letter.ask {
             self.0.note_arrival(receipt, renew);
         }
         let office = self.0.clone();
         self.0.seams.control.spawn(async move {
             let answer = office.answer(receipt, letter.ask, !letter.relayed).await;
-            office.busy.fetch_sub(1, Ordering::AcqRel);
+            drop(counted);
             reply.send(encode(&answer));
         });
     }

@@ -1,8 +1,10 @@
 //! What goes wrong when, drawn from a seed.
 
+mod marking;
+
 use std::time::Duration;
 
-use super::fault::{Fault, FaultKind, KINDS};
+use super::fault::{FLAPS, Fault, FaultKind, KINDS};
 use super::{World, mix};
 use crate::base::{Rng as _, SeededRng};
 
@@ -10,12 +12,6 @@ use crate::base::{Rng as _, SeededRng};
 const GAP: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
 /// How long a fault lasts: shorter and longer than a lease.
 const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
-/// Of [`FaultKind::LeaderKilledMarking`]: how soon the leader is started again, and how soon the
-/// one that it has marked is well.
-const RESTARTS: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(60)];
-const BACK: [Duration; 2] = [Duration::ZERO, Duration::from_millis(60)];
-/// And for how long the links of that one are slow, if they are.
-const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Faults at the same time.
 const ACTIVE_MAX: usize = 2;
 
@@ -74,7 +70,7 @@ impl Faults {
         for (_, fault) in over {
             world.end(fault);
         }
-        if self.kinds.contains(&FaultKind::LeaderKilledMarking) {
+        if self.waits_for_marks() {
             self.catch_marking(world);
         }
         if self.next == Duration::ZERO {
@@ -85,11 +81,9 @@ impl Faults {
         }
         self.next = now + self.draw(GAP);
         let fault = self.fault(world);
-        // The plain ones leave the rest alone: whoever is marked is to find a majority.
-        let active_max =
-            if self.kinds == [FaultKind::LeaderKilledMarking] { 1 } else { ACTIVE_MAX };
+        let active_max = if self.waits_for_marks() { 1 } else { ACTIVE_MAX };
         if self.active.len() < active_max && !self.active.iter().any(|(_, one)| *one == fault) {
-            let until = now + if active_max == 1 { LASTS[1] } else { self.lasts() };
+            let until = now + self.lasts();
             tracing::info!(?fault, ?until, "fault");
             self.active.push((until, fault));
             self.begun += 1;
@@ -97,32 +91,10 @@ impl Faults {
         }
     }
 
-    /// Kills a leader while the entry that evicts somebody is on its disk and not agreed yet. It is
-    /// started again before anyone is elected, and the one it has marked is back as soon, every
-    /// second time on links that are slow.
-    fn catch_marking(&mut self, world: &mut World) {
-        let others = |(leader, marked): &(usize, usize)| leader != marked;
-        let Some((leader, marked)) = world.marked().filter(others) else { return };
-        let now = world.elapsed();
-        let back = now + self.draw(BACK);
-        for (until, _) in self.active.iter_mut().filter(|(_, one)| *one == Fault::Stopped(marked)) {
-            *until = back;
-        }
-        let mut begun = vec![(now + self.draw(RESTARTS), Fault::Killed(leader))];
-        if self.below(2) == 0 {
-            begun.push((now + SLOW_FOR, Fault::Slow(marked)));
-        }
-        for (until, fault) in begun {
-            if !self.active.iter().any(|(_, one)| *one == fault) {
-                tracing::info!(?fault, ?until, marked, "it has marked somebody");
-                self.active.push((until, fault));
-                self.begun += 1;
-                world.begin(fault);
-            }
-        }
-    }
-
     fn lasts(&self) -> Duration {
+        if self.waits_for_marks() {
+            return LASTS[1];
+        }
         if self.lease > Duration::ZERO && self.below(3) == 0 {
             return self.draw([self.lease * 9 / 10, self.lease * 5 / 4]);
         }
@@ -160,8 +132,13 @@ impl Faults {
             FaultKind::Ring if hosts >= 5 => Fault::Ring(1 + self.below((hosts - 1) / 2)),
             // Not at an end, where one side would be empty.
             FaultKind::Ring | FaultKind::Bridge => Fault::Bridge(1 + one % (hosts - 2).max(1)),
-            FaultKind::Flapping => Fault::Flapping(one, other),
+            FaultKind::Flapping => Fault::Flapping(one, other, FLAPS[self.below(FLAPS.len())]),
             FaultKind::Slow => Fault::Slow(one),
+            FaultKind::SlowDisk => Fault::SlowDisk(one),
+            FaultKind::LeaderSlowDisk => Fault::SlowDisk(leader()),
+            FaultKind::Drained => Fault::Drained(one),
+            FaultKind::LeaseSet if self.below(2) == 0 => Fault::LeaseSet(world.lease() * 9 / 10),
+            FaultKind::LeaseSet => Fault::LeaseSet(world.lease() * 3 / 2),
             FaultKind::LeaderKilled => Fault::Killed(leader()),
             // Who does not lead is stopped first, until it is marked.
             FaultKind::LeaderKilledMarking => {

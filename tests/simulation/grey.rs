@@ -204,7 +204,10 @@ pub(crate) fn flapping() {
         let mut rig = Rig::formed(760 + ends as u64, 3, "one_that_is_not_well");
         let leader = rig.leader();
         let (one, other) = ((leader + ends) % 3, (leader + ends + 1) % 3);
-        assert_eq!(rig.rests_under(Fault::Flapping(one, other), &[]), 0);
+        assert_eq!(
+            rig.rests_under(Fault::Flapping(one, other, Duration::from_millis(150)), &[]),
+            0
+        );
     }
 }
 
