@@ -263,7 +263,7 @@ impl Node {
     /// How full its queues are.
     #[cfg(feature = "sim")]
     pub(crate) fn fills(&self) -> Vec<Fill> {
-        let Parts { links, authority, store, hosts, events, .. } = &self.0.parts;
+        let Parts { links, authority, store, hosts, events, .. } = &*self.0.parts;
         let mut fills = links.fills();
         fills.extend(authority.fills());
         fills.extend(store.fills());
@@ -279,7 +279,7 @@ impl Node {
     /// # Errors
     /// [`StartError`], as at the start: all is as before then.
     pub fn replace_certificates(&self, security: &Security) -> Result<(), StartError> {
-        let parts = &self.0.parts;
+        let parts = &*self.0.parts;
         let security = build::security(&parts.name, security, &parts.seams)?;
         Ok(parts.links.replace_security(security)?)
     }

@@ -98,7 +98,7 @@ impl Laws {
         }
         let fault = |what: String| Err(format!("{}, {}: {what}", host.name, view.version));
         if let Err(what) = view.check() {
-            return fault(what);
+            return fault(format!("I4: {what}"));
         }
         self.renewals.shown(&view)?;
         // The memory of refused changes alone may differ: they make no new version.
