@@ -81,7 +81,7 @@ settings! {
         "Failure zone; copies are spread over zones";
     WEIGHT = "weight", Kind::Number { least: 1, most: 256 }, Some("1"),
         "Its share of the ring, against the others'";
-    SHARDS = "shards", Kind::Number { least: 1, most: 32_768 }, Some("4096"),
+    SHARDS = "shards", Kind::Number { least: 1, most: 8_192 }, Some("4096"),
         "Number of shards, a power of two; counts when the cluster is formed";
     DURABILITY = "durability", Kind::OneOf(&["disk", "memory"]), Some("disk"),
         "Whether records survive the process";
