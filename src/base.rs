@@ -41,7 +41,7 @@ pub use net::{
 #[cfg(all(test, feature = "sim"))]
 pub(crate) use planted::with as with_planted;
 #[cfg(feature = "cluster")]
-pub(crate) use planted::{Bug, planted};
+pub(crate) use planted::{Bug, is_sound, planted};
 #[cfg(feature = "cluster")]
 pub use seam::{BootClock, Seams, Spawner};
 pub use seam::{Clock, Elapsed, LATE_MAX, Rng, SeededRng, TokioClock, within};
@@ -50,5 +50,7 @@ pub use time::Instant;
 pub use watch::{Publisher, Watch, Watched};
 #[cfg(feature = "sim")]
 pub(crate) use witness::{Seen, saw, while_listening};
+#[cfg(feature = "sim")]
+pub use worker::Pace;
 #[cfg(feature = "cluster")]
 pub use worker::{Worker, WorkerGone};

@@ -5,7 +5,7 @@
 //! *power loss* (all links cut first, then the host is gone, its disk keeps what was synced and a
 //! random part of the rest), a *killed* process (its sockets close in order, then it is gone; its
 //! disk keeps everything), a *stopped* one (the time goes on without it), one that *leaves*, or
-//! a *cut*; all are repeatable from the seed. So is *loss*, which is a property of the links and
+//! a *cut*; all are repeatable from the seed. Meanwhile an operator drains nodes and sets D. So is *loss*, which is a property of the links and
 //! not a fault: it shows as TCP shows it, as delay.
 //!
 //! Every sleep of a node is by its own [`SimClock`], which has an offset and a rate. Two things
@@ -17,26 +17,31 @@
 //!
 //! [`queue`] is another world, without turmoil: membership alone, for up to 1,000 nodes.
 
+mod changes;
 mod clock;
 mod fault;
 mod faults;
 mod host;
 mod laws;
 mod net;
+mod operator;
 mod panics;
 #[cfg(test)]
 mod planted;
 mod process;
 pub mod queue;
+mod repeat;
 mod trace;
 pub mod trial;
 mod world;
 
+pub use changes::Changes;
 pub use clock::SimClock;
 pub use fault::{Fault, FaultKind};
 pub use faults::Faults;
 pub use host::{Load, Prepare};
 pub use net::{RETRANSMISSIONS_MAX, SimNet};
+pub use repeat::Repeat;
 pub use trace::Trace;
 pub use world::{Broken, Setup, World};
 

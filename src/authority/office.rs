@@ -275,6 +275,13 @@ impl Office {
 
     /// What reached the leader in time is not evicted while its barrier runs.
     pub(super) fn note_arrival(&self, receipt: Instant, renew: &Renew) {
+        #[cfg(feature = "sim")]
+        saw(Seen::Renewing {
+            office: self.me.clone(),
+            node: renew.node.clone(),
+            boot: renew.boot,
+            at: receipt,
+        });
         let span = span_of(&self.core.view());
         self.table.lock().arrived(&renew.node, renew.boot, receipt, span);
     }
@@ -289,13 +296,6 @@ impl Office {
         self.note_arrival(receipt, renew);
         let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
         let key = self.rounds.barrier(deadline).await.map_err(not_leader)?;
-        #[cfg(feature = "sim")]
-        saw(Seen::Renewing {
-            office: self.me.clone(),
-            node: renew.node.clone(),
-            boot: renew.boot,
-            at: receipt,
-        });
         let mut table = self.table.lock();
         // The view is read under the mutex: what a mark led to is seen here, or the mark is.
         let view = self.core.view();

@@ -40,7 +40,7 @@ use parking_lot::Mutex;
 use super::{ProposeError, Proposed};
 use crate::base::{Bug, Instant, NodeId, Seams, VoterId, Watched, planted, within};
 use crate::placement::{Outcome, Profile, Proposal, Refusal, View};
-use crate::storage::Disk;
+use crate::storage::{Disk, disk_worker};
 use crate::transport::{Links, Service};
 pub(in crate::authority) use change::Seen;
 pub(in crate::authority) use file::RAFT_FILE;
@@ -151,7 +151,8 @@ impl RaftCore {
     async fn start(setup: Setup) -> Result<Self, OpenError> {
         let Setup { seams, carrier, disk, me, voter, profile } = setup;
         let config = config(&profile)?;
-        let (file, mut loaded) = RaftFile::open(&*disk, seams.worker("raft-log")?)?;
+        let worker = disk_worker(&*disk, &seams, "raft-log")?;
+        let (file, mut loaded) = RaftFile::open(&*disk, worker)?;
         let machine = Machine::new(file.clone(), loaded.snapshot.take())
             .map_err(|error| OpenError::Damaged(error.to_string()))?;
         let log = Log::new(file.clone(), loaded);

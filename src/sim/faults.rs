@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fault::{Fault, FaultKind, KINDS};
+use super::fault::{FLAPS, Fault, FaultKind, KINDS};
 use super::{World, mix};
 use crate::base::{Rng as _, SeededRng};
 
@@ -10,6 +10,10 @@ use crate::base::{Rng as _, SeededRng};
 const GAP: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
 /// How long a fault lasts: shorter and longer than a lease.
 const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
+/// Of [`FaultKind::LeaderKilledMarking`]: how soon the leader is started again, and how soon the
+/// one that it has marked is well.
+const RESTARTS: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(60)];
+const BACK: [Duration; 2] = [Duration::ZERO, Duration::from_millis(60)];
 /// Faults at the same time.
 const ACTIVE_MAX: usize = 2;
 
@@ -68,6 +72,9 @@ impl Faults {
         for (_, fault) in over {
             world.end(fault);
         }
+        if self.kinds.contains(&FaultKind::LeaderKilledMarking) {
+            self.catch_marking(world);
+        }
         if self.next == Duration::ZERO {
             self.next = now + self.draw(GAP);
         }
@@ -82,6 +89,28 @@ impl Faults {
             self.active.push((until, fault));
             self.begun += 1;
             world.begin(fault);
+        }
+    }
+
+    /// Kills a leader while the entry that evicts somebody is on its disk and not agreed yet.
+    fn catch_marking(&mut self, world: &mut World) {
+        let Some((leader, marked)) = world.marked().filter(|(leader, marked)| leader != marked)
+        else {
+            return;
+        };
+        let now = world.elapsed();
+        let back = now + self.draw(BACK);
+        let ails = |fault: Fault| fault.hosts().0 == Some(marked) && fault.hosts().1.is_none();
+        for (until, _) in self.active.iter_mut().filter(|(_, fault)| ails(*fault)) {
+            *until = back.min(*until);
+        }
+        let killed = Fault::Killed(leader);
+        if !self.active.iter().any(|(_, one)| *one == killed) {
+            let until = now + self.draw(RESTARTS);
+            tracing::info!(fault = ?killed, ?until, marked, "it has marked somebody");
+            self.active.push((until, killed));
+            self.begun += 1;
+            world.begin(killed);
         }
     }
 
@@ -123,9 +152,15 @@ impl Faults {
             FaultKind::Ring if hosts >= 5 => Fault::Ring(1 + self.below((hosts - 1) / 2)),
             // Not at an end, where one side would be empty.
             FaultKind::Ring | FaultKind::Bridge => Fault::Bridge(1 + one % (hosts - 2).max(1)),
-            FaultKind::Flapping => Fault::Flapping(one, other),
+            FaultKind::Flapping => Fault::Flapping(one, other, FLAPS[self.below(FLAPS.len())]),
             FaultKind::Slow => Fault::Slow(one),
-            FaultKind::LeaderKilled => Fault::Killed(leader()),
+            FaultKind::SlowDisk => Fault::SlowDisk(one),
+            FaultKind::LeaderSlowDisk => Fault::SlowDisk(leader()),
+            FaultKind::Drained => Fault::Drained(one),
+            FaultKind::LeaseSet if self.below(2) == 0 => Fault::LeaseSet(world.lease() * 9 / 10),
+            FaultKind::LeaseSet => Fault::LeaseSet(world.lease() * 3 / 2),
+            // By itself it comes when somebody is marked.
+            FaultKind::LeaderKilled | FaultKind::LeaderKilledMarking => Fault::Killed(leader()),
             FaultKind::LeaderPowerLoss => Fault::PowerLoss(leader()),
             FaultKind::LeaderStopped => Fault::Stopped(leader()),
             FaultKind::LeaderIsolated => Fault::Isolated(leader()),

@@ -24,6 +24,8 @@ pub(super) struct Laws {
     versions: BTreeMap<Version, u64>,
     /// Per host: in which life, and the newest view of it.
     seen: Vec<Option<(u64, Arc<View>)>>,
+    /// The newest of all views that were seen.
+    newest: Option<Arc<View>>,
     /// Ownerships that were seen.
     ownerships: u64,
     stored: Stored,
@@ -67,6 +69,11 @@ impl Laws {
         self.versions.keys().next_back().copied().unwrap_or_default()
     }
 
+    /// The newest view that any node showed, whether or not it still runs.
+    pub(super) fn newest(&self) -> Option<&Arc<View>> {
+        self.newest.as_ref()
+    }
+
     /// How many ownerships of shards there were.
     pub(super) fn ownerships(&self) -> u64 {
         self.ownerships
@@ -94,6 +101,9 @@ impl Laws {
         let hash = hasher.finish();
         if *self.versions.entry(view.version).or_insert(hash) != hash {
             return fault("I4: another node has another view of this version".into());
+        }
+        if self.newest.as_ref().is_none_or(|newest| newest.version < view.version) {
+            self.newest = Some(view.clone());
         }
         let noted = view
             .history

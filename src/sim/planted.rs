@@ -38,7 +38,7 @@ fn kinds(bug: Bug) -> Vec<FaultKind> {
         Bug::OldBoot => vec![FaultKind::Killed, FaultKind::PowerLoss, FaultKind::Slow],
         Bug::AnyGrant => vec![FaultKind::Stopped, FaultKind::Stopped, FaultKind::Slow],
         Bug::TermRestored => {
-            vec![FaultKind::LeaderKilled, FaultKind::LeaderKilled, FaultKind::Stopped]
+            vec![FaultKind::LeaderKilledMarking, FaultKind::Stopped, FaultKind::Stopped]
         }
         Bug::OldEpochStored => {
             vec![FaultKind::Stopped, FaultKind::Isolated, FaultKind::OneWay, FaultKind::Slow]

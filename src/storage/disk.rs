@@ -11,6 +11,7 @@ use redb::StorageBackend;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::DiskError;
+use crate::base::{Seams, Worker};
 use crate::placement::DiskMark;
 
 /// One data directory, ours alone as long as this value lives.
@@ -51,6 +52,20 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
     /// What tells this directory from a copy of it.
     fn mark(&self) -> DiskMark;
+
+    /// A worker for blocking calls to it, if it brings its own: a simulated disk does, so that it
+    /// can be slow. `None`: one like any other.
+    fn worker(&self) -> Option<Worker> {
+        None
+    }
+}
+
+/// A worker for blocking calls to `disk`; on a thread named `name` where threads are allowed.
+///
+/// # Errors
+/// If the operating system refuses the thread.
+pub(crate) fn disk_worker(disk: &dyn Disk, seams: &Seams, name: &str) -> io::Result<Worker> {
+    disk.worker().map_or_else(|| seams.worker(name), Ok)
 }
 
 /// Name of the file whose lock says that the directory is in use.

@@ -68,6 +68,8 @@ pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 struct Queue {
     waiting: VecDeque<(Write, Option<Done>)>,
+    /// The worker was asked to commit what waits, and has not begun to.
+    is_asked: bool,
     /// Why nothing is written any more.
     broken: Option<String>,
 }
@@ -88,15 +90,21 @@ impl RaftFile {
     pub(super) fn open(disk: &dyn Disk, worker: Worker) -> Result<(Self, Loaded), OpenError> {
         let database = open_database_with_room(disk, RAFT_FILE, CACHE_BYTES_SMALL, ROOM_BYTES)?;
         let loaded = Loaded::from(&database)?;
-        let queue = Queue { waiting: VecDeque::new(), broken: None };
+        let queue = Queue { waiting: VecDeque::new(), is_asked: false, broken: None };
         let inner = Inner { database: Mutex::new(database), queue: Mutex::new(queue), worker };
         Ok((Self(Arc::new(inner)), loaded))
     }
 
     /// Hands in a write; `done` is told when it is on the disk, or that it will not be.
     pub(super) fn write(&self, write: Write, done: Done) {
-        self.0.queue.lock().waiting.push_back((write, Some(done)));
-        self.submit();
+        let was_asked = {
+            let mut queue = self.0.queue.lock();
+            queue.waiting.push_back((write, Some(done)));
+            std::mem::replace(&mut queue.is_asked, true)
+        };
+        if !was_asked {
+            self.submit();
+        }
     }
 
     /// Notes how far the log is agreed; it goes to the disk with the next write.
@@ -141,10 +149,7 @@ impl RaftFile {
     fn submit(&self) {
         let inner = self.0.clone();
         if let Err(gone) = self.0.worker.submit(move || inner.drain()) {
-            // Overloaded: each call that waits drains the whole queue, this write included.
-            if gone == crate::base::WorkerGone::Ended {
-                self.0.fail(gone.to_string());
-            }
+            self.0.fail(gone.to_string());
         }
     }
 }
@@ -161,6 +166,7 @@ impl Inner {
         let database = self.database.lock();
         let (writes, dones): (Vec<_>, Vec<_>) = {
             let mut queue = self.queue.lock();
+            queue.is_asked = false;
             if queue.waiting.is_empty() || queue.broken.is_some() {
                 drop(queue);
                 return self.answer_broken();

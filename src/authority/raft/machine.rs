@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{Loaded, RaftFile, Write, seal};
 use super::types::{Batch, Entry, LogId, Membership, Outcomes, SnapshotMeta, Tc, ViewSnapshot};
-use crate::base::{Bug, Publisher, VoterId, planted};
+use crate::base::{Bug, Publisher, VoterId, is_sound, planted};
 use crate::placement::View;
 use crate::wire::from_named;
 
@@ -128,7 +128,9 @@ impl Machine {
     }
 
     fn publish(&self, view: Arc<View>) {
-        debug_assert_eq!(view.check(), Ok(()), "an invariant of the view is broken");
+        if is_sound() {
+            debug_assert_eq!(view.check(), Ok(()), "an invariant of the view is broken");
+        }
         if self.0.views.get().version < view.version {
             self.0.views.publish(view);
         }

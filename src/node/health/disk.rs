@@ -14,7 +14,7 @@ use redb::StorageBackend;
 
 use super::DiskConfig;
 use super::run::Work;
-use crate::base::{Clock, Instant};
+use crate::base::{Clock, Instant, Worker};
 use crate::placement::DiskMark;
 use crate::storage::{Disk, Store};
 
@@ -158,6 +158,10 @@ impl Disk for WatchedDisk {
 
     fn mark(&self) -> DiskMark {
         self.disk.mark()
+    }
+
+    fn worker(&self) -> Option<Worker> {
+        self.disk.worker()
     }
 }
 

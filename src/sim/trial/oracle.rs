@@ -172,10 +172,11 @@ impl Oracle {
         }
     }
 
-    /// A shard's owner ticked.
-    pub(super) fn ticked(&self, host: usize, tenure: Tenure, number: u64) {
+    /// A shard's owner ticked; `votes`: it is a voter.
+    pub(super) fn ticked(&self, host: usize, votes: bool, tenure: Tenure, number: u64) {
         let at = crate::sim::elapsed().unwrap_or_default();
         let mut inner = self.0.lock();
+        inner.ticks.at_clients += u64::from(!votes);
         if let Err(what) = inner.ticks.took((host, at), tenure, number) {
             inner.wrong.get_or_insert(what);
         }
@@ -184,6 +185,11 @@ impl Oracle {
     /// How often shards ticked.
     pub(super) fn ticks(&self) -> u64 {
         self.0.lock().ticks.count
+    }
+
+    /// How often shards ticked at nodes that do not vote.
+    pub(super) fn client_ticks(&self) -> u64 {
+        self.0.lock().ticks.at_clients
     }
 
     /// The shards, of `shards`, that did not tick since `since`.
