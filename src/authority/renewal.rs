@@ -41,7 +41,7 @@ pub(super) trait Told: Send + Sync + 'static {
 
     /// The leader granted in a view older than one that was told before it was asked: what was told
     /// was agreed on by nobody.
-    fn is_refuted(&self, told: Version, granted: Version);
+    fn refuted(&self, told: Version, granted: Version);
 }
 
 /// What the rest of the node tells the renewals.
@@ -252,7 +252,7 @@ impl Renewals {
         let told = self.told.told();
         self.office.seams.control.spawn(async move {
             match this.ask(&to, request, deadline).await {
-                Ok(grant) if grant.version < told => this.told.is_refuted(told, grant.version),
+                Ok(grant) if grant.version < told => this.told.refuted(told, grant.version),
                 Ok(grant) => {
                     this.turn.lock().granted(&to);
                     this.take(boot, &grant, deadline).await;

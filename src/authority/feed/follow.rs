@@ -74,7 +74,7 @@ impl Told for Follower {
         self.core.told_beyond_raft()
     }
 
-    fn is_refuted(&self, told: Version, granted: Version) {
+    fn refuted(&self, told: Version, granted: Version) {
         self.core.refute(told, granted);
     }
 }

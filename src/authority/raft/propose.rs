@@ -63,7 +63,7 @@ pub(super) fn batches(proposals: Vec<Proposal>) -> Vec<Vec<Proposal>> {
     if proposals.len() <= 1 || bytes_of(&proposals) <= PROPOSALS_BYTES_MAX {
         return vec![proposals];
     }
-    let (mut batches, mut left) = (Vec::new(), 0);
+    let (mut batches, mut left) = (Vec::<Vec<_>>::new(), 0);
     for proposal in proposals {
         // With its schema byte, which makes up for what a list takes beside its items.
         let bytes = bytes_of(&proposal);
@@ -72,7 +72,9 @@ pub(super) fn batches(proposals: Vec<Proposal>) -> Vec<Vec<Proposal>> {
             left = PROPOSALS_BYTES_MAX - LIST_BYTES;
         }
         left = left.saturating_sub(bytes);
-        batches.last_mut().expect("one was pushed").push(proposal);
+        if let Some(batch) = batches.last_mut() {
+            batch.push(proposal);
+        }
     }
     batches
 }

@@ -34,7 +34,7 @@ impl Told for Fake {
         *self.told.lock()
     }
 
-    fn is_refuted(&self, told: Version, granted: Version) {
+    fn refuted(&self, told: Version, granted: Version) {
         self.refuted.lock().push((told, granted));
     }
 }
