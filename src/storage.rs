@@ -17,7 +17,7 @@ mod tables;
 #[cfg(feature = "sim")]
 mod sim_disk;
 
-pub use database::{CACHE_BYTES_SMALL, begin_write, open_database};
+pub use database::{CACHE_BYTES_SMALL, begin_write, open_database, open_database_with_room};
 pub(crate) use disk::disk_worker;
 pub use disk::{Directory, Disk};
 pub use error::{DiskError, StoreError};

@@ -221,7 +221,7 @@ impl QuorumAuthority {
             profile,
             views: views.watched(),
             voters: Box::new(move || voters.voters()),
-            behind: Box::new(move |version| follower.want(version)),
+            told: follower,
             standing: standing.clone(),
         });
         let (claim, tasks) = (Mutex::new(claim), Mutex::new(Vec::new()));
