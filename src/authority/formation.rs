@@ -10,6 +10,7 @@ mod ask;
 mod decide;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -130,7 +131,8 @@ pub(super) struct State {
     /// Who else runs under the asker's name, as far as it knows.
     #[serde(default)]
     pub(super) rival: Option<Rival>,
-    /// Which life of the asker's name is a member, as far as it knows: its boot and token.
+    /// Which life of the asker's name is a member, or was the last one, as far as it knows: its
+    /// boot and token.
     #[serde(default)]
     pub(super) member: Option<(Boot, u64)>,
     /// What it was told to form a cluster with; of a cluster that exists, what that was formed
@@ -215,6 +217,8 @@ pub(crate) fn fuzz_formation(bytes: &[u8]) -> bool {
 struct Inner {
     state: State,
     withdrawn: bool,
+    /// The view, by which directories of lives that are over are known.
+    view: Option<Arc<View>>,
 }
 
 /// A node's part in forming a cluster; answers others as long as it lives.
@@ -258,7 +262,7 @@ impl Former {
             voters: BTreeMap::new(),
             version: Version::default(),
         };
-        let inner = Mutex::new(Inner { state, withdrawn: false });
+        let inner = Mutex::new(Inner { state, withdrawn: false, view: None });
         let (seams, links, facts) = (seams.clone(), links.clone(), facts.clone());
         Ok(Self { began: seams.clock.now(), seams, links, facts, inner })
     }
@@ -269,13 +273,14 @@ impl Former {
     }
 
     /// What the cluster is like, for those who look for it.
-    pub(super) fn show(&self, view: &View, voters: BTreeMap<VoterId, Voter>) {
+    pub(super) fn show(&self, view: &Arc<View>, voters: BTreeMap<VoterId, Voter>) {
         let Some(Constants { shards, profile, lease_set, .. }) = view.constants.clone() else {
             return;
         };
         let mut inner = self.inner.lock();
         inner.state.settings = Some(Settings { expect: 0, shards, profile, lease_set });
         (inner.state.voters, inner.state.version) = (voters, view.version);
+        inner.view = Some(view.clone());
     }
 
     /// Presents itself as `claim` from now on.
