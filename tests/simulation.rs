@@ -10,13 +10,16 @@ mod grey;
 mod log;
 #[path = "simulation/membership.rs"]
 mod membership;
+#[path = "simulation/repeat.rs"]
+mod repeat;
 #[path = "simulation/run.rs"]
 mod run;
 #[path = "simulation/split.rs"]
 mod split;
 
 use evertree::sim::trial::Batch;
-use run::{repeat, repeat_of, run, seeds};
+use repeat::{repeat, repeat_of};
+use run::{run, seeds};
 use split::Side;
 
 /// Goal: no acknowledged write is lost, and no shard has two owners at any instant, whatever hosts

@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::door::Door;
+#[cfg(feature = "sim")]
+use self::door::REQUESTS_MAX;
 #[cfg(test)]
 pub(super) use self::door::UnderWay;
 use self::rounds::Rounds;
@@ -277,7 +279,7 @@ impl Office {
     #[cfg(feature = "sim")]
     pub(super) fn fills(&self) -> [Fill; 2] {
         // One more may be counted for a moment, until it is refused.
-        let busy = self.busy.load(Ordering::Acquire);
+        let busy = self.busy.load(std::sync::atomic::Ordering::Acquire);
         [
             Fill::of("requests of leases", busy, REQUESTS_MAX + 1),
             Fill::of("claims", self.waiting.lock().len(), CLAIMS_MAX),

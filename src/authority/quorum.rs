@@ -13,7 +13,9 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use self::form::{begin_with, find, not_opened, same_cluster, same_profile, same_votes, settings};
+use self::form::{
+    begin_with, find, not_opened, same_cluster, same_life, same_profile, same_votes, settings,
+};
 use super::feed::{Feed, FeedDoor, Follower};
 use super::formation::Former;
 use super::leader::Leader;
@@ -151,7 +153,11 @@ impl QuorumAuthority {
             profile: parts.profile.clone(),
         })
         .await
-        .map_err(|error| not_opened(&parts.me, &error))?;
+        .map_err(|error| not_opened(&parts, &error))?;
+        if let Err(error) = same_life(&parts, &former, &core) {
+            core.shutdown().await;
+            return Err(error);
+        }
         let (control, lease) = (parts.seams.control.clone(), parts.profile.lease);
         let wire = Arc::new(parts.links.clone());
         let as_me = (parts.me.clone(), lease);

@@ -19,7 +19,7 @@ use super::tables::{
     HEADS, KEPT, Kept, NUMBERS, RECORDS, Tables, above, number, place, read_head, read_record,
 };
 use super::{
-    Disk, Number, Op, OpResult, Record, ShardHead, StoreError, begin_write, open_database,
+    Disk, Number, Op, OpResult, Record, ShardHead, StoreError, begin_write, open_database, reading,
 };
 #[cfg(feature = "sim")]
 use crate::base::{Fill, Seen, saw};
@@ -102,7 +102,8 @@ impl Store {
                 .create_with_backend(InMemoryBackend::new())
                 .map_err(StoreError::failed)?,
         };
-        let id = prepare(&database, rng)?;
+        let id = reading(|| prepare(&database, rng));
+        let id = id.unwrap_or_else(|| Err(StoreError::unreadable(DATA_FILE)))?;
         let queue = Mutex::default();
         Ok(Self(Arc::new(Inner { id, durability, database, worker, queue })))
     }

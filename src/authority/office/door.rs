@@ -9,7 +9,7 @@ use super::{Ask, Letter, Office, decode, encode};
 use crate::transport::{Head, Inbound, Peer, ReplyTo};
 
 /// Requests answered at one time; further ones are refused.
-const REQUESTS_MAX: usize = 1_024;
+pub(super) const REQUESTS_MAX: usize = 1_024;
 
 /// Counts one request while it lives, also when its task panics.
 pub(in crate::authority) struct UnderWay(Arc<Office>);
