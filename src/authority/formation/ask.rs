@@ -186,8 +186,8 @@ impl Former {
 
     /// A round that was asked then, and is done now.
     pub(super) fn since(&self, asked_ms: u64) -> rival::Round {
-        let again_ms = u64::try_from(self.links.contested().as_millis()).unwrap_or(u64::MAX);
-        rival::Round { asked_ms, done_ms: self.waited_ms(), again_ms }
+        let again = u64::try_from(self.links.contested().as_millis()).unwrap_or(u64::MAX);
+        rival::Round { asked: asked_ms, done: self.waited_ms(), again }
     }
 
     /// On which directory the life of `node` runs that is a member, if it is `boot`.

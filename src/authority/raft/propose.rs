@@ -320,12 +320,12 @@ mod tests {
 
     #[test]
     fn what_is_too_much_for_one_entry_is_several_in_the_same_order() {
-        let evict = |id: u128, shards: u16| {
-            let (node, cause) = (longest::node(id as u8), "its lease ran out".into());
+        let evict = |id: u8, shards: u16| {
+            let (node, cause) = (longest::node(id), "its lease ran out".into());
             let assign = longest::assigns(shards, 3);
             let boot = crate::base::Boot(u64::MAX);
             let change = Change::Evict { node, boot, cause, assign, released: false };
-            Proposal { id: ChangeId(id), change }
+            Proposal { id: ChangeId(id.into()), change }
         };
         let ids = |batch: &Vec<Proposal>| batch.iter().map(|one| one.id.0).collect::<Vec<_>>();
         let of = |all: Vec<Proposal>| batches(all).iter().map(ids).collect::<Vec<_>>();
