@@ -17,8 +17,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::door::Door;
-#[cfg(feature = "sim")]
-use self::door::REQUESTS_MAX;
 #[cfg(test)]
 pub(super) use self::door::UnderWay;
 use self::rounds::Rounds;
@@ -278,12 +276,8 @@ impl Office {
     /// How many requests and claims wait.
     #[cfg(feature = "sim")]
     pub(super) fn fills(&self) -> [Fill; 2] {
-        // One more may be counted for a moment, until it is refused.
-        let busy = self.busy.load(std::sync::atomic::Ordering::Acquire);
-        [
-            Fill::of("requests of leases", busy, REQUESTS_MAX + 1),
-            Fill::of("claims", self.waiting.lock().len(), CLAIMS_MAX),
-        ]
+        let claims = self.waiting.lock().len();
+        [door::UnderWay::fill(self), Fill::of("claims", claims, CLAIMS_MAX)]
     }
 
     /// What reached the leader in time is not evicted while its barrier runs.

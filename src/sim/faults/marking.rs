@@ -1,19 +1,28 @@
 //! A leader that dies while the entry that evicts somebody is on its disk and not agreed yet.
 //!
-//! Somebody else is stopped until the leader marks it. In the next step the leader is killed. It is
-//! started again before anyone can be elected, and the one that it has marked goes on as soon.
+//! Somebody is stopped until the leader marks it. In the next step the leader and all others are
+//! killed. The leader is started again at once and the others a little later: while nobody answers,
+//! openraft waits between two tries to send its log, and what confirms it as the leader passes
+//! before. The one that is marked goes on meanwhile, and speaks with all but the leader.
 
 use std::time::Duration;
 
 use super::Faults;
 use crate::sim::{Fault, FaultKind, World};
 
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
 /// How soon the leader is started again.
-const RESTARTS: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(60)];
+const LEADER_AFTER: [Duration; 2] = [ms(8), ms(60)];
+/// How soon the others are.
+const OTHERS_AFTER: [Duration; 2] = [ms(250), ms(550)];
 /// How soon the one that it has marked goes on.
-const BACK: [Duration; 2] = [Duration::ZERO, Duration::from_millis(60)];
-/// For how long the links of that one are slow then, every second time.
-const SLOW_FOR: Duration = Duration::from_secs(1);
+const MARKED_AFTER: [Duration; 2] = [ms(0), ms(300)];
+/// How long the leader and the one that it has marked do not hear each other; and how long the
+/// links of that one are slow, every second time.
+const APART_FOR: Duration = ms(1_500);
 
 impl Faults {
     /// Whether leaders are to be caught marking, and nothing else goes wrong beside it.
@@ -21,20 +30,24 @@ impl Faults {
         self.kinds.contains(&FaultKind::LeaderKilledMarking)
     }
 
-    /// Kills a leader while the entry that evicts somebody is on its disk and not agreed yet. It is
-    /// started again before anyone is elected, and the one it has marked is back as soon, every
-    /// second time on links that are slow.
+    /// Begins all of that, if a leader has just marked somebody else.
     pub(super) fn catch_marking(&mut self, world: &mut World) {
         let others = |(leader, marked): &(usize, usize)| leader != marked;
         let Some((leader, marked)) = world.marked().filter(others) else { return };
         let now = world.elapsed();
-        let back = now + self.draw(BACK);
+        let goes_on = now + self.draw(MARKED_AFTER);
         for (until, _) in self.active.iter_mut().filter(|(_, one)| *one == Fault::Stopped(marked)) {
-            *until = back;
+            *until = goes_on;
         }
-        let mut begun = vec![(now + self.draw(RESTARTS), Fault::Killed(leader))];
+        let mut begun = vec![
+            (now + self.draw(LEADER_AFTER), Fault::Killed(leader)),
+            (now + APART_FOR, Fault::Cut(leader, marked)),
+        ];
+        for other in (0..world.hosts()).filter(|host| ![leader, marked].contains(host)) {
+            begun.push((now + self.draw(OTHERS_AFTER), Fault::Killed(other)));
+        }
         if self.below(2) == 0 {
-            begun.push((now + SLOW_FOR, Fault::Slow(marked)));
+            begun.push((now + APART_FOR, Fault::Slow(marked)));
         }
         for (until, fault) in begun {
             if !self.active.iter().any(|(_, one)| *one == fault) {
