@@ -5,6 +5,8 @@ mod alarm;
 #[cfg(feature = "cluster")]
 mod control;
 mod exit;
+#[cfg(feature = "sim")]
+mod fill;
 #[cfg(feature = "cluster")]
 mod id;
 mod keyed;
@@ -26,6 +28,8 @@ pub use alarm::Alarm;
 #[cfg(feature = "cluster")]
 pub use control::ControlRuntime;
 pub use exit::ExitReason;
+#[cfg(feature = "sim")]
+pub(crate) use fill::Fill;
 #[cfg(feature = "cluster")]
 pub use id::{
     Boot, ClusterId, Epoch, NAME_BYTES_MAX, NameError, NodeId, ShardId, StoreId, Version, VoterId,
@@ -41,7 +45,7 @@ pub use net::{
 #[cfg(all(test, feature = "sim"))]
 pub(crate) use planted::with as with_planted;
 #[cfg(feature = "cluster")]
-pub(crate) use planted::{Bug, planted};
+pub(crate) use planted::{Bug, is_sound, planted};
 #[cfg(feature = "cluster")]
 pub use seam::{BootClock, Seams, Spawner};
 pub use seam::{Clock, Elapsed, LATE_MAX, Rng, SeededRng, TokioClock, within};
@@ -50,5 +54,7 @@ pub use time::Instant;
 pub use watch::{Publisher, Watch, Watched};
 #[cfg(feature = "sim")]
 pub(crate) use witness::{Seen, saw, while_listening};
+#[cfg(feature = "sim")]
+pub use worker::Pace;
 #[cfg(feature = "cluster")]
 pub use worker::{Worker, WorkerGone};

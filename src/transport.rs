@@ -53,6 +53,8 @@ pub use self::link::Link;
 use self::link::{Ended, ask_on, check_size, header};
 use self::links::Shared;
 pub use self::tls::{TlsConfig, TlsError, TlsFiles, TlsTexts};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{ClusterId, Instant, NodeId, Seams, within};
 use crate::wire::Kind;
 use crate::wire::negotiate::Schemas;
@@ -138,6 +140,12 @@ impl Links {
     #[must_use]
     pub fn rival(&self, node: &NodeId, life: Life) -> Option<(Life, Duration)> {
         self.0.rival(node, life)
+    }
+
+    /// How long a life that is alive is silent at most, as far as [`Links::rival`] believes.
+    #[must_use]
+    pub fn contested(&self) -> Duration {
+        self.0.timing.contested()
     }
 
     /// Says where to dial `node`: `host:port`. Repeating it changes nothing.
@@ -276,6 +284,12 @@ impl Links {
         let asked = ask_on(&self.0, &conn.0, (&header, &body), deadline).await;
         let answer = asked.unwrap_or_else(|Ended::Before(error)| Err(error))?;
         Ok((peer, cluster, answer))
+    }
+
+    /// How full the queues of each connection are.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fills(&self) -> Vec<Fill> {
+        self.0.table.lock().conns().flat_map(|conn| conn.fills()).collect()
     }
 
     /// What happened on all links since the start.

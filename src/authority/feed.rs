@@ -23,6 +23,8 @@ use self::delta::Delta;
 pub(super) use self::follow::Follower;
 use super::RaftCore;
 use super::office::{decode, encode};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{NodeId, Seams, Version, Watched, within};
 use crate::placement::View;
 use crate::transport::{Head, Inbound, Peer, ReplyTo};
@@ -206,6 +208,19 @@ impl Feed {
         self.kept.lock().push(view);
     }
 
+    /// How many askers wait, and what is kept for them.
+    #[cfg(feature = "sim")]
+    pub(super) fn fills(&self) -> [Fill; 4] {
+        let (waiting, kept) = (self.waiting.lock(), self.kept.lock());
+        let of_one = waiting.by_node.values().copied().max().unwrap_or(0);
+        [
+            Fill::of("askers for views", waiting.all, POLLS_MAX),
+            Fill::of("askers for views of one node", of_one, POLLS_OF_ONE_MAX),
+            Fill::of("views kept for askers", kept.views.len(), KEPT_VIEWS),
+            Fill::of("answers kept for askers", kept.answers.len(), KEPT_ANSWERS),
+        ]
+    }
+
     /// Waits for news, and tells them.
     async fn tell(&self, poll: Poll) -> Told {
         let clock = &*self.seams.clock;
@@ -217,6 +232,26 @@ impl Feed {
         let news = self.kept.lock().since(poll.have);
         let first_hand = self.core.hears_leader().await;
         Told { leader: self.core.leader_hint(), first_hand, news }
+    }
+}
+
+/// One asker while it waits, also when its task panics.
+struct Waits {
+    feed: Arc<Feed>,
+    from: NodeId,
+}
+
+impl Waits {
+    /// `None` if there are too many.
+    fn of(feed: &Arc<Feed>, from: &NodeId) -> Option<Self> {
+        let admitted = feed.waiting.lock().admit(from);
+        admitted.then(|| Self { feed: feed.clone(), from: from.clone() })
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.feed.waiting.lock().done(&self.from);
     }
 }
 
@@ -232,13 +267,12 @@ impl Inbound for FeedDoor {
         let Some(poll) = decode::<Poll>(&body) else {
             return reply.refuse(Bytes::from_static(b"malformed"));
         };
-        if !self.0.waiting.lock().admit(&from.node) {
+        let Some(waits) = Waits::of(&self.0, &from.node) else {
             return reply.refuse(Bytes::from_static(b"overloaded"));
-        }
-        let (feed, from) = (self.0.clone(), from.node.clone());
+        };
         self.0.seams.control.spawn(async move {
-            let told = feed.tell(poll).await;
-            feed.waiting.lock().done(&from);
+            let told = waits.feed.tell(poll).await;
+            drop(waits);
             reply.send(encode(&told));
         });
     }

@@ -8,6 +8,7 @@
 
 mod ask;
 mod decide;
+mod rival;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,13 +21,15 @@ use sha2::{Digest as _, Sha256};
 
 pub(super) use self::ask::Unfit;
 use self::decide::{Decision, Known, decide};
+pub(super) use self::rival::Rival;
+use self::rival::Signs;
 use super::Voter;
 use super::office::{decode, encode};
 use super::seeds::{ADDRESSES_MAX, Seeds};
 use super::voters::{Elector, choose};
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, Version, VoterId};
 use crate::placement::{
-    Change, ChangeId, Claim, Constants, Profile, Proposal, View, plan_formation,
+    Change, ChangeId, Claim, Constants, DiskMark, Member, Profile, Proposal, View, plan_formation,
 };
 use crate::storage::{Facts, StoreError};
 use crate::transport::Links;
@@ -135,6 +138,9 @@ pub(super) struct State {
     /// boot and token.
     #[serde(default)]
     pub(super) member: Option<(Boot, u64)>,
+    /// On which directory that life runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) disk: Option<DiskMark>,
     /// What it was told to form a cluster with; of a cluster that exists, what that was formed
     /// with.
     #[serde(default)]
@@ -198,15 +204,6 @@ fn named(profile: &Profile, other: &Profile) -> String {
     if profile.name == other.name { format!("{profile:?}") } else { profile.name.clone() }
 }
 
-/// Another process of a node, which has links.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Rival {
-    /// The boot it says it is in.
-    pub(super) boot: Boot,
-    /// For how long it has said nothing.
-    pub(super) silent_ms: u64,
-}
-
 /// For the fuzz target `formation`.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz_formation(bytes: &[u8]) -> bool {
@@ -219,6 +216,8 @@ struct Inner {
     withdrawn: bool,
     /// The view, by which directories of lives that are over are known.
     view: Option<Arc<View>>,
+    /// On which directory each member of the view runs.
+    disks: BTreeMap<NodeId, (Boot, DiskMark)>,
 }
 
 /// A node's part in forming a cluster; answers others as long as it lives.
@@ -258,11 +257,13 @@ impl Former {
             waited_ms: 0,
             rival: None,
             member: None,
+            disk: None,
             settings: None,
             voters: BTreeMap::new(),
             version: Version::default(),
         };
-        let inner = Mutex::new(Inner { state, withdrawn: false, view: None });
+        let (view, disks) = (None, BTreeMap::new());
+        let inner = Mutex::new(Inner { state, withdrawn: false, view, disks });
         let (seams, links, facts) = (seams.clone(), links.clone(), facts.clone());
         Ok(Self { began: seams.clock.now(), seams, links, facts, inner })
     }
@@ -281,6 +282,8 @@ impl Former {
         inner.state.settings = Some(Settings { expect: 0, shards, profile, lease_set });
         (inner.state.voters, inner.state.version) = (voters, view.version);
         inner.view = Some(view.clone());
+        let disk = |member: &Member| (member.boot, member.disk.clone());
+        inner.disks = view.members.iter().map(|(node, one)| (node.clone(), disk(one))).collect();
     }
 
     /// Presents itself as `claim` from now on.
@@ -364,15 +367,16 @@ impl Former {
         deadline: Instant,
     ) -> Result<Found, NotFormed> {
         let told_from = self.seams.clock.now() + TOLD_AFTER;
-        let mut told = String::new();
+        let (mut told, mut signs) = (String::new(), Signs::default());
         loop {
             let (withdrawn, asked_ms) = (self.inner.lock().withdrawn, self.waited_ms());
             let (answers, silent, asked) = self.ask_all(seeds).await;
             let decision = {
+                let rival = signs.of_all(&self.name(), &answers, self.since(asked_ms));
                 let waited_ms = self.waited_ms();
                 let me = State { waited_ms, ..self.inner.lock().state.clone() };
                 let alone = asked == 0;
-                decide(&Known { me: &me, asked_ms, withdrawn, expect, alone }, &answers)
+                decide(&Known { me: &me, rival, withdrawn, expect, alone }, &answers)
             };
             let why = match decision {
                 Decision::Initialise(list) => return Ok(Found::List(list)),

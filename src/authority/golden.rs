@@ -47,6 +47,7 @@ fn golden_bytes_of_formation() {
         waited_ms: 0,
         rival: None,
         member: None,
+        disk: None,
         settings: None,
         voters: BTreeMap::new(),
         version: Version(0),
@@ -54,6 +55,8 @@ fn golden_bytes_of_formation() {
     let holding = State { list: Some(list.clone()), known, ..empty.clone() };
     let rival = Some(Rival { boot: Boot(9), silent_ms: 120 });
     let contested = State { waited_ms: 70_000, rival, ..empty.clone() };
+    let (member, disk) = (Some((Boot(9), 7)), Some(claim("n1", 1).disk));
+    let restarted = State { member, disk, ..contested.clone() };
     let formed = State { formed: Some(ClusterId([0xc1; 32])), ..empty.clone() };
     let profile = Profile::dev();
     let settings = Settings { expect: 3, shards: 4_096, profile, lease_set: false };
@@ -62,7 +65,7 @@ fn golden_bytes_of_formation() {
     let voter = Voter { node: node("n2"), addr: "n2.example:7946".into() };
     let voters = BTreeMap::from([(VoterId(u64::MAX), voter)]);
     let existing = State { settings, voters, version: Version(41), ..formed.clone() };
-    for (name, state) in [("told", told), ("existing", existing)] {
+    for (name, state) in [("told", told), ("existing", existing), ("restarted", restarted)] {
         golden.add(("formation", name), &state, &encode(&state), decode::<State>);
     }
     for (name, state) in

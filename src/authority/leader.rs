@@ -14,6 +14,7 @@ use self::refused::refuse_one;
 use self::settle::settle;
 use super::LeaderKey;
 use super::office::{Office, saw_mark, span_of};
+use super::raft::fitting;
 use crate::base::{Boot, Epoch, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
@@ -65,14 +66,16 @@ impl Leader {
         loop {
             let clock = self.office.seams.clock.clone();
             let span = span_of(&self.office.core.view());
-            let tick = (span.lease / 40).max(TICK_MIN);
             // What a round waits for itself does not make it late.
             let patience = span.lease / 8;
             self.look_at_the_clock(clock.now(), span);
             self.expected = clock.now() + patience;
             self.round(self.expected).await;
             self.look_at_the_clock(clock.now(), span);
-            self.expected = clock.now() + tick;
+            // Who does not lead has nothing to do: the first Renew to a new leader begins its
+            // table, not this loop.
+            let part = if self.reign.is_some() { 20 } else { 8 };
+            self.expected = clock.now() + (span.lease / part).max(TICK_MIN);
             clock.sleep_until(self.expected).await;
         }
     }
@@ -160,6 +163,7 @@ impl Leader {
             return Vec::new();
         }
         let span = span_of(&view);
+        table.stretch(span);
         table.applied(
             |node, boot| view.has_boot(node, boot),
             |shard, epoch| view.shard(shard).is_some_and(|now| now.epoch == epoch),
@@ -184,7 +188,7 @@ impl Leader {
             evict_due(reign, &office, (&mut table, &view), (now, span), &alive);
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
-        let assign = plan_ownerless(&view, &alive);
+        let assign = fitting(plan_ownerless(&view, &alive));
         if !assign.is_empty() {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
@@ -243,7 +247,7 @@ fn evict_due(
         let evict = || {
             let released = table.is_released(node, boot);
             tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
-            let assign = plan_evict_among(view, node, alive);
+            let assign = fitting(plan_evict_among(view, node, alive));
             let cause = match (released, table.is_refused(node, boot)) {
                 (true, _) => "it left",
                 (false, true) => "refused, and its lease ran out",

@@ -1,11 +1,12 @@
 //! The lease office: every voter answers Renews and claims; only the leader grants.
 
+mod door;
 mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,23 +16,25 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::door::Door;
+#[cfg(test)]
+pub(super) use self::door::UnderWay;
 use self::rounds::Rounds;
+use super::raft::fitting;
 use super::{
     Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError, Wish,
 };
 use crate::base::{Boot, Instant, NodeId, Seams};
 #[cfg(feature = "sim")]
-use crate::base::{Seen, saw};
+use crate::base::{Fill, Seen, saw};
 use crate::detector::{Denied, LeaseTable, Renewal, Span};
 use crate::placement::{
     Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
     plan_rejoin,
 };
-use crate::transport::{AskError, Class, Head, Inbound, Links, Peer, ReplyTo, Service};
+use crate::transport::{AskError, Class, Head, Links, Service};
 use crate::wire::{from_control, to_control};
 
-/// Requests answered at one time; further ones are refused.
-const REQUESTS_MAX: usize = 1_024;
 /// Claims that wait for an older life to run out.
 const CLAIMS_MAX: usize = 1_024;
 /// How long a claim that is not repeated is remembered.
@@ -192,6 +195,15 @@ pub(super) fn span_of(view: &View) -> Span {
     Span { lease: profile.lease, at_leader }
 }
 
+/// A second claimant of a live name.
+#[derive(Debug)]
+struct Waiter {
+    since: Instant,
+    /// When it was first seen that the first one has renewed since then. That may have been on its
+    /// way when it died: it lives if it renews D later, too.
+    renewed: Option<Instant>,
+}
+
 /// One lease table, and the claims that wait for it.
 #[derive(Debug)]
 pub(super) struct Office {
@@ -201,8 +213,8 @@ pub(super) struct Office {
     pub(super) me: NodeId,
     /// The one mutex of the design: renewals, marks and the view they look at.
     pub(super) table: Mutex<LeaseTable<LeaderKey>>,
-    /// Since when each second claimant of a live name waits.
-    waiting: Mutex<BTreeMap<(NodeId, Boot), Instant>>,
+    /// The second claimants of live names.
+    waiting: Mutex<BTreeMap<(NodeId, Boot), Waiter>>,
     /// What this node, while it leads, wishes of the owners; never more than
     /// [`WISHES_MAX`](super::WISHES_MAX) of one.
     pub(super) wishes: Mutex<BTreeMap<NodeId, Vec<Wish>>>,
@@ -261,8 +273,26 @@ impl Office {
         relayed.ok().and_then(|body| decode(&body)).unwrap_or(answer)
     }
 
+    /// How many requests and claims wait.
+    #[cfg(feature = "sim")]
+    pub(super) fn fills(&self) -> [Fill; 2] {
+        // One more may be counted for a moment, until it is refused.
+        let busy = self.busy.load(Ordering::Acquire);
+        [
+            Fill::of("requests of leases", busy, REQUESTS_MAX + 1),
+            Fill::of("claims", self.waiting.lock().len(), CLAIMS_MAX),
+        ]
+    }
+
     /// What reached the leader in time is not evicted while its barrier runs.
     pub(super) fn note_arrival(&self, receipt: Instant, renew: &Renew) {
+        #[cfg(feature = "sim")]
+        saw(Seen::Renewing {
+            office: self.me.clone(),
+            node: renew.node.clone(),
+            boot: renew.boot,
+            at: receipt,
+        });
         let span = span_of(&self.core.view());
         self.table.lock().arrived(&renew.node, renew.boot, receipt, span);
     }
@@ -277,13 +307,6 @@ impl Office {
         self.note_arrival(receipt, renew);
         let not_leader = |NotLeader { leader }| RenewError::NotLeader { leader };
         let key = self.rounds.barrier(deadline).await.map_err(not_leader)?;
-        #[cfg(feature = "sim")]
-        saw(Seen::Renewing {
-            office: self.me.clone(),
-            node: renew.node.clone(),
-            boot: renew.boot,
-            at: receipt,
-        });
         let mut table = self.table.lock();
         // The view is read under the mutex: what a mark led to is seen here, or the mark is.
         let view = self.core.view();
@@ -322,10 +345,13 @@ impl Office {
         }
         let change = match view.members.get(&claim.node) {
             None if !self.may_join(&view, claim) => return Err(ClaimError::Wait),
-            None => Change::Join { claim: claim.clone(), assign: plan_join(&view, claim) },
+            None => {
+                let assign = fitting(plan_join(&view, claim));
+                Change::Join { claim: claim.clone(), assign }
+            }
             Some(member) => {
                 self.may_replace(key, &view, member, claim)?;
-                let assign = plan_rejoin(&view, claim);
+                let assign = fitting(plan_rejoin(&view, claim));
                 Change::Rejoin { replaces: member.boot, claim: claim.clone(), assign }
             }
         };
@@ -370,8 +396,8 @@ impl Office {
         let mut table = self.table.lock();
         table.lead(key, now, span_of(view));
         let mut waiting = self.waiting.lock();
-        waiting.retain(|(node, _), since| {
-            view.members.contains_key(node) && now.since(*since) < CLAIM_KEPT
+        waiting.retain(|(node, _), one| {
+            view.members.contains_key(node) && now.since(one.since) < CLAIM_KEPT
         });
         let ending = table.is_ending(&claim.node, member.boot);
         if table.mark(key, &claim.node, member.boot, now) {
@@ -384,9 +410,15 @@ impl Office {
         if waiting.len() >= CLAIMS_MAX {
             return Err(ClaimError::NoAnswer("too many nodes wait to join".into()));
         }
-        let since = *waiting.entry((claim.node.clone(), claim.boot)).or_insert(now);
-        if table.heard(&claim.node, member.boot).is_some_and(|heard| heard > since) {
-            return Err(ClaimError::Refused(Refusal::NameTaken(claim.node.clone()).to_string()));
+        let waiter = waiting.entry((claim.node.clone(), claim.boot));
+        let waiter = waiter.or_insert(Waiter { since: now, renewed: None });
+        let heard = table.heard(&claim.node, member.boot);
+        if let Some(heard) = heard.filter(|heard| *heard > waiter.since) {
+            let renewed = *waiter.renewed.get_or_insert(now);
+            if heard > renewed + span_of(view).lease {
+                let refusal = Refusal::NameTaken(claim.node.clone());
+                return Err(ClaimError::Refused(refusal.to_string()));
+            }
         }
         Err(ClaimError::Wait)
     }
@@ -413,54 +445,5 @@ fn refused(claim: &Claim, refusal: &Refusal) -> ClaimError {
             ClaimError::NoAnswer(refusal.to_string())
         }
         _ => ClaimError::Refused(refusal.to_string()),
-    }
-}
-
-/// The office's door to the links.
-pub(super) struct Door(pub(super) Arc<Office>);
-
-impl Door {
-    /// Whether `from` may send this: a node speaks for itself, a voter may pass on.
-    pub(super) fn may_ask(&self, from: &Peer, letter: &Letter) -> bool {
-        let view = self.0.core.view();
-        if letter.relayed {
-            // A view of before it said who votes: every member that has a raft id.
-            let may_vote = || view.members.get(&from.node).is_some_and(|one| one.voter.is_some());
-            return view.votes(&from.node) || (view.voters.is_empty() && may_vote());
-        }
-        match &letter.ask {
-            Ask::Renew(renew) => renew.node == from.node,
-            Ask::Claim(claim) => claim.node == from.node,
-        }
-    }
-}
-
-impl Inbound for Door {
-    fn tell(&self, from: &Peer, _: Head, _: Bytes) {
-        tracing::debug!(node = %from.node, "a tell to the lease office was dropped");
-    }
-
-    fn ask(&self, from: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
-        // First of all: the lease counts from here.
-        let receipt = self.0.seams.clock.now();
-        let Some(letter) = decode::<Letter>(&body) else {
-            return reply.refuse(Bytes::from_static(b"malformed"));
-        };
-        if !self.may_ask(from, &letter) {
-            return reply.refuse(Bytes::from_static(b"not yours to ask"));
-        }
-        if self.0.busy.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
-            self.0.busy.fetch_sub(1, Ordering::AcqRel);
-            return reply.refuse(Bytes::from_static(b"overloaded"));
-        }
-        if let Ask::Renew(renew) = &letter.ask {
-            self.0.note_arrival(receipt, renew);
-        }
-        let office = self.0.clone();
-        self.0.seams.control.spawn(async move {
-            let answer = office.answer(receipt, letter.ask, !letter.relayed).await;
-            office.busy.fetch_sub(1, Ordering::AcqRel);
-            reply.send(encode(&answer));
-        });
     }
 }

@@ -27,6 +27,8 @@ use super::{
     Grant, Lease, ProposeError, Proposed, RaftCore, RaftParts, Renew, RenewError, Seeds,
     ViewAuthority, Wish,
 };
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{
     Boot, Epoch, Instant, NodeId, Publisher, Seams, ShardId, StoreId, Watched, within,
 };
@@ -225,7 +227,7 @@ impl QuorumAuthority {
             profile,
             views: views.watched(),
             voters: Box::new(move || voters.voters()),
-            behind: Box::new(move |version| follower.want(version)),
+            told: follower,
             standing: standing.clone(),
         });
         let (claim, tasks) = (Mutex::new(claim), Mutex::new(Vec::new()));
@@ -314,6 +316,12 @@ impl QuorumAuthority {
     #[must_use]
     pub fn core(&self) -> &RaftCore {
         &self.0.core
+    }
+
+    /// How full the queues of its office and of its feed are.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fills(&self) -> impl Iterator<Item = Fill> {
+        self.0.office.fills().into_iter().chain(self.0.feed.fills())
     }
 
     /// Follows how this node stands.

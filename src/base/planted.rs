@@ -39,8 +39,15 @@ pub(crate) const fn planted(_: Bug) -> bool {
     false
 }
 
+/// Whether no guard is left out. A debug assertion that repeats an invariant of the simulated world
+/// asks this first: the world has to find a planted bug by itself, as it must in a release build.
+#[cfg(not(all(test, feature = "sim")))]
+pub(crate) const fn is_sound() -> bool {
+    true
+}
+
 #[cfg(all(test, feature = "sim"))]
-pub(crate) use switch::{planted, with};
+pub(crate) use switch::{is_sound, planted, with};
 
 #[cfg(all(test, feature = "sim"))]
 mod switch {
@@ -55,6 +62,11 @@ mod switch {
     /// Whether the guard that `bug` names is left out on this thread.
     pub(crate) fn planted(bug: Bug) -> bool {
         PLANTED.get() == Some(bug)
+    }
+
+    /// Whether no guard is left out on this thread.
+    pub(crate) fn is_sound() -> bool {
+        PLANTED.get().is_none()
     }
 
     /// Takes the bug out again, also when a test panics.

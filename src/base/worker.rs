@@ -1,11 +1,16 @@
 //! A place for blocking calls: a thread of its own, or in line where a simulation must stay
 //! repeatable.
 
+#[cfg(feature = "sim")]
+mod paced;
+
 use std::fmt;
 use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
+#[cfg(feature = "sim")]
+pub use self::paced::Pace;
 use tokio::sync::oneshot;
 
 /// Calls that may wait for the thread before a further one is refused.
@@ -25,7 +30,14 @@ pub enum WorkerGone {
 }
 
 /// Runs blocking calls one after another, in the order they were handed in.
-pub struct Worker(Option<SyncSender<Job>>);
+pub struct Worker(Way);
+
+enum Way {
+    Thread(SyncSender<Job>),
+    Inline,
+    #[cfg(feature = "sim")]
+    Paced(std::sync::Arc<paced::Paced>),
+}
 
 impl Worker {
     /// A worker on an OS thread of its own.
@@ -40,13 +52,21 @@ impl Worker {
                 job();
             }
         })?;
-        Ok(Self(Some(jobs)))
+        Ok(Self(Way::Thread(jobs)))
     }
 
     /// A worker that runs each call where it is made.
     #[must_use]
     pub fn inline() -> Self {
-        Self(None)
+        Self(Way::Inline)
+    }
+
+    /// A worker that runs each call where it is made, or, where `pace` says so, after a while in a
+    /// task of the runtime it is made on; all in order.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn paced(pace: Pace) -> Self {
+        Self(Way::Paced(std::sync::Arc::new(paced::Paced::new(pace))))
     }
 
     /// Hands in `call` without waiting for it.
@@ -54,9 +74,14 @@ impl Worker {
     /// # Errors
     /// [`WorkerGone`]; the call was not executed.
     pub fn submit(&self, call: impl FnOnce() + Send + 'static) -> Result<(), WorkerGone> {
-        let Some(jobs) = &self.0 else {
-            call();
-            return Ok(());
+        let jobs = match &self.0 {
+            Way::Thread(jobs) => jobs,
+            Way::Inline => {
+                call();
+                return Ok(());
+            }
+            #[cfg(feature = "sim")]
+            Way::Paced(paced) => return paced.submit(Box::new(call)),
         };
         jobs.try_send(Box::new(call)).map_err(|error| match error {
             TrySendError::Full(_) => WorkerGone::Overloaded,
@@ -83,6 +108,11 @@ impl Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Worker(thread)" } else { "Worker(inline)" })
+        f.write_str(match self.0 {
+            Way::Thread(_) => "Worker(thread)",
+            Way::Inline => "Worker(inline)",
+            #[cfg(feature = "sim")]
+            Way::Paced(_) => "Worker(paced)",
+        })
     }
 }

@@ -24,7 +24,7 @@ use crate::membership::{Hints, MemberHub, Membership};
 use crate::observe::{Desk, DeskParts, EventLog};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
-use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError};
+use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError, disk_worker};
 use crate::supervisor::StartError as TreeError;
 use crate::transport::{self, Identity, Links, LinksConfig, LinksError, TlsConfig, TlsError};
 use crate::wire::negotiate::Schemas;
@@ -196,7 +196,7 @@ impl NodeBuilder {
         }
         facts.set_mark(mark)?;
         let admin = if has_admin { Some(admin(config, &seams, disk.clone()).await?) } else { None };
-        let worker = seams.worker(&format!("store-{}", config.name))?;
+        let worker = disk_worker(&*disk, &seams, &format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
         facts.set_store(store.id())?;
         let security = security(&config.name, &config.security, &seams)?;

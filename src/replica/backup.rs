@@ -3,6 +3,7 @@
 //! The check is pure; the epoch itself is checked by the store, which takes a write only under
 //! exactly the epoch that is sealed on its disk.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use super::ReplicaParts;
 use super::frame::{Body, Frame, Item, Verdict, decode, encode};
 use crate::authority::ViewAuthority;
-use crate::base::{Epoch, ShardId};
+use crate::base::{Bug, Epoch, ShardId, planted};
 use crate::placement::View;
 use crate::storage::{OpResult, ShardHead, Store, StoreError};
 use crate::transport::{Head, Inbound, Peer, ReplyTo};
@@ -28,8 +29,12 @@ pub(super) fn admits(view: &View, from: &Peer, shard: ShardId, epoch: Epoch) -> 
     let Some(known) = view.shard(shard) else { return false };
     let owner = known.owner.as_ref();
     let is_owner = || owner.is_some_and(|owner| owner.node == from.node && owner.boot == from.boot);
-    // A higher epoch is of a view that has not come here yet.
-    epoch > known.epoch || epoch == known.epoch && is_owner()
+    match epoch.cmp(&known.epoch) {
+        Ordering::Less => planted(Bug::OldEpochStored),
+        Ordering::Equal => is_owner(),
+        // Of a view that has not come here yet.
+        Ordering::Greater => true,
+    }
 }
 
 struct Asked {

@@ -19,7 +19,7 @@ use super::handle::{Command, Shared};
 use super::primary::{Config, Input, Output, Part, Primary, Reading, Want};
 use super::{Copies, ReplicaError, SaveError, Write};
 use crate::authority::{Tenure, Wish};
-use crate::base::{Epoch, Instant, ShardId, StoreId, Watch};
+use crate::base::{Epoch, Instant, ShardId, StoreId, Watch, is_sound};
 use crate::placement::{Constants, Owner, Proposal, Shard, View};
 use crate::storage::{Number, Op, StoreError};
 
@@ -283,7 +283,9 @@ impl Driver {
         let Some(active) = self.shards.get_mut(&shard) else { return };
         let mut out = Vec::new();
         active.machine.step(now, input, &mut out);
-        debug_assert_eq!(active.machine.check(), Ok(()), "{shard}");
+        if is_sound() {
+            debug_assert_eq!(active.machine.check(), Ok(()), "{shard}");
+        }
         let deadline = active.machine.next_deadline();
         if deadline != active.deadline {
             self.deadlines.remove(&(active.deadline, shard));

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// How long a flapping link stays as it is.
-pub(super) const FLAP: Duration = Duration::from_millis(150);
+/// How long a flapping link stays as it is: half a gossip period of `lan`, a whole one, a lease.
+pub(super) const FLAPS: [Duration; 3] =
+    [Duration::from_millis(150), Duration::from_millis(300), Duration::from_secs(1)];
 
 /// One thing that goes wrong. Hosts are named by their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +38,16 @@ pub enum Fault {
     /// Every host speaks with its neighbours in a ring of this stride and with nobody else. Five
     /// hosts see a majority each, and no two the same one.
     Ring(usize),
-    /// The link between the two is cut and whole in turns.
-    Flapping(usize, usize),
+    /// The link between the two is cut and whole in turns, each time for so long.
+    Flapping(usize, usize, Duration),
     /// What the host sends and what is sent to it is late.
     Slow(usize),
+    /// Whatever the host's disk is asked for takes long.
+    SlowDisk(usize),
+    /// Not a fault: an operator drains the node, and takes it back at the end.
+    Drained(usize),
+    /// Not a fault: an operator sets the lease D, and sets it back at the end.
+    LeaseSet(Duration),
 }
 
 /// What may go wrong, without saying where.
@@ -76,6 +83,14 @@ pub enum FaultKind {
     Flapping,
     /// [`Fault::Slow`].
     Slow,
+    /// [`Fault::SlowDisk`].
+    SlowDisk,
+    /// [`Fault::SlowDisk`], of the host that leads.
+    LeaderSlowDisk,
+    /// [`Fault::Drained`].
+    Drained,
+    /// [`Fault::LeaseSet`], a tenth shorter than it is or half as long again.
+    LeaseSet,
     /// [`Fault::Killed`], of the host that leads.
     LeaderKilled,
     /// [`Fault::PowerLoss`], of the host that leads.
@@ -84,10 +99,13 @@ pub enum FaultKind {
     LeaderStopped,
     /// [`Fault::Isolated`], of the host that leads.
     LeaderIsolated,
+    /// [`Fault::Killed`], of the host that leads, whenever it has just marked a life for its
+    /// eviction; it is started again at once, and what ailed the other one is soon over.
+    LeaderKilledMarking,
 }
 
 /// What may go wrong, each as likely as it stands here often.
-pub(super) const KINDS: [FaultKind; 24] = [
+pub(super) const KINDS: [FaultKind; 29] = [
     FaultKind::PowerLoss,
     FaultKind::PowerLoss,
     FaultKind::StoreLoss,
@@ -108,6 +126,11 @@ pub(super) const KINDS: [FaultKind; 24] = [
     FaultKind::Flapping,
     FaultKind::Slow,
     FaultKind::Slow,
+    FaultKind::SlowDisk,
+    FaultKind::LeaderSlowDisk,
+    FaultKind::Drained,
+    FaultKind::Drained,
+    FaultKind::LeaseSet,
     FaultKind::LeaderKilled,
     FaultKind::LeaderPowerLoss,
     FaultKind::LeaderStopped,
@@ -127,11 +150,13 @@ impl Fault {
             | Self::Isolated(one)
             | Self::Mute(one)
             | Self::Deaf(one)
-            | Self::Slow(one) => (Some(one), None),
-            Self::Cut(one, other) | Self::OneWay(one, other) | Self::Flapping(one, other) => {
+            | Self::Slow(one)
+            | Self::SlowDisk(one)
+            | Self::Drained(one) => (Some(one), None),
+            Self::Cut(one, other) | Self::OneWay(one, other) | Self::Flapping(one, other, _) => {
                 (Some(one), Some(other))
             }
-            Self::Split(_) | Self::Bridge(_) | Self::Ring(_) => (None, None),
+            Self::Split(_) | Self::Bridge(_) | Self::Ring(_) | Self::LeaseSet(_) => (None, None),
         }
     }
 
@@ -148,7 +173,7 @@ impl Fault {
                 one == from || one == to
             }
             Self::Cut(one, other) => both(one, other),
-            Self::Flapping(one, other) => both(one, other) && is_flapped(now),
+            Self::Flapping(one, other, each) => both(one, other) && is_flapped(now, each),
             Self::OneWay(one, other) => (one, other) == (from, to),
             Self::Mute(one) => one == from,
             Self::Deaf(one) => one == to,
@@ -157,14 +182,25 @@ impl Fault {
                 from != bridge && to != bridge && (from < bridge) != (to < bridge)
             }
             Self::Ring(stride) => (from + stride) % hosts != to && (to + stride) % hosts != from,
-            Self::Killed(_) | Self::Stopped(_) | Self::Left(_) | Self::Slow(_) => false,
+            Self::Killed(_)
+            | Self::Stopped(_)
+            | Self::Left(_)
+            | Self::Slow(_)
+            | Self::SlowDisk(_)
+            | Self::Drained(_)
+            | Self::LeaseSet(_) => false,
         }
+    }
+
+    /// Whether it is a link that is flapping, and cut at `now`.
+    pub(super) fn is_flapped(self, now: Duration) -> bool {
+        matches!(self, Self::Flapping(_, _, each) if is_flapped(now, each))
     }
 }
 
-/// Whether flapping links are cut at `now`.
-pub(super) fn is_flapped(now: Duration) -> bool {
-    (now.as_millis() / FLAP.as_millis()).is_multiple_of(2)
+/// Whether a link that stays `each` time as it is is cut at `now`.
+fn is_flapped(now: Duration, each: Duration) -> bool {
+    (now.as_nanos() / each.as_nanos().max(1)).is_multiple_of(2)
 }
 
 #[cfg(test)]
@@ -199,8 +235,10 @@ mod tests {
     #[test]
     fn a_split_divides_and_a_flapping_link_comes_and_goes() {
         assert_eq!(seen(Fault::Split(0b011), 3), [vec![0, 1], vec![0, 1], vec![2]]);
-        let cut = |now| Fault::Flapping(0, 1).closes(1, 0, 3, now);
-        assert!(cut(Duration::ZERO) && !cut(FLAP) && cut(FLAP * 2));
-        assert!(!Fault::Flapping(0, 1).closes(1, 2, 3, Duration::ZERO));
+        for each in FLAPS {
+            let cut = |now| Fault::Flapping(0, 1, each).closes(1, 0, 3, now);
+            assert!(cut(Duration::ZERO) && !cut(each) && cut(each * 2));
+            assert!(!Fault::Flapping(0, 1, each).closes(1, 2, 3, Duration::ZERO));
+        }
     }
 }

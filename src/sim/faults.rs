@@ -1,8 +1,10 @@
 //! What goes wrong when, drawn from a seed.
 
+mod marking;
+
 use std::time::Duration;
 
-use super::fault::{Fault, FaultKind, KINDS};
+use super::fault::{FLAPS, Fault, FaultKind, KINDS};
 use super::{World, mix};
 use crate::base::{Rng as _, SeededRng};
 
@@ -68,6 +70,9 @@ impl Faults {
         for (_, fault) in over {
             world.end(fault);
         }
+        if self.waits_for_marks() {
+            self.catch_marking(world);
+        }
         if self.next == Duration::ZERO {
             self.next = now + self.draw(GAP);
         }
@@ -76,7 +81,8 @@ impl Faults {
         }
         self.next = now + self.draw(GAP);
         let fault = self.fault(world);
-        if self.active.len() < ACTIVE_MAX && !self.active.iter().any(|(_, one)| *one == fault) {
+        let active_max = if self.waits_for_marks() { 1 } else { ACTIVE_MAX };
+        if self.active.len() < active_max && !self.active.iter().any(|(_, one)| *one == fault) {
             let until = now + self.lasts();
             tracing::info!(?fault, ?until, "fault");
             self.active.push((until, fault));
@@ -86,6 +92,9 @@ impl Faults {
     }
 
     fn lasts(&self) -> Duration {
+        if self.waits_for_marks() {
+            return LASTS[1];
+        }
         if self.lease > Duration::ZERO && self.below(3) == 0 {
             return self.draw([self.lease * 9 / 10, self.lease * 5 / 4]);
         }
@@ -123,9 +132,18 @@ impl Faults {
             FaultKind::Ring if hosts >= 5 => Fault::Ring(1 + self.below((hosts - 1) / 2)),
             // Not at an end, where one side would be empty.
             FaultKind::Ring | FaultKind::Bridge => Fault::Bridge(1 + one % (hosts - 2).max(1)),
-            FaultKind::Flapping => Fault::Flapping(one, other),
+            FaultKind::Flapping => Fault::Flapping(one, other, FLAPS[self.below(FLAPS.len())]),
             FaultKind::Slow => Fault::Slow(one),
+            FaultKind::SlowDisk => Fault::SlowDisk(one),
+            FaultKind::LeaderSlowDisk => Fault::SlowDisk(leader()),
+            FaultKind::Drained => Fault::Drained(one),
+            FaultKind::LeaseSet if self.below(2) == 0 => Fault::LeaseSet(world.lease() * 9 / 10),
+            FaultKind::LeaseSet => Fault::LeaseSet(world.lease() * 3 / 2),
             FaultKind::LeaderKilled => Fault::Killed(leader()),
+            // Who does not lead is stopped first, until it is marked.
+            FaultKind::LeaderKilledMarking => {
+                Fault::Stopped((leader() + 1 + one % (hosts - 1).max(1)) % hosts)
+            }
             FaultKind::LeaderPowerLoss => Fault::PowerLoss(leader()),
             FaultKind::LeaderStopped => Fault::Stopped(leader()),
             FaultKind::LeaderIsolated => Fault::Isolated(leader()),

@@ -11,6 +11,7 @@ use futures::future::LocalBoxFuture;
 use parking_lot::Mutex;
 
 use super::net::Loss;
+use super::operator::Operator;
 use super::process::Process;
 use super::{SimClock, SimNet, mix};
 use crate::authority::StartError as AuthorityError;
@@ -51,6 +52,7 @@ pub(super) struct Plan {
     pub(super) replace_voters_after: Duration,
     pub(super) names: Vec<NodeId>,
     pub(super) loss: Arc<Loss>,
+    pub(super) operator: Operator,
     pub(super) prepare: Prepare,
     pub(super) load: Load,
 }
@@ -79,7 +81,13 @@ impl fmt::Debug for Host {
 }
 
 impl Host {
-    pub(super) fn new(index: usize, name: NodeId, clock: SimClock, security: Security) -> Self {
+    pub(super) fn new(
+        index: usize,
+        name: NodeId,
+        clock: SimClock,
+        security: Security,
+        seed: u64,
+    ) -> Self {
         let process = Arc::new(Process::default());
         let mark = DiskMark {
             filesystem: 1,
@@ -87,11 +95,13 @@ impl Host {
             lock_inode: index as u64 + 1,
             host_boot: format!("{name}-0"),
         };
+        let clock = Arc::new(clock.of(process.gate.clone()));
+        let rng = Arc::new(SeededRng::new(mix(&[seed, index as u64, 0xd15c])));
         Self {
             index,
             name,
-            disk: SimDisk::new(mark),
-            clock: Arc::new(clock.of(process.gate.clone())),
+            disk: SimDisk::new(mark).paced(clock.clone(), rng),
+            clock,
             security,
             process,
             order: Publisher::new(Order::Run),
@@ -193,8 +203,9 @@ impl Host {
         *self.node.lock() = Some(node.clone());
         let load = async {
             // Part of the process: it stops with it.
-            self.process.gate.through((plan.load)(node.clone(), self.index)).await;
-            std::future::pending::<()>().await;
+            let load = (plan.load)(node.clone(), self.index);
+            let operated = plan.operator.run(&node, &*self.clock);
+            self.process.gate.through(futures::future::join(load, operated)).await;
         };
         let why = tokio::select! {
             biased;

@@ -1,5 +1,6 @@
 //! The invariants that are checked after every step.
 
+mod queues;
 mod renewals;
 mod stored;
 
@@ -24,8 +25,12 @@ pub(super) struct Laws {
     versions: BTreeMap<Version, u64>,
     /// Per host: in which life, and the newest view of it.
     seen: Vec<Option<(u64, Arc<View>)>>,
+    /// The newest of all views that were seen.
+    newest: Option<Arc<View>>,
     /// Ownerships that were seen.
     ownerships: u64,
+    /// How often it was checked.
+    checks: u64,
     stored: Stored,
     renewals: Renewals,
 }
@@ -34,6 +39,7 @@ impl Laws {
     /// Checks all of them for the hosts that are up, `now` being the world's time.
     pub(super) fn check(&mut self, hosts: &[Arc<Host>], now: Duration) -> Result<(), String> {
         self.seen.resize(hosts.len(), None);
+        self.checks += 1;
         let mut up = Vec::new();
         for host in hosts {
             if let Some(why) = host.failed() {
@@ -41,6 +47,10 @@ impl Laws {
             }
             let Some(node) = host.node() else { continue };
             self.views_grow(host, &node)?;
+            if self.checks.is_multiple_of(queues::EVERY) {
+                let fills = node.fills().into_iter().chain(queues::of_view(&node.view()));
+                queues::within(fills).map_err(|what| format!("{}: {what}", host.name))?;
+            }
             up.push((host, node));
         }
         one_holder(&up, now)
@@ -67,6 +77,11 @@ impl Laws {
         self.versions.keys().next_back().copied().unwrap_or_default()
     }
 
+    /// The newest view that any node showed, whether or not it still runs.
+    pub(super) fn newest(&self) -> Option<&Arc<View>> {
+        self.newest.as_ref()
+    }
+
     /// How many ownerships of shards there were.
     pub(super) fn ownerships(&self) -> u64 {
         self.ownerships
@@ -83,7 +98,7 @@ impl Laws {
         }
         let fault = |what: String| Err(format!("{}, {}: {what}", host.name, view.version));
         if let Err(what) = view.check() {
-            return fault(what);
+            return fault(format!("I4: {what}"));
         }
         self.renewals.shown(&view)?;
         // The memory of refused changes alone may differ: they make no new version.
@@ -94,6 +109,9 @@ impl Laws {
         let hash = hasher.finish();
         if *self.versions.entry(view.version).or_insert(hash) != hash {
             return fault("I4: another node has another view of this version".into());
+        }
+        if self.newest.as_ref().is_none_or(|newest| newest.version < view.version) {
+            self.newest = Some(view.clone());
         }
         let noted = view
             .history

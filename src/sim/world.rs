@@ -1,18 +1,22 @@
 //! The world: hosts, links, faults, and one step of time.
 
+mod links;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fault::{Fault, is_flapped};
+use super::changes::Changes;
+use super::fault::Fault;
 use super::host::{Host, Load, Order, Plan, Prepare};
 use super::laws::Laws;
 use super::net::Loss;
+use super::operator::{Operator, Wanted};
 use super::{SimClock, Trace, mix, panics};
 use crate::authority::Standing;
-use crate::base::{NodeId, Rng as _, SeededRng, ShardId, StoreId, Version, while_listening};
+use crate::base::{NodeId, Rng as _, SeededRng, Seen, ShardId, StoreId, Version, while_listening};
 use crate::node::{Node, Security};
 use crate::placement::{Profile, View};
 use crate::storage::{DATA_FILE, Record};
@@ -20,8 +24,9 @@ use crate::transport::certs::Authority;
 
 /// Longest a message is under way; the shortest is a tick.
 const LATENCY_MAX: Duration = Duration::from_millis(5);
-/// How long every message is under way from or to a slow host.
-const SLOW_LATENCY: Duration = Duration::from_millis(40);
+/// Longest time that a slow disk takes for one call: more than a heartbeat of `dev`, less than an
+/// election.
+const SLOW_DISK: Duration = Duration::from_millis(200);
 /// Longest that a world may be stepped.
 const DURATION_MAX: Duration = Duration::from_hours(1);
 const MILLION: u64 = 1_000_000;
@@ -77,8 +82,12 @@ pub struct World {
     dying: Vec<bool>,
     /// Faults that are going on, in the order they began.
     faults: Vec<Fault>,
-    /// Whether flapping links are cut.
-    flapped: bool,
+    /// Those of them that are flapping links which are cut now.
+    flapped: Vec<Fault>,
+    operator: Operator,
+    /// D, as it was set up.
+    lease: Duration,
+    changes: Changes,
     /// Links that are slow now.
     slow: BTreeSet<(usize, usize)>,
     destroyed: BTreeSet<StoreId>,
@@ -86,6 +95,8 @@ pub struct World {
     loss: Arc<Loss>,
     rng: SeededRng,
     laws: Laws,
+    /// See [`World::marked`].
+    marked: Option<(NodeId, NodeId)>,
     trace: Trace,
     steps: u64,
 }
@@ -120,15 +131,19 @@ impl World {
                     certificate: certificate.into(),
                     key: key.into(),
                 };
-                Arc::new(Host::new(number - 1, name, SimClock::new(offset, rate), security))
+                let clock = SimClock::new(offset, rate);
+                Arc::new(Host::new(number - 1, name, clock, security, seed))
             })
             .collect();
         let names = hosts.iter().map(|host| host.name.clone()).collect();
         let loss = Arc::new(Loss::new(mix(&[seed, 0x1055]), loss_permille));
+        let lease = profile.lease;
+        let operator = Operator::new(Wanted { drained: BTreeSet::new(), lease });
         let plan = Rc::new(Plan {
             seed,
             shards,
             profile,
+            operator: operator.clone(),
             replace_voters_after,
             names,
             loss: loss.clone(),
@@ -160,13 +175,17 @@ impl World {
             dying: vec![false; hosts.len()],
             hosts,
             faults: Vec::new(),
-            flapped: false,
+            flapped: Vec::new(),
+            operator,
+            lease,
+            changes: Changes::default(),
             slow: BTreeSet::new(),
             destroyed: BTreeSet::new(),
             tick,
             loss,
             rng,
             laws: Laws::default(),
+            marked: None,
             trace: Trace::default(),
             steps: 0,
         }
@@ -184,10 +203,17 @@ impl World {
             self.bury();
             stepped
         });
+        self.marked = seen.iter().rev().find_map(|one| match one {
+            Seen::Evicting { office, node, .. } => Some((office.clone(), node.clone())),
+            Seen::Stored { .. } | Seen::Renewing { .. } => None,
+        });
         let stepped = stepped.and_then(|step| step.map(drop).map_err(|error| error.to_string()));
         let checked = stepped
             .and_then(|()| self.laws.witnessed(seen))
             .and_then(|()| self.laws.check(&self.hosts, self.sim.elapsed()));
+        if let Some(view) = self.view() {
+            self.changes.look(&view);
+        }
         self.note_all();
         checked.map_err(|what| Broken { step: self.steps, what })
     }
@@ -236,7 +262,14 @@ impl World {
         self.hosts.get(index).and_then(|host| host.node())
     }
 
-    /// The newest view that any node shows.
+    /// The newest view that any node has shown. What was agreed stays so when all who know it are
+    /// down.
+    #[must_use]
+    pub fn agreed(&self) -> Option<Arc<View>> {
+        self.laws.newest().cloned()
+    }
+
+    /// The newest view that any node shows now.
     #[must_use]
     pub fn view(&self) -> Option<Arc<View>> {
         let nodes = self.hosts.iter().filter_map(|host| host.node());
@@ -253,10 +286,19 @@ impl World {
         self.hosts.iter().filter(leads).max_by_key(version).map(|host| host.index)
     }
 
+    /// The host whose node has marked a life for its eviction in the last step, and the host of
+    /// that life; of several the last.
+    #[must_use]
+    pub fn marked(&self) -> Option<(usize, usize)> {
+        let index = |name: &NodeId| self.hosts.iter().position(|host| host.name == *name);
+        let (leader, marked) = self.marked.as_ref()?;
+        Some((index(leader)?, index(marked)?))
+    }
+
     /// Whether the records of a host may be lost: every shard with records has another copy.
     #[must_use]
     pub fn may_lose(&self, index: usize) -> bool {
-        let Some(view) = self.view() else { return false };
+        let Some(view) = self.agreed() else { return false };
         let own = self.stores_of(&view, index);
         let remains = |store: &StoreId| !own.contains(store) && !self.is_destroyed(*store);
         view.numbered().all(|(_, shard)| !shard.has_records || shard.in_sync.iter().any(remains))
@@ -317,6 +359,24 @@ impl World {
         self.laws.ownerships()
     }
 
+    /// What became other in the view so far.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
+    }
+
+    /// The lease D that the world was set up with.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Whether the newest view is as its operator wants it: who drains, and D, which is settled.
+    #[must_use]
+    pub fn is_as_wanted(&self) -> bool {
+        self.view().is_some_and(|view| self.operator.wanted().is_so(&view))
+    }
+
     /// How many segments were lost, each as many times as it was.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -368,50 +428,22 @@ impl World {
         self.set_links();
         self.set_power();
         self.set_processes();
+        for host in &self.hosts {
+            let is_slow = self.has(Fault::SlowDisk(host.index));
+            host.disk.set_latency(is_slow.then_some(SLOW_DISK));
+        }
+        self.operator.want(self.wanted());
     }
 
-    fn set_links(&mut self) {
-        for from in 0..self.hosts.len() {
-            for to in (0..self.hosts.len()).filter(|to| *to != from) {
-                let (hosts, now) = (self.hosts.len(), self.sim.elapsed());
-                let closed = self.faults.iter().any(|fault| fault.closes(from, to, hosts, now));
-                let (one, other) = (self.hosts[from].name.as_str(), self.hosts[to].name.as_str());
-                if closed {
-                    self.sim.partition_oneway(one, other);
-                } else {
-                    self.sim.repair_oneway(one, other);
-                }
-                if from < to {
-                    self.set_latency(from, to);
-                }
-            }
-        }
-    }
-
-    fn set_latency(&mut self, one: usize, other: usize) {
-        let slow = self.has(Fault::Slow(one)) || self.has(Fault::Slow(other));
-        if slow == self.slow.contains(&(one, other)) {
-            return;
-        }
-        let (from, to) = (self.hosts[one].name.as_str(), self.hosts[other].name.as_str());
-        if slow {
-            self.slow.insert((one, other));
-            self.sim.set_link_latency(from, to, SLOW_LATENCY);
-        } else {
-            self.slow.remove(&(one, other));
-            self.sim.set_link_latency(from, to, self.tick.min(LATENCY_MAX));
-            self.sim.set_link_max_message_latency(from, to, LATENCY_MAX);
-        }
-    }
-
-    /// Turns flapping links when it is their time.
-    fn flap(&mut self) {
-        let flapped = is_flapped(self.sim.elapsed());
-        let flaps = |fault: &Fault| matches!(fault, Fault::Flapping(..));
-        if std::mem::replace(&mut self.flapped, flapped) != flapped && self.faults.iter().any(flaps)
-        {
-            self.set_links();
-        }
+    /// What an operator wants while these faults go on; of two wishes for D the later counts.
+    fn wanted(&self) -> Wanted {
+        let drained = self.hosts.iter().filter(|host| self.has(Fault::Drained(host.index)));
+        let lease = self.faults.iter().rev().find_map(|fault| match fault {
+            Fault::LeaseSet(lease) => Some(*lease),
+            _ => None,
+        });
+        let drained = drained.map(|host| host.name.clone()).collect();
+        Wanted { drained, lease: lease.unwrap_or(self.lease) }
     }
 
     fn set_power(&mut self) {
@@ -428,7 +460,7 @@ impl World {
                 // The disk first, so that what closes on drop writes nothing.
                 host.disk.power_loss(&self.rng);
                 if self.has(Fault::StoreLoss(index)) {
-                    let stores = self.view().map(|view| self.stores_of(&view, index));
+                    let stores = self.agreed().map(|view| self.stores_of(&view, index));
                     self.destroyed.extend(stores.into_iter().flatten());
                     host.disk.lose(DATA_FILE);
                 }

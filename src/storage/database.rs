@@ -24,6 +24,19 @@ pub fn open_database(
     name: &str,
     cache_bytes: usize,
 ) -> Result<Database, StoreError> {
+    open_database_with_room(disk, name, cache_bytes, 0)
+}
+
+/// [`open_database`], with `room` bytes of the disk set aside for it ([`Disk::open_with_room`]).
+///
+/// # Errors
+/// As with [`open_database`].
+pub fn open_database_with_room(
+    disk: &dyn Disk,
+    name: &str,
+    cache_bytes: usize,
+    room: u64,
+) -> Result<Database, StoreError> {
     if !disk.exists(name)? {
         let fresh = format!("{name}.new");
         if disk.exists(&fresh)? {
@@ -38,7 +51,7 @@ pub fn open_database(
         disk.rename(&fresh, name)?;
     }
     let corrupt = |why: String| StoreError::CorruptFile { file: name.into(), why };
-    let backend = disk.open(name)?;
+    let backend = disk.open_with_room(name, room)?;
     if backend.len()? == 0 {
         return Err(corrupt("it is empty".into()));
     }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
 use super::{Disk, Durability, Store, StoreError};
-use crate::base::{Rng, SeededRng, Worker};
+use crate::base::{Clock, Rng, SeededRng, Worker};
 use crate::placement::DiskMark;
 
 /// What survives a power loss or does not is decided sector by sector.
@@ -30,6 +32,10 @@ struct Platter {
     mount: u64,
     writes_until_failure: Option<u64>,
     syncs_until_failure: Option<u64>,
+    /// By what it is late, if it may be.
+    pace: Option<(Arc<dyn Clock>, Arc<dyn Rng>)>,
+    /// Longest time that a call waits before it is done; none waits while there is none.
+    latency_max: Option<Duration>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -58,7 +64,31 @@ impl SimDisk {
             mount: 0,
             writes_until_failure: None,
             syncs_until_failure: None,
+            pace: None,
+            latency_max: None,
         })))
+    }
+
+    /// The same disk, which may be slow from now on: see [`SimDisk::set_latency`].
+    #[must_use]
+    pub fn paced(self, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
+        self.0.lock().pace = Some((clock, rng));
+        self
+    }
+
+    /// Has every call to a [`Disk::worker`] of it wait before it is done, between a tenth of `most`
+    /// and `most`; with `None` no call waits. It outlives boots. Of a disk that is not
+    /// [`SimDisk::paced`] nothing follows.
+    pub fn set_latency(&self, most: Option<Duration>) {
+        self.0.lock().latency_max = most;
+    }
+
+    /// What the next call waits for.
+    fn latency(&self) -> Option<BoxFuture<'static, ()>> {
+        let platter = self.0.lock();
+        let (most, (clock, rng)) = (platter.latency_max?, platter.pace.as_ref()?);
+        let least = most / 10;
+        Some(clock.sleep(least + rng.up_to(most.saturating_sub(least))))
     }
 
     /// Takes the disk over for a new boot.
@@ -253,6 +283,12 @@ impl Disk for SimMount {
 
     fn mark(&self) -> DiskMark {
         self.disk.0.lock().mark.clone()
+    }
+
+    fn worker(&self) -> Option<Worker> {
+        let disk = self.disk.clone();
+        let paced = disk.0.lock().pace.is_some();
+        paced.then(|| Worker::paced(Box::new(move || disk.latency())))
     }
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use evertree::base::{Boot, NodeId, Version};
 use evertree::node::Node;
 use evertree::placement::{Profile, View};
-use evertree::sim::{Fault, Setup, World};
+use evertree::sim::{Fault, Repeat, Setup, World};
 use futures::FutureExt as _;
+
+use crate::run::repeat;
 
 /// Within this all nodes are members, and all shards have their owners.
 const FORMED_WITHIN: Duration = Duration::from_secs(15);
@@ -27,6 +29,7 @@ pub(crate) struct Rig {
     /// What each node's probe says, by its number.
     well: Vec<Arc<AtomicBool>>,
     who: String,
+    _repeat: Repeat,
 }
 
 /// The lives that a view has.
@@ -43,7 +46,8 @@ fn owned(view: &View) -> BTreeMap<NodeId, usize> {
 }
 
 impl Rig {
-    pub(crate) fn formed(seed: u64, nodes: usize) -> Self {
+    /// One of `nodes`; `test` is what runs it.
+    pub(crate) fn formed(seed: u64, nodes: usize, test: &str) -> Self {
         let well: Vec<_> = (0..nodes).map(|_| Arc::new(AtomicBool::new(true))).collect();
         let probes = well.clone();
         let load = move |node: Node, host: usize| {
@@ -70,7 +74,8 @@ impl Rig {
             prepare: Arc::new(|builder| builder),
             load: Arc::new(load),
         });
-        let mut rig = Self { world, well, who: format!("seed {seed}, {nodes} nodes") };
+        let who = format!("{nodes} nodes");
+        let mut rig = Self { world, well, who, _repeat: repeat(seed, test) };
         rig.until(FORMED_WITHIN, |rig| {
             let all = (0..nodes).all(|host| rig.world.node(host).is_some());
             all && rig.world.view().is_some_and(|view| {
@@ -157,7 +162,7 @@ pub(crate) fn asymmetric_cuts(nodes: usize) -> Vec<(Fault, usize)> {
 }
 
 fn one_cut(nodes: usize, which: usize) -> (Fault, usize) {
-    let mut rig = Rig::formed(700 + which as u64, nodes);
+    let mut rig = Rig::formed(700 + which as u64, nodes, "asymmetric_cuts");
     let leader = rig.leader();
     let other = (leader + 1) % nodes;
     let third = (leader + 2) % nodes;
@@ -179,7 +184,7 @@ fn one_cut(nodes: usize, which: usize) -> (Fault, usize) {
 /// A node whose health probe fails owns nothing soon, though it answers, and keeps its membership;
 /// once it is well it gets its part back.
 pub(crate) fn unwell() {
-    let mut rig = Rig::formed(750, 3);
+    let mut rig = Rig::formed(750, 3, "one_that_is_not_well");
     let node = rig.name(1);
     let before = lives(&rig.view());
     rig.well[1].store(false, Ordering::SeqCst);
@@ -196,17 +201,20 @@ pub(crate) fn unwell() {
 /// A link that comes and goes changes no membership, whoever is at its ends.
 pub(crate) fn flapping() {
     for ends in [0, 1] {
-        let mut rig = Rig::formed(760 + ends as u64, 3);
+        let mut rig = Rig::formed(760 + ends as u64, 3, "one_that_is_not_well");
         let leader = rig.leader();
         let (one, other) = ((leader + ends) % 3, (leader + ends + 1) % 3);
-        assert_eq!(rig.rests_under(Fault::Flapping(one, other), &[]), 0);
+        assert_eq!(
+            rig.rests_under(Fault::Flapping(one, other, Duration::from_millis(150)), &[]),
+            0
+        );
     }
 }
 
 /// A bridge: only one node speaks with all. Those it does not help may go; it stays.
 pub(crate) fn bridges(nodes: usize) -> Vec<(Fault, usize)> {
     let bridged = |host: usize| {
-        let mut rig = Rig::formed(770 + host as u64, nodes);
+        let mut rig = Rig::formed(770 + host as u64, nodes, "a_bridge");
         let touched: Vec<usize> = (0..nodes).filter(|one| *one != host).collect();
         let changes = rig.rests_under(Fault::Bridge(host), &touched);
         rig.recovers();

@@ -9,6 +9,8 @@ use evertree::placement::Profile;
 use evertree::sim::{Fault, Setup, World};
 use futures::FutureExt as _;
 
+use crate::run::repeat;
+
 /// Within this all are members, and all are again after the heal.
 const SOON: Duration = Duration::from_secs(15);
 /// Longer than an election and a lease of `dev`: by then every side has stopped or gone on.
@@ -58,6 +60,7 @@ fn owners(world: &World) -> BTreeSet<NodeId> {
 /// each side had, and what became of it. The world's own law (I1) sees to it that no shard has two
 /// owners meanwhile.
 pub(crate) fn divide(seed: u64, nodes: usize, one: &[usize]) -> [(usize, Side); 2] {
+    let _repeat = repeat(seed, "c40");
     let mut world = World::new(Setup {
         seed,
         nodes,

@@ -7,9 +7,11 @@ use bytes::Bytes;
 
 use super::super::office::{decode, encode};
 use super::super::seeds::Seeds;
-use super::{ANSWER_WITHIN, Former, ROUND, Rival, State, newest_voters};
+use super::rival::{self, Rival, Signs};
+use super::{ANSWER_WITHIN, Former, ROUND, State, newest_voters};
 use crate::authority::Voter;
 use crate::base::{Boot, ClusterId, Instant, NodeId, VoterId};
+use crate::placement::DiskMark;
 use crate::transport::{Head, Inbound, Life, Peer, ReplyTo, Service};
 
 /// What came of asking one address.
@@ -79,9 +81,10 @@ impl Former {
     }
 
     /// Whether a node whose directory is of cluster `own` may go on: no seed is of another one, and
-    /// no other process runs under its name. One that may still run is waited for until `deadline`:
-    /// if it says something to anybody after this was first asked, it lives. Asked while the links
-    /// are of no cluster yet; each round takes at most `patience`.
+    /// no other process runs under its name. One that may still run is waited for until `deadline`,
+    /// unless it ran on this very directory: then its lock, which this process holds, is the proof
+    /// that it is gone. Asked while the links are of no cluster yet; each round takes at most
+    /// `patience`.
     pub(in crate::authority) async fn fits(
         &self,
         seeds: &Seeds,
@@ -89,10 +92,11 @@ impl Former {
         (patience, deadline): (Duration, Instant),
     ) -> Result<BTreeMap<VoterId, Voter>, Unfit> {
         let clock = &*self.seams.clock;
-        let came = clock.now();
+        let mut signs = Signs::default();
         loop {
-            let asked = clock.now();
+            let asked_ms = self.waited_ms();
             let Round { answers, .. } = self.round(seeds, Vec::new(), patience).await;
+            let round = self.since(asked_ms);
             let mut waits = None;
             let states = answers.iter().map(|(_, _, state)| state);
             let voters = newest_voters(states, own);
@@ -116,10 +120,9 @@ impl Former {
                     // It answered there: it may have moved since the view was agreed on.
                     self.links.recall(&life.node, &life.addr);
                 }
-                let Some(rival) = state.rival else { continue };
+                let Some(rival) = self.rival_in(&state) else { continue };
                 let words = rival.words(&self.name(), &peer.node);
-                // It was heard after this node had asked for the first time.
-                if Duration::from_millis(rival.silent_ms) < asked.since(came) {
+                if signs.lives(&peer.node, rival, round) {
                     return Err(Unfit::Rival(words));
                 }
                 waits = Some(words);
@@ -174,6 +177,26 @@ impl Former {
         })
     }
 
+    /// Another process of this name that `state` tells of, if it may run at all.
+    fn rival_in<'a>(&self, state: &'a State) -> Option<&'a Rival> {
+        let rival = state.rival.as_ref()?;
+        let claim = self.inner.lock().state.me.claim.clone();
+        (!rival.is_replaced_by(&claim, state)).then_some(rival)
+    }
+
+    /// A round that was asked then, and is done now.
+    pub(super) fn since(&self, asked_ms: u64) -> rival::Round {
+        let again_ms = u64::try_from(self.links.contested().as_millis()).unwrap_or(u64::MAX);
+        rival::Round { asked_ms, done_ms: self.waited_ms(), again_ms }
+    }
+
+    /// On which directory the life of `node` runs that is a member, if it is `boot`.
+    fn disk_of(&self, node: &NodeId, boot: Option<Boot>) -> Option<DiskMark> {
+        let inner = self.inner.lock();
+        let (known, disk) = inner.disks.get(node)?;
+        (Some(*known) == boot).then(|| disk.clone())
+    }
+
     /// Whoever else runs under the name of `peer`, which draws `token` for its life.
     fn rival_of(&self, peer: &Peer, token: u64) -> Option<Rival> {
         let life = Life { boot: peer.boot, token };
@@ -191,17 +214,6 @@ struct Round {
     silent: Vec<String>,
 }
 
-impl Rival {
-    /// In words for the one that is second.
-    pub(super) fn words(&self, name: &NodeId, told_by: &NodeId) -> String {
-        let Self { boot, silent_ms } = self;
-        format!(
-            "another process runs as {name} ({boot}): {told_by} heard it {silent_ms} ms ago; stop \
-             it, or give this one a name of its own"
-        )
-    }
-}
-
 impl Inbound for Former {
     fn tell(&self, from: &Peer, _: Head, _: Bytes) {
         tracing::debug!(node = %from.node, "a tell about formation was dropped");
@@ -213,9 +225,10 @@ impl Inbound for Former {
                 let rival = self.rival_of(from, asker.me.claim.token);
                 self.learn([asker.me.claim.addr]);
                 let member = self.links.member(&from.node).map(|life| (life.boot, life.token));
+                let disk = self.disk_of(&from.node, member.map(|(boot, _)| boot));
                 let view = self.inner.lock().view.clone();
                 let member = member.or_else(|| view?.last_life(&from.node));
-                reply.send(encode(&State { rival, member, ..self.state() }));
+                reply.send(encode(&State { rival, member, disk, ..self.state() }));
             }
             None => reply.refuse(Bytes::from_static(b"malformed")),
         }

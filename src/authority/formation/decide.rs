@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rival::Sight;
 use super::{Candidate, List, State};
 use crate::base::{ClusterId, NodeId};
 
@@ -29,8 +30,8 @@ pub(super) enum Decision {
 pub(super) struct Known<'a> {
     /// What it says of itself, with the list that it holds.
     pub(super) me: &'a State,
-    /// For how long it had looked for the others when it asked.
-    pub(super) asked_ms: u64,
+    /// What is known of another process under its name.
+    pub(super) rival: Sight,
     /// In this round it named no list.
     pub(super) withdrawn: bool,
     pub(super) expect: usize,
@@ -55,17 +56,11 @@ pub(super) fn decide(known: &Known<'_>, answers: &[State]) -> Decision {
     let me = known.me;
     let my_name = &me.me.claim.node;
     let mut others: BTreeMap<&NodeId, &State> = BTreeMap::new();
-    let mut rival_silent = None;
+    if let Sight::Lives(words) = &known.rival {
+        return Decision::Refuse(words.clone());
+    }
     for answer in answers {
         let name = &answer.me.claim.node;
-        if let Some(rival) = &answer.rival {
-            let words = rival.words(my_name, name);
-            // It lives if it was heard after this node came; else its links may be about to end.
-            if rival.silent_ms < known.asked_ms {
-                return Decision::Refuse(words);
-            }
-            rival_silent = Some(words);
-        }
         if name != my_name {
             let first = others.entry(name).or_insert(answer);
             if answer.precedence() > first.precedence() {
@@ -84,8 +79,8 @@ pub(super) fn decide(known: &Known<'_>, answers: &[State]) -> Decision {
     if let Some(list) = &me.list {
         return with_list(known, list, &others);
     }
-    if let Some(words) = rival_silent {
-        return Decision::Wait(words);
+    if let Sight::MayLive(words) = &known.rival {
+        return Decision::Wait(words.clone());
     }
     for other in others.values() {
         if let Some(differs) = different(known, other) {

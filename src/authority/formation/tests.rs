@@ -1,5 +1,6 @@
 pub(in crate::authority) mod joining;
 
+use super::rival::Sight;
 use super::*;
 use crate::base::{Boot, StoreId};
 use crate::placement::DiskMark;
@@ -35,6 +36,7 @@ fn state(me: Candidate, list: Option<List>) -> State {
         waited_ms: 5_000,
         rival: None,
         member: None,
+        disk: None,
         settings: None,
         voters: BTreeMap::new(),
         version: Version(0),
@@ -42,7 +44,7 @@ fn state(me: Candidate, list: Option<List>) -> State {
 }
 
 fn known(me: &State) -> Known<'_> {
-    Known { me, asked_ms: 5_000, withdrawn: false, expect: 3, alone: false }
+    Known { me, rival: Sight::Nobody, withdrawn: false, expect: 3, alone: false }
 }
 
 #[test]
@@ -168,21 +170,28 @@ fn others_take_the_first_of_two_processes_under_one_name() {
 }
 
 #[test]
-fn a_name_whose_process_was_heard_since_is_refused_and_a_silent_one_waited_for() {
+fn a_name_whose_process_is_alive_is_refused_and_one_that_may_be_is_waited_for() {
     let me = state(candidate("n1", 5), None);
-    let told = |silent_ms| {
-        let rival = Some(Rival { boot: Boot(3), silent_ms });
-        let formed = Some(trio().id());
-        [State { formed, rival, ..state(candidate("n2", 2), None) }]
+    let mut answers =
+        [State { formed: Some(trio().id()), ..state(candidate("n2", 2), None) }].to_vec();
+    let name = me.me.claim.node.clone();
+    let mut signs = Signs::default();
+    let mut decided = |asked_ms, silent_ms| {
+        answers[0].rival = Some(Rival { boot: Boot(3), silent_ms });
+        let round = rival::Round { asked_ms, done_ms: asked_ms + 1, again_ms: 1_500 };
+        let rival = signs.of_all(&name, &answers, round);
+        decide(&Known { rival, ..known(&me) }, &answers)
     };
-    let refused = decide(&known(&me), &told(4_999));
+    // Heard before this process came; then once, and again.
+    assert!(matches!(decided(5_000, 5_000), Decision::Wait(_)));
+    assert!(matches!(decided(5_100, 50), Decision::Wait(_)));
+    let refused = decided(6_700, 20);
     let Decision::Refuse(why) = refused else { panic!("{refused:?}") };
     assert_eq!(
         why,
-        "another process runs as n1 (boot 3): n2 heard it 4999 ms ago; stop it, or give this one a \
+        "another process runs as n1 (boot 3): n2 heard it 20 ms ago; stop it, or give this one a \
          name of its own"
     );
-    assert!(matches!(decide(&known(&me), &told(5_000)), Decision::Wait(_)));
 }
 
 #[test]

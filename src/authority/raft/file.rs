@@ -21,7 +21,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::types::OpenError;
 use crate::base::Worker;
-use crate::storage::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database};
+use crate::storage::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database_with_room};
 #[cfg(test)]
 pub(super) use anew::FILE_BEFORE;
 pub(super) use anew::begin_anew;
@@ -29,6 +29,11 @@ pub(super) use load::Loaded;
 
 /// Name of the file in the data directory.
 pub(in crate::authority) const RAFT_FILE: &str = "raft.redb";
+
+/// Set aside on the disk for the file, so that a disk which others fill up does not stop votes and
+/// views at once. Log, vote and snapshot of 4,096 shards take a few MiB: what is behind a snapshot
+/// is purged.
+pub(super) const ROOM_BYTES: u64 = 16 << 20;
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -63,6 +68,8 @@ pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 struct Queue {
     waiting: VecDeque<(Write, Option<Done>)>,
+    /// The worker was asked to commit what waits, and has not begun to.
+    is_asked: bool,
     /// Why nothing is written any more.
     broken: Option<String>,
 }
@@ -81,17 +88,23 @@ pub(super) struct RaftFile(Arc<Inner>);
 impl RaftFile {
     /// Opens the file of `disk`, or makes it, and reads all of it.
     pub(super) fn open(disk: &dyn Disk, worker: Worker) -> Result<(Self, Loaded), OpenError> {
-        let database = open_database(disk, RAFT_FILE, CACHE_BYTES_SMALL)?;
+        let database = open_database_with_room(disk, RAFT_FILE, CACHE_BYTES_SMALL, ROOM_BYTES)?;
         let loaded = Loaded::from(&database)?;
-        let queue = Queue { waiting: VecDeque::new(), broken: None };
+        let queue = Queue { waiting: VecDeque::new(), is_asked: false, broken: None };
         let inner = Inner { database: Mutex::new(database), queue: Mutex::new(queue), worker };
         Ok((Self(Arc::new(inner)), loaded))
     }
 
     /// Hands in a write; `done` is told when it is on the disk, or that it will not be.
     pub(super) fn write(&self, write: Write, done: Done) {
-        self.0.queue.lock().waiting.push_back((write, Some(done)));
-        self.submit();
+        let was_asked = {
+            let mut queue = self.0.queue.lock();
+            queue.waiting.push_back((write, Some(done)));
+            std::mem::replace(&mut queue.is_asked, true)
+        };
+        if !was_asked {
+            self.submit();
+        }
     }
 
     /// Notes how far the log is agreed; it goes to the disk with the next write.
@@ -136,10 +149,7 @@ impl RaftFile {
     fn submit(&self) {
         let inner = self.0.clone();
         if let Err(gone) = self.0.worker.submit(move || inner.drain()) {
-            // Overloaded: each call that waits drains the whole queue, this write included.
-            if gone == crate::base::WorkerGone::Ended {
-                self.0.fail(gone.to_string());
-            }
+            self.0.fail(gone.to_string());
         }
     }
 }
@@ -156,6 +166,7 @@ impl Inner {
         let database = self.database.lock();
         let (writes, dones): (Vec<_>, Vec<_>) = {
             let mut queue = self.queue.lock();
+            queue.is_asked = false;
             if queue.waiting.is_empty() || queue.broken.is_some() {
                 drop(queue);
                 return self.answer_broken();

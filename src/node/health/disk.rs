@@ -14,7 +14,7 @@ use redb::StorageBackend;
 
 use super::DiskConfig;
 use super::run::Work;
-use crate::base::{Clock, Instant};
+use crate::base::{Clock, Instant, Worker};
 use crate::placement::DiskMark;
 use crate::storage::{Disk, Store};
 
@@ -132,8 +132,15 @@ impl WatchedDisk {
 
 impl Disk for WatchedDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.open_with_room(name, 0)
+    }
+
+    fn open_with_room(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageBackend>> {
         let (name, board) = (Arc::from(name), self.board.clone());
-        let file = board.watch("opening", &name, || self.disk.open(&name))?;
+        let file = board.watch("opening", &name, || match bytes {
+            0 => self.disk.open(&name),
+            _ => self.disk.open_with_room(&name, bytes),
+        })?;
         Ok(Box::new(WatchedFile { file, name, board }))
     }
 
@@ -151,6 +158,10 @@ impl Disk for WatchedDisk {
 
     fn mark(&self) -> DiskMark {
         self.disk.mark()
+    }
+
+    fn worker(&self) -> Option<Worker> {
+        self.disk.worker()
     }
 }
 

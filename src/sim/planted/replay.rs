@@ -6,8 +6,9 @@
 
 use std::path::Path;
 
-use super::{BUGS, run};
+use super::{BUGS, is_by_a_law, run};
 use crate::base::Bug;
+use crate::sim::Repeat;
 
 /// The recorded seed of `bug`, and what breaks.
 fn recorded(bug: Bug) -> (u64, String) {
@@ -19,14 +20,18 @@ fn recorded(bug: Bug) -> (u64, String) {
     (seed.parse().expect("a number"), says.to_owned())
 }
 
-fn replay(bug: Bug) {
+fn replay(bug: Bug, test: &str) {
     let (seed, says) = recorded(bug);
+    let _repeat = Repeat::new(seed, format!("cargo test --lib planted::replay::{test}"));
     match run(bug, seed, true) {
-        Ok(figures) => panic!("{bug:?} is not found with seed {seed}: {figures}"),
-        Err(broken) => assert!(broken.what.contains(&says), "{bug:?} breaks another law: {broken}"),
+        Ok(figures) => panic!("{bug:?} is not found: {figures}"),
+        Err(broken) => {
+            assert!(is_by_a_law(&broken), "{bug:?} breaks no law: {broken}");
+            assert!(broken.what.contains(&says), "{bug:?} breaks another law: {broken}");
+        }
     }
     if let Err(broken) = run(bug, seed, false) {
-        panic!("seed {seed} breaks without {bug:?}: {broken}");
+        panic!("it breaks without {bug:?}: {broken}");
     }
 }
 
@@ -38,7 +43,7 @@ macro_rules! replayed {
         $(
             #[test]
             fn $name() {
-                replay(Bug::$bug);
+                replay(Bug::$bug, stringify!($name));
             }
         )*
     };

@@ -16,7 +16,7 @@ const VERSION_BYTES: usize = 2;
 /// the last to hold a shard.
 pub(super) fn check(world: &World, id: &str, tokens: &BTreeSet<u64>) -> Result<(), String> {
     // Of a shard without records the view promises nothing.
-    let Some(view) = world.view().filter(|_| !tokens.is_empty()) else { return Ok(()) };
+    let Some(view) = world.agreed().filter(|_| !tokens.is_empty()) else { return Ok(()) };
     let Some(constants) = &view.constants else { return Ok(()) };
     let number = shard_of(Counter::KIND, id.as_bytes(), constants.shards);
     let Some(shard) = view.shard(number) else { return Ok(()) };

@@ -172,10 +172,11 @@ impl Oracle {
         }
     }
 
-    /// A shard's owner ticked.
-    pub(super) fn ticked(&self, host: usize, tenure: Tenure, number: u64) {
+    /// A shard's owner ticked; `votes`: it is a voter.
+    pub(super) fn ticked(&self, host: usize, votes: bool, tenure: Tenure, number: u64) {
         let at = crate::sim::elapsed().unwrap_or_default();
         let mut inner = self.0.lock();
+        inner.ticks.at_clients += u64::from(!votes);
         if let Err(what) = inner.ticks.took((host, at), tenure, number) {
             inner.wrong.get_or_insert(what);
         }
@@ -184,6 +185,11 @@ impl Oracle {
     /// How often shards ticked.
     pub(super) fn ticks(&self) -> u64 {
         self.0.lock().ticks.count
+    }
+
+    /// How often shards ticked at nodes that do not vote.
+    pub(super) fn client_ticks(&self) -> u64 {
+        self.0.lock().ticks.at_clients
     }
 
     /// The shards, of `shards`, that did not tick since `since`.
@@ -274,7 +280,7 @@ impl Oracle {
         let inner = self.0.lock();
         for Shown { counter, host, acked_before, state } in &inner.shown {
             let fault =
-                |what: String| Err(format!("c{counter} as n{} was shown it: {what}", host + 1));
+                |what: String| Err(format!("I3: c{counter} as n{} was shown it: {what}", host + 1));
             let has: BTreeSet<u64> = state.tokens.keys().copied().collect();
             let lost: Vec<_> = acked_before.difference(&has).collect();
             if !lost.is_empty() {
@@ -321,7 +327,7 @@ impl Inner {
     /// this was asked.
     fn saw(&mut self, counter: u64, least: u64, value: u64) {
         if value < least {
-            let what = format!("c{counter} went back: {value} was shown, {least} is the least");
+            let what = format!("I3: c{counter} went back: {value} was shown, {least} is the least");
             self.wrong.get_or_insert(what);
         }
         let floor = self.floors.entry(counter).or_default();

@@ -30,6 +30,8 @@ struct Tick {
 pub(super) struct Ticks {
     last: BTreeMap<ShardId, Tick>,
     pub(super) count: u64,
+    /// At nodes that did not vote.
+    pub(super) at_clients: u64,
 }
 
 impl Ticks {
@@ -105,7 +107,9 @@ async fn one(oracle: Oracle, node: Node, host: usize, tenure: Tenure) -> Tenure 
             tokio::time::sleep(EVERY).await;
             // What leaves a turn passes the gate besides.
             if lease.check(&tenure).is_ok() {
-                oracle.ticked(host, tenure, number);
+                let view = node.view();
+                let votes = view.voters.is_empty() || view.votes(node.name());
+                oracle.ticked(host, votes, tenure, number);
             }
         }
     };

@@ -219,16 +219,13 @@ async fn a_second_process_under_a_name_gives_way_and_the_first_forms_the_cluster
     }
 }
 
-/// Goal: a copied directory takes part in nothing while the process it was copied from is alive,
-/// and goes on as soon as that is gone. Method: links of a life, and the directory of another.
-#[tokio::test(start_paused = true)]
-async fn a_directory_whose_name_is_alive_elsewhere_is_refused_and_later_goes_on() {
-    let net = Named::default();
+/// Where a member of the name of `first` has links with `other`, whose cluster it is.
+async fn member_of_two(net: &Named) -> (Station, Station, ClusterId) {
     let cluster = ClusterId([3; 32]);
-    let other = Station::start(&net, "n2", 2).await;
+    let other = Station::start(net, "n2", 2).await;
     other.former.formed(cluster).expect("the disk is good");
     other.links.set_cluster(cluster);
-    let first = Station::start(&net, "n1", 1).await;
+    let first = Station::start(net, "n1", 1).await;
     first.links.set_life(Life { boot: Boot(4), token: 4 });
     first.links.set_cluster(cluster);
     let n2 = other.former.name();
@@ -239,17 +236,26 @@ async fn a_directory_whose_name_is_alive_elsewhere_is_refused_and_later_goes_on(
     while other.links.rival(&me, Life { boot: Boot(9), token: 9 }).is_none() {
         pass(1).await;
     }
-
     *net.addrs.lock() = vec![alias(&other.links)];
-    let fits = async |second: &Station| {
-        let deadline = second.former.seams.clock.now() + Duration::from_mins(1);
-        let times = (Duration::from_millis(500), deadline);
-        second.former.fits(&by_name(), cluster, times).await
-    };
+    (first, other, cluster)
+}
+
+async fn fits(second: &Station, cluster: ClusterId) -> Result<BTreeMap<VoterId, Voter>, Unfit> {
+    let deadline = second.former.seams.clock.now() + Duration::from_mins(1);
+    let times = (Duration::from_millis(500), deadline);
+    second.former.fits(&by_name(), cluster, times).await
+}
+
+/// Goal: a copied directory takes part in nothing while the process it was copied from is alive,
+/// and goes on as soon as that is gone. Method: links of a life, and the directory of another.
+#[tokio::test(start_paused = true)]
+async fn a_directory_whose_name_is_alive_elsewhere_is_refused_and_later_goes_on() {
+    let net = Named::default();
+    let (first, other, cluster) = member_of_two(&net).await;
     for boot in [3, 4, 5] {
         let second = Station::start(&net, "n1", 1).await;
         second.links.set_life(Life { boot: Boot(boot), token: 1 });
-        let refused = fits(&second).await;
+        let refused = fits(&second, cluster).await;
         let Err(Unfit::Rival(why)) = refused else { panic!("{refused:?}") };
         assert!(why.starts_with("another process runs as n1 (boot 4): n2 heard it"), "{why}");
     }
@@ -257,5 +263,66 @@ async fn a_directory_whose_name_is_alive_elsewhere_is_refused_and_later_goes_on(
     // It ends: whoever asks next is not kept waiting.
     first.links.stop().await;
     let second = Station::start(&net, "n1", 1).await;
-    assert_eq!(fits(&second).await, Ok(BTreeMap::new()));
+    assert_eq!(fits(&second, cluster).await, Ok(BTreeMap::new()));
+}
+
+/// Goal: a process that is started before anybody has noticed the end of the one before it is not
+/// refused, whatever that one is heard of late. Method: it is heard, and silent, from 1 s on.
+#[tokio::test(start_paused = true)]
+async fn a_life_whose_last_words_come_late_is_waited_for_and_refuses_nobody() {
+    let net = Named::default();
+    let (first, other, cluster) = member_of_two(&net).await;
+    let second = Station::start(&net, "n1", 1).await;
+    second.links.set_life(Life { boot: Boot(5), token: 1 });
+    let came = second.former.seams.clock.now();
+    let late = async {
+        pass(1).await;
+        let me = second.former.name();
+        let (_, silent) =
+            other.links.rival(&me, Life { boot: Boot(5), token: 1 }).expect("it has links");
+        assert!(silent < Duration::from_secs(1), "heard {silent:?} ago: after the second came");
+        first.links.stop().await;
+    };
+    let (fit, ()) = tokio::join!(fits(&second, cluster), late);
+    assert_eq!(fit, Ok(BTreeMap::new()));
+    assert!(second.former.seams.clock.now().since(came) < Duration::from_secs(3));
+}
+
+/// Goal: the lock of the directory on the same run of the host is proof enough. Method: the member
+/// is heard all the time, and the view says that it ran on the very directory of the second.
+#[tokio::test(start_paused = true)]
+async fn who_holds_the_lock_of_the_members_directory_does_not_wait() {
+    let net = Named::default();
+    let (first, other, cluster) = member_of_two(&net).await;
+    let second = Station::start(&net, "n1", 1).await;
+    let me = second.former.name();
+    let show = |boot: u64, lock_inode: u64| {
+        let claim = candidate("n1", 1).claim;
+        let disk = DiskMark { lock_inode, ..claim.disk.clone() };
+        let mut view = View::default();
+        let claim = Claim { boot: Boot(boot), disk, ..claim };
+        let mut list = trio();
+        list.0[0].claim = claim;
+        view.apply(1, &list.first(16, &Profile::lan()));
+        other.former.show(&view, BTreeMap::new());
+        let members = BTreeMap::from([(me.clone(), Life { boot: Boot(boot), token: 0 })]);
+        other.links.set_members(members);
+    };
+    let own = second.former.inner.lock().state.me.claim.disk.lock_inode;
+    for (boot, lock_inode, is_over) in [(4, own, true), (3, own, false), (4, own + 1, false)] {
+        show(boot, lock_inode);
+        let claim = Claim { boot: Boot(5), ..second.former.inner.lock().state.me.claim.clone() };
+        second.former.present_as(claim);
+        second.links.set_life(Life { boot: Boot(5), token: 1 });
+        let asked = second.former.seams.clock.now();
+        let fit = fits(&second, cluster).await;
+        let took = second.former.seams.clock.now().since(asked);
+        if is_over {
+            assert_eq!(fit, Ok(BTreeMap::new()));
+            assert!(took < Duration::from_millis(500), "{took:?}");
+        } else {
+            assert!(matches!(fit, Err(Unfit::Rival(_))), "{fit:?}");
+        }
+    }
+    assert_eq!(first.links.counts().broken, 0);
 }
