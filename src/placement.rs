@@ -15,6 +15,9 @@ mod view;
 
 /// Most shards a cluster may have.
 pub const SHARDS_MAX: u16 = 32_768;
+/// Highest shard count with which a cluster is formed: its first entry names owner and holders of
+/// each, and an entry has at most 2 MiB.
+pub const SHARDS_FORMED_MAX: u16 = 8_192;
 
 /// Most units of 128 virtual nodes that one node may claim.
 pub const WEIGHT_MAX: u16 = 256;

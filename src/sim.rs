@@ -48,10 +48,15 @@ pub use world::{Broken, Setup, World};
 
 use std::time::Duration;
 
-/// The world's time, seen from inside of one of its hosts; for log lines.
+/// The world's time, seen from inside of one of its hosts; `None` elsewhere.
+///
+/// A host's time comes from its runtime. When turmoil takes a host away, it drops what the host's
+/// own task held after the runtime: `turmoil::sim_elapsed` would then add how much later the
+/// *machine's* clock is than the runtime's, which is nothing on a fast machine and chance on a slow
+/// one. So outside of every runtime nobody is told a time.
 #[must_use]
 pub fn elapsed() -> Option<Duration> {
-    turmoil::sim_elapsed()
+    tokio::runtime::Handle::try_current().ok().and_then(|_| turmoil::sim_elapsed())
 }
 
 /// A seed of its own for each part of a run: the finaliser of `SplitMix64` over all `parts`.

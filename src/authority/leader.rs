@@ -14,6 +14,7 @@ use self::refused::refuse_one;
 use self::settle::settle;
 use super::LeaderKey;
 use super::office::{Office, saw_mark, span_of};
+use super::raft::fitting;
 use crate::base::{Boot, Epoch, Instant, NodeId, ShardId};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
@@ -187,7 +188,7 @@ impl Leader {
             evict_due(reign, &office, (&mut table, &view), (now, span), &alive);
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
-        let assign = plan_ownerless(&view, &alive);
+        let assign = fitting(plan_ownerless(&view, &alive));
         if !assign.is_empty() {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
@@ -246,7 +247,7 @@ fn evict_due(
         let evict = || {
             let released = table.is_released(node, boot);
             tracing::warn!(%node, %boot, released, version = %view.version, "evicting");
-            let assign = plan_evict_among(view, node, alive);
+            let assign = fitting(plan_evict_among(view, node, alive));
             let cause = match (released, table.is_refused(node, boot)) {
                 (true, _) => "it left",
                 (false, true) => "refused, and its lease ran out",

@@ -1,11 +1,12 @@
 //! The lease office: every voter answers Renews and claims; only the leader grants.
 
+mod door;
 mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,23 +16,25 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::door::Door;
+#[cfg(test)]
+pub(super) use self::door::UnderWay;
 use self::rounds::Rounds;
+use super::raft::fitting;
 use super::{
     Grant, LeaderKey, NotLeader, ProposeError, Proposed, RaftCore, Renew, RenewError, Wish,
 };
 use crate::base::{Boot, Instant, NodeId, Seams};
 #[cfg(feature = "sim")]
-use crate::base::{Seen, saw};
+use crate::base::{Fill, Seen, saw};
 use crate::detector::{Denied, Heard, LeaseTable, Renewal, Span};
 use crate::placement::{
     Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
     plan_rejoin,
 };
-use crate::transport::{AskError, Class, Head, Inbound, Links, Peer, ReplyTo, Service};
+use crate::transport::{AskError, Class, Head, Links, Service};
 use crate::wire::{from_control, to_control};
 
-/// Requests answered at one time; further ones are refused.
-const REQUESTS_MAX: usize = 1_024;
 /// Claims that wait for an older life to run out.
 const CLAIMS_MAX: usize = 1_024;
 /// How long a claim that is not repeated is remembered.
@@ -279,6 +282,13 @@ impl Office {
         relayed.ok().and_then(|body| decode(&body)).unwrap_or(answer)
     }
 
+    /// How many requests and claims wait.
+    #[cfg(feature = "sim")]
+    pub(super) fn fills(&self) -> [Fill; 2] {
+        let claims = self.waiting.lock().len();
+        [door::UnderWay::fill(self), Fill::of("claims", claims, CLAIMS_MAX)]
+    }
+
     /// What reached the leader in time is not evicted while its barrier runs.
     pub(super) fn note_arrival(&self, receipt: Instant, renew: &Renew) {
         #[cfg(feature = "sim")]
@@ -345,10 +355,13 @@ impl Office {
         }
         let change = match view.members.get(&claim.node) {
             None if !self.may_join(&view, claim, through) => return Err(ClaimError::Wait),
-            None => Change::Join { claim: claim.clone(), assign: plan_join(&view, claim) },
+            None => {
+                let assign = fitting(plan_join(&view, claim));
+                Change::Join { claim: claim.clone(), assign }
+            }
             Some(member) => {
                 self.may_replace(key, &view, member, claim)?;
-                let assign = plan_rejoin(&view, claim);
+                let assign = fitting(plan_rejoin(&view, claim));
                 Change::Rejoin { replaces: member.boot, claim: claim.clone(), assign }
             }
         };
@@ -450,72 +463,5 @@ fn refused(claim: &Claim, refusal: &Refusal) -> ClaimError {
             ClaimError::NoAnswer(refusal.to_string())
         }
         _ => ClaimError::Refused(refusal.to_string()),
-    }
-}
-
-/// Counts one request while it lives, also when its task panics.
-pub(super) struct UnderWay(Arc<Office>);
-
-impl UnderWay {
-    /// `None` if there are too many.
-    pub(super) fn of(office: &Arc<Office>) -> Option<Self> {
-        let before = office.busy.fetch_add(1, Ordering::AcqRel);
-        let counted = Self(office.clone());
-        (before < REQUESTS_MAX).then_some(counted)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The office's door to the links.
-pub(super) struct Door(pub(super) Arc<Office>);
-
-impl Door {
-    /// Whether `from` may send this: a node speaks for itself, a voter may pass on.
-    pub(super) fn may_ask(&self, from: &Peer, letter: &Letter) -> bool {
-        let view = self.0.core.view();
-        if letter.relayed {
-            // A view of before it said who votes: every member that has a raft id.
-            let may_vote = || view.members.get(&from.node).is_some_and(|one| one.voter.is_some());
-            return view.votes(&from.node) || (view.voters.is_empty() && may_vote());
-        }
-        match &letter.ask {
-            Ask::Renew(renew) => renew.node == from.node,
-            Ask::Claim(claim) => claim.node == from.node,
-        }
-    }
-}
-
-impl Inbound for Door {
-    fn tell(&self, from: &Peer, _: Head, _: Bytes) {
-        tracing::debug!(node = %from.node, "a tell to the lease office was dropped");
-    }
-
-    fn ask(&self, from: &Peer, _: Head, body: Bytes, reply: ReplyTo) {
-        // First of all: the lease counts from here.
-        let receipt = self.0.seams.clock.now();
-        let Some(letter) = decode::<Letter>(&body) else {
-            return reply.refuse(Bytes::from_static(b"malformed"));
-        };
-        if !self.may_ask(from, &letter) {
-            return reply.refuse(Bytes::from_static(b"not yours to ask"));
-        }
-        let Some(counted) = UnderWay::of(&self.0) else {
-            return reply.refuse(Bytes::from_static(b"overloaded"));
-        };
-        if let Ask::Renew(renew) = &letter.ask {
-            self.0.note_arrival(receipt, renew);
-        }
-        let (office, from) = (self.0.clone(), from.node.clone());
-        self.0.seams.control.spawn(async move {
-            let through = letter.relayed.then_some(from);
-            let answer = office.answer(receipt, letter.ask, through).await;
-            drop(counted);
-            reply.send(encode(&answer));
-        });
     }
 }

@@ -50,6 +50,8 @@ use machine::Machine;
 use members::Outside;
 use message::ProposeReply;
 use network::{Carrier, Network};
+pub(super) use propose::fitting;
+use propose::{batches, fits, gather};
 pub(crate) use recover::Remains;
 use runtime::RaftRt;
 use serve::{Served, Server};
@@ -202,6 +204,7 @@ impl RaftCore {
         if !voters.contains_key(&inner.voter) {
             return Err(FormError::NotAVoter(inner.voter));
         }
+        fits(&first)?;
         for voter in voters.values() {
             inner.carrier.learn(voter);
         }
@@ -294,7 +297,7 @@ impl RaftCore {
     }
 
     /// Proposes as the leadership `key` and no other: refused if this node leads under another
-    /// key by now.
+    /// key by now. What is too much for one entry is several, as with [`RaftCore::propose`].
     ///
     /// # Errors
     /// [`ProposeError`].
@@ -304,7 +307,14 @@ impl RaftCore {
         proposals: Vec<Proposal>,
         deadline: Instant,
     ) -> Result<Proposed, ProposeError> {
-        self.write(Some(key), proposals, deadline).await.into_result(&self.0.me)
+        let mut done = Vec::new();
+        for batch in batches(proposals) {
+            let reply = self.write(Some(key), batch, deadline).await;
+            if !gather(&mut done, reply.into_result(&self.0.me))? {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     /// Proposes here, whatever this node's leadership; not executed if it does not lead.
@@ -319,9 +329,13 @@ impl RaftCore {
         self.write(None, proposals, deadline).await.into_result(&self.0.me)
     }
 
-    /// Waits until raft has stopped, and says why. A voter whose disk failed stops for good.
+    /// Waits until raft has stopped, or the views told here cannot be, and says why. A voter whose
+    /// disk failed stops for good.
     pub async fn stopped(&self) -> String {
         loop {
+            if let Some(why) = self.refuted() {
+                return why;
+            }
             // Looked at now and then: its metrics are new at every tick of its own, fifty a second,
             // and whoever followed them would wake as often.
             if let Err(error) = &self.0.raft.metrics().borrow_watched().running_state {

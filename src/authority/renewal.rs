@@ -31,8 +31,18 @@ const RELEASED_MAX: usize = 1_024;
 /// Where the voters are, until a view says it: asked anew for every Renew.
 pub(super) type Voters = Box<dyn Fn() -> BTreeMap<VoterId, Voter> + Send + Sync>;
 
-/// Is told the version of a grant that came before its view.
-pub(super) type Behind = Box<dyn Fn(Version) + Send + Sync>;
+/// Where a node has its views from, if raft does not bring them.
+pub(super) trait Told: Send + Sync + 'static {
+    /// A grant of this version came before its view.
+    fn behind(&self, granted: Version);
+
+    /// The version that another node told and raft has not brought; 0 if there is none.
+    fn told(&self) -> Version;
+
+    /// The leader granted in a view older than one that was told before it was asked: what was told
+    /// was agreed on by nobody.
+    fn refuted(&self, told: Version, granted: Version);
+}
 
 /// What the rest of the node tells the renewals.
 #[derive(Debug, Default)]
@@ -50,7 +60,7 @@ pub(super) struct Renewals {
     /// Views of which the lease knows.
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
-    pub(super) behind: Behind,
+    pub(super) told: Arc<dyn Told>,
     pub(super) standing: Arc<Publisher<Standing>>,
     pub(super) notes: Mutex<Notes>,
     /// Sends a Renew at once.
@@ -83,13 +93,13 @@ pub(super) struct RenewalParts {
     pub(super) profile: Profile,
     pub(super) views: Watched<View>,
     pub(super) voters: Voters,
-    pub(super) behind: Behind,
+    pub(super) told: Arc<dyn Told>,
     pub(super) standing: Arc<Publisher<Standing>>,
 }
 
 impl Renewals {
     pub(super) fn new(parts: RenewalParts) -> Arc<Self> {
-        let RenewalParts { office, lease, profile, views, voters, behind, standing } = parts;
+        let RenewalParts { office, lease, profile, views, voters, told, standing } = parts;
         let now = office.seams.clock.now();
         let node = office.me.clone();
         let lapsed = move |boot, _| {
@@ -105,7 +115,7 @@ impl Renewals {
             profile,
             views,
             voters,
-            behind,
+            told,
             standing,
             notes: Mutex::default(),
             hurry: Notify::new(),
@@ -238,8 +248,11 @@ impl Renewals {
             }
         };
         let (this, deadline) = (self.clone(), self.now() + self.length());
+        // Agreed on before this leaves: the leader's barrier comes after it, and so does its view.
+        let told = self.told.told();
         self.office.seams.control.spawn(async move {
             match this.ask(&to, request, deadline).await {
+                Ok(grant) if grant.version < told => this.told.refuted(told, grant.version),
                 Ok(grant) => {
                     this.turn.lock().granted(&to);
                     this.take(boot, &grant, deadline).await;
@@ -283,7 +296,7 @@ impl Renewals {
         };
         let Some(until) = until else { return };
         if self.views.get().version < grant.version {
-            (self.behind)(grant.version);
+            self.told.behind(grant.version);
         }
         let mut views = self.views.follow();
         let applied = views.until(|view| view.version >= grant.version);

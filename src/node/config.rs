@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::HealthConfig;
 use crate::authority::{ADDRESSES_MAX, SeedsFileError, read_seeds};
 use crate::base::{ADDRESS_FORM, NodeId, ip_of, is_host_port, is_nowhere};
-use crate::placement::{Profile, WEIGHT_MAX};
+use crate::placement::{Profile, SHARDS_FORMED_MAX, WEIGHT_MAX};
 use crate::storage::Durability;
 
 /// A restart after a fault takes less; a machine that is replaced takes more.
@@ -74,7 +74,7 @@ pub struct NodeConfig {
     pub profile: Profile,
     /// How links are secured.
     pub security: Security,
-    /// Number of shards, a power of two from 1 to 32,768; set at formation.
+    /// Number of shards, a power of two from 1 to 8,192; set at formation.
     pub shards: u16,
     /// Failure zone; empty for none.
     pub zone: String,
@@ -146,8 +146,8 @@ impl NodeConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let error =
             |first, value: String, second, why| Err(ConfigError { first, value, second, why });
-        if !self.shards.is_power_of_two() || self.shards > 1 << 15 {
-            let why = "must be a power of two from 1 to 32768";
+        if !self.shards.is_power_of_two() || self.shards > SHARDS_FORMED_MAX {
+            let why = "must be a power of two from 1 to 8192";
             return error("shards", self.shards.to_string(), "its range", why);
         }
         if self.expect > ADDRESSES_MAX {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::StorageBackend;
+use rustix::fs::{FallocateFlags, fallocate};
 
 use super::DiskError;
 use crate::base::{Seams, Worker};
@@ -20,6 +21,16 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// # Errors
     /// What the operating system says.
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// As [`Disk::open`], with `bytes` of the disk set aside for the file, so that whatever else
+    /// fills the disk does not stop it at once. Where the system cannot, none are.
+    ///
+    /// # Errors
+    /// What the operating system says of the file itself.
+    fn open_with_room(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageBackend>> {
+        let _ = bytes;
+        self.open(name)
+    }
 
     /// Whether there is such a file.
     ///
@@ -110,13 +121,21 @@ impl Directory {
 
 impl Disk for Directory {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.open_with_room(name, 0)
+    }
+
+    fn open_with_room(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageBackend>> {
         let path = self.path.join(name);
         let made = !path.try_exists()?;
-        let file = options().open(path)?;
+        let file = options().open(&path)?;
         if made {
             self.names.sync_all()?;
         }
-        Ok(Box::new(LockedFile { file, _lock: Arc::clone(&self.lock) }))
+        let file = LockedFile { file, room: bytes, _lock: Arc::clone(&self.lock) };
+        if let Err(error) = file.set_room_aside() {
+            tracing::warn!(file = %path.display(), bytes, %error, "no room is set aside");
+        }
+        Ok(Box::new(file))
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
@@ -186,7 +205,20 @@ fn mark_of(lock: &File) -> io::Result<DiskMark> {
 #[derive(Debug)]
 struct LockedFile {
     file: File,
+    /// So many bytes of the disk are its own, however short it is.
+    room: u64,
     _lock: Arc<File>,
+}
+
+impl LockedFile {
+    fn set_room_aside(&self) -> io::Result<()> {
+        if self.room == 0 {
+            return Ok(());
+        }
+        // Its length stays: redb takes what is there for a file of its own making.
+        fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, self.room)?;
+        Ok(())
+    }
 }
 
 impl StorageBackend for LockedFile {
@@ -199,7 +231,11 @@ impl StorageBackend for LockedFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.set_len(len)?;
+        // A file that becomes shorter gives back what lay behind its end. That there is no room any
+        // more, or that the system sets none aside, was told when the file was opened.
+        let _ = self.set_room_aside();
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -69,7 +69,7 @@ fn of_variables() -> Vec<Row> {
         variable(
             "EVERTREE_SHARDS",
             b"many",
-            &["variable EVERTREE_SHARDS", "shards = \"many\"", "a whole number from 1 to 32768"],
+            &["variable EVERTREE_SHARDS", "shards = \"many\"", "a whole number from 1 to 8192"],
         ),
         variable("EVERTREE_DATA", b"", &["EVERTREE_DATA", "data = \"\"", "a path"]),
         variable("EVERTREE_ZONE", b"\xff", &["EVERTREE_ZONE", "in UTF-8"]),

@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::super::office::{decode, encode};
-use super::{News, Poll, Told};
+use super::{News, Poll, Told as Answer};
 use crate::authority::RaftCore;
+use crate::authority::renewal::Told;
 use crate::base::{Instant, NodeId, Seams, Version, within};
 use crate::transport::{AskError, Class, Head, Links, Service};
 
@@ -58,6 +59,26 @@ pub(in crate::authority) struct Follower {
     hurry: Notify,
 }
 
+impl Told for Follower {
+    /// The leader has agreed on `granted`, which is not known here yet: whoever is asked may have
+    /// died.
+    fn behind(&self, granted: Version) {
+        let mut wanted = self.wanted.lock();
+        if granted > *wanted {
+            *wanted = granted;
+            self.hurry.notify_one();
+        }
+    }
+
+    fn told(&self) -> Version {
+        self.core.told_beyond_raft()
+    }
+
+    fn refuted(&self, told: Version, granted: Version) {
+        self.core.refute(told, granted);
+    }
+}
+
 impl Follower {
     pub(in crate::authority) fn new(
         seams: Seams,
@@ -67,16 +88,6 @@ impl Follower {
     ) -> Arc<Self> {
         let (wanted, hurry) = (Mutex::default(), Notify::new());
         Arc::new(Self { seams, core, wire, me, lease, wanted, hurry })
-    }
-
-    /// The leader has agreed on `version`, which is not known here yet: whoever is asked may have
-    /// died.
-    pub(in crate::authority) fn want(&self, version: Version) {
-        let mut wanted = self.wanted.lock();
-        if version > *wanted {
-            *wanted = version;
-            self.hurry.notify_one();
-        }
     }
 
     fn is_behind(&self) -> bool {
@@ -147,7 +158,7 @@ impl Follower {
                 Err(_) => return false,
             },
         };
-        let Some(told) = answer.ok().and_then(|body| decode::<Told>(&body)) else { return false };
+        let Some(told) = answer.ok().and_then(|body| decode::<Answer>(&body)) else { return false };
         self.core.hint(told.leader);
         if told.news.is_empty() {
             return told.first_hand && !self.is_behind();

@@ -46,11 +46,11 @@ impl Rival {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Round {
     /// When it asked.
-    pub(super) asked_ms: u64,
+    pub(super) asked: u64,
     /// When all had answered.
-    pub(super) done_ms: u64,
+    pub(super) done: u64,
     /// How much later a life must be heard again.
-    pub(super) again_ms: u64,
+    pub(super) again: u64,
 }
 
 /// What peers have said of other processes under the name of this one.
@@ -65,12 +65,12 @@ impl Signs {
     /// Whether the process that `peer` told of in this round is known to live.
     pub(super) fn lives(&mut self, peer: &NodeId, rival: &Rival, round: Round) -> bool {
         // It was heard then, or later.
-        let heard_ms = round.asked_ms.saturating_sub(rival.silent_ms);
+        let heard_ms = round.asked.saturating_sub(rival.silent_ms);
         if heard_ms == 0 {
             return false;
         }
-        let first = *self.first.entry(peer.clone()).or_insert(round.done_ms);
-        heard_ms > first.saturating_add(round.again_ms)
+        let first = *self.first.entry(peer.clone()).or_insert(round.done);
+        heard_ms > first.saturating_add(round.again)
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     fn judged(signs: &mut Signs, of: &str, rounds: &[(u64, u64)]) -> Vec<bool> {
         let judge = |&(asked_ms, heard_ms): &(u64, u64)| {
             let rival = Rival { boot: Boot(3), silent_ms: asked_ms - heard_ms };
-            let round = Round { asked_ms, done_ms: asked_ms + 10, again_ms: 1_500 };
+            let round = Round { asked: asked_ms, done: asked_ms + 10, again: 1_500 };
             signs.lives(&peer(of), &rival, round)
         };
         rounds.iter().map(judge).collect()
@@ -136,7 +136,7 @@ mod tests {
     fn what_was_heard_before_is_no_sign() {
         let mut signs = Signs::default();
         let rival = Rival { boot: Boot(3), silent_ms: 100 };
-        let round = Round { asked_ms: 100, done_ms: 110, again_ms: 0 };
+        let round = Round { asked: 100, done: 110, again: 0 };
         assert!(!signs.lives(&peer("n2"), &rival, round));
         assert_eq!(signs.first.len(), 0);
     }

@@ -178,7 +178,7 @@ fn a_name_whose_process_is_alive_is_refused_and_one_that_may_be_is_waited_for() 
     let mut signs = Signs::default();
     let mut decided = |asked_ms, silent_ms| {
         answers[0].rival = Some(Rival { boot: Boot(3), silent_ms });
-        let round = rival::Round { asked_ms, done_ms: asked_ms + 1, again_ms: 1_500 };
+        let round = rival::Round { asked: asked_ms, done: asked_ms + 1, again: 1_500 };
         let rival = signs.of_all(&name, &answers, round);
         decide(&Known { rival, ..known(&me) }, &answers)
     };

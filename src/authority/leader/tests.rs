@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::super::formation::tests::trio;
-use super::super::office::{Answer, Ask, ClaimError, Core, Door, Letter, Wire};
+use super::super::office::{Answer, Ask, ClaimError, Core, Door, Letter, UnderWay, Wire};
 use super::super::{Grant, NotLeader, ProposeError, Proposed, Renew, RenewError};
 use super::*;
 use crate::base::{Clock, Seams, SeededRng, Spawner, TokioNet, VoterId};
@@ -454,4 +454,21 @@ fn the_office_hears_nobody_who_speaks_for_another() {
     view.voters = [(VoterId(2), name("n2"))].into();
     *world.core.view.lock() = Arc::new(view);
     assert!(may("n2", true, renew("n3")) && !may("n3", true, renew("n2")));
+}
+
+/// A task that panics takes its place with it for the moment, and not for good.
+#[tokio::test]
+async fn a_request_whose_task_panics_is_counted_no_more() {
+    let world = World::new(1);
+    let all = || (0..1_024).map(|_| UnderWay::of(&world.office)).collect::<Vec<_>>();
+    for _ in 0..2 {
+        let counted = all();
+        assert!(counted.iter().all(Option::is_some));
+        assert!(UnderWay::of(&world.office).is_none(), "one more");
+        let panicked = tokio::spawn(async move {
+            let _counted = counted;
+            panic!("as any task may");
+        });
+        assert!(panicked.await.is_err());
+    }
 }

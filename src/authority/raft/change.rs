@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::Precondition;
 use openraft::{ChangeMembers, ServerState};
@@ -45,6 +46,7 @@ impl RaftCore {
             halves: membership.get_joint_config().iter().map(ids).collect(),
             nodes: nodes.collect(),
             caught_up: self.caught_up(),
+            heard: self.heard(),
             is_settled,
         };
         Some((quorum, Seen { key, membership: *membership.log_id() }))
@@ -58,6 +60,18 @@ impl RaftCore {
         let matched = metrics.replication.iter().flatten();
         let has_it = |log: &Option<LogId>| log.is_some_and(|log| log.index + LAG_MAX >= last);
         matched.filter(|(_, log)| has_it(log)).map(|(id, _)| VoterId(*id)).collect()
+    }
+
+    /// Who has answered within two elections, this node included.
+    fn heard(&self) -> BTreeSet<VoterId> {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let patience = self.0.profile.election_max * 2;
+        let lately =
+            metrics.heartbeat.iter().flatten().filter(|(_, heard)| {
+                heard.as_ref().is_some_and(|heard| heard.elapsed() < patience)
+            });
+        lately.map(|(id, _)| VoterId(*id)).chain([self.0.voter]).collect()
     }
 
     /// Begins to send the log to `voter`, which does not vote yet. Does not wait for it.

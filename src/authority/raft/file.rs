@@ -21,7 +21,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::types::OpenError;
 use crate::base::Worker;
-use crate::storage::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database};
+use crate::storage::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database_with_room};
 #[cfg(test)]
 pub(super) use anew::FILE_BEFORE;
 pub(super) use anew::begin_anew;
@@ -29,6 +29,11 @@ pub(super) use load::Loaded;
 
 /// Name of the file in the data directory.
 pub(in crate::authority) const RAFT_FILE: &str = "raft.redb";
+
+/// Set aside on the disk for the file, so that a disk which others fill up does not stop votes and
+/// views at once. Log, vote and snapshot of 4,096 shards take a few MiB: what is behind a snapshot
+/// is purged.
+pub(super) const ROOM_BYTES: u64 = 16 << 20;
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -83,7 +88,7 @@ pub(super) struct RaftFile(Arc<Inner>);
 impl RaftFile {
     /// Opens the file of `disk`, or makes it, and reads all of it.
     pub(super) fn open(disk: &dyn Disk, worker: Worker) -> Result<(Self, Loaded), OpenError> {
-        let database = open_database(disk, RAFT_FILE, CACHE_BYTES_SMALL)?;
+        let database = open_database_with_room(disk, RAFT_FILE, CACHE_BYTES_SMALL, ROOM_BYTES)?;
         let loaded = Loaded::from(&database)?;
         let queue = Queue { waiting: VecDeque::new(), is_asked: false, broken: None };
         let inner = Inner { database: Mutex::new(database), queue: Mutex::new(queue), worker };

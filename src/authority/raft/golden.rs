@@ -156,7 +156,7 @@ fn departed() -> VecDeque<Departed> {
     let all = [Departure::Released, Departure::Evicted, Departure::Replaced];
     all.into_iter()
         .zip(1..)
-        .map(|(why, boot)| Departed { node: node("n4"), boot: Boot(boot), why })
+        .map(|(why, boot)| Departed { node: node("n4"), boot: Boot(boot), token: 7 * boot, why })
         .collect()
 }
 
@@ -314,4 +314,50 @@ fn golden_bytes_of_what_a_voter_keeps() {
         unseal("it", b).ok()
     });
     golden.compare();
+}
+
+/// The longest that there are of their kind.
+pub(in crate::authority) mod longest {
+    use crate::base::{Boot, ClusterId, Epoch, NodeId, ShardId, StoreId};
+    use crate::placement::{Assign, Change, ChangeId, Claim, Constants, Owner, Profile, Proposal};
+
+    pub(in crate::authority) fn node(number: u8) -> NodeId {
+        format!("n{number:062}").parse().expect("a name of 63 bytes")
+    }
+
+    pub(in crate::authority) fn assigns(shards: u16, copies: u128) -> Vec<Assign> {
+        let assign = |shard| Assign {
+            shard: ShardId(shard),
+            expected_epoch: Epoch::new(u16::MAX, (1 << 48) - 1),
+            expected_generation: u64::MAX,
+            owner: Some(Owner { node: node(1), boot: Boot(u64::MAX) }),
+            in_sync: (0..copies).map(|store| StoreId(u128::MAX - store)).collect(),
+            lost: false,
+        };
+        (0..shards).map(assign).collect()
+    }
+
+    pub(in crate::authority) fn form(shards: u16, nodes: u8) -> Proposal {
+        let claim = |number: u8| Claim {
+            node: node(number),
+            boot: Boot(u64::MAX),
+            token: u64::MAX,
+            addr: format!("{}:65535", "x".repeat(253)),
+            zone: "z".repeat(63),
+            ..crate::authority::golden::claim("n", number.into())
+        };
+        let profile = Profile::lan();
+        let constants = Constants {
+            shards,
+            copies: 3,
+            write_min: 2,
+            profile,
+            lease_before: None,
+            lease_set: false,
+        };
+        let (cluster, assign) = (ClusterId([0xff; 32]), assigns(shards, 3));
+        let members = (0..nodes).map(claim).collect();
+        let change = Change::Form { cluster, constants, members, assign };
+        Proposal { id: ChangeId(u128::MAX), change }
+    }
 }

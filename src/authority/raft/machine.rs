@@ -119,6 +119,14 @@ impl Machine {
         written.await
     }
 
+    /// Puts `view` on the disk as the snapshot of everything up to `last`.
+    #[cfg(test)]
+    pub(super) async fn keep_for_test(&self, last: LogId, view: &View) {
+        let meta = SnapshotMeta { last_log_id: Some(last), last_membership: Membership::default() };
+        let view = encode(view).expect("a view is encoded");
+        self.keep(StoredSnapshot { meta, view }).await.expect("the disk is good");
+    }
+
     fn publish(&self, view: Arc<View>) {
         if is_sound() {
             debug_assert_eq!(view.check(), Ok(()), "an invariant of the view is broken");

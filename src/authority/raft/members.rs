@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::types::Membership;
 use super::{RaftCore, Voter};
-use crate::base::{NodeId, Publisher, VoterId, Watched};
+use crate::base::{NodeId, Publisher, Version, VoterId, Watched};
 use crate::placement::View;
 
 /// What a node without a part in raft was told by others.
@@ -19,6 +19,8 @@ pub(super) struct Outside {
     /// The newest view told.
     told: Publisher<View>,
     hints: Mutex<Hints>,
+    /// Why what was told cannot be.
+    refuted: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -30,7 +32,8 @@ struct Hints {
 
 impl Outside {
     pub(super) fn new() -> Self {
-        Self { told: Publisher::new(View::default()), hints: Mutex::default() }
+        let (hints, refuted) = Default::default();
+        Self { told: Publisher::new(View::default()), hints, refuted }
     }
 }
 
@@ -48,6 +51,27 @@ impl RaftCore {
         if view.version > told.get().version {
             told.publish(view);
         }
+    }
+
+    /// The version of the view that another node told and raft has not brought; 0 if there is none.
+    pub(in crate::authority) fn told_beyond_raft(&self) -> Version {
+        let told = self.0.outside.told.get().version;
+        if told > self.view().version { told } else { Version::default() }
+    }
+
+    /// The leader has granted a lease in the view `granted`, asked after `told` was told here. A
+    /// view never goes back: this node ends, and asks others when it is started again.
+    pub(in crate::authority) fn refute(&self, told: Version, granted: Version) {
+        let why = format!(
+            "{} was told view {told}, and the leader had agreed on no more than view {granted} \
+             afterwards: a member tells views that nobody agreed on; start the node again",
+            self.0.me
+        );
+        self.0.outside.refuted.lock().get_or_insert(why);
+    }
+
+    pub(super) fn refuted(&self) -> Option<String> {
+        self.0.outside.refuted.lock().clone()
     }
 
     /// Follows the views that other nodes told.

@@ -126,6 +126,17 @@ pub enum FormError {
     /// The agreed view refused the proposal. Next: a person reads why.
     #[error("the view cannot be formed so: {0}")]
     Refused(crate::placement::Refusal),
+    /// The first entry of the view would be too long. Nothing was changed. Next: fewer shards.
+    #[error(
+        "to form the cluster takes {bytes} bytes in one entry, and an entry has at most \
+         {bytes_max}: form it with fewer shards"
+    )]
+    TooLong {
+        /// What it takes.
+        bytes: usize,
+        /// What there is.
+        bytes_max: usize,
+    },
     /// Raft stopped.
     #[error("raft stopped: {0}")]
     Stopped(String),

@@ -22,6 +22,21 @@ struct Fake {
     grants: Mutex<BTreeSet<NodeId>>,
     /// D in the grants.
     lease: Mutex<Duration>,
+    /// What another node has told, and what a grant said of it.
+    told: Mutex<Version>,
+    refuted: Mutex<Vec<(Version, Version)>>,
+}
+
+impl Told for Fake {
+    fn behind(&self, _: Version) {}
+
+    fn told(&self) -> Version {
+        *self.told.lock()
+    }
+
+    fn refuted(&self, told: Version, granted: Version) {
+        self.refuted.lock().push((told, granted));
+    }
 }
 
 impl Core for Fake {
@@ -106,6 +121,8 @@ impl World {
             sent: Mutex::default(),
             grants: Mutex::default(),
             lease: Mutex::new(ms(1_000)),
+            told: Mutex::default(),
+            refuted: Mutex::default(),
         });
         let seams = Seams {
             clock: clock.clone(),
@@ -127,7 +144,7 @@ impl World {
             profile: Profile::lan(),
             views: views.watched(),
             voters: Box::new(BTreeMap::new),
-            behind: Box::new(|_| {}),
+            told: core.clone(),
             standing: Arc::new(Publisher::new(Standing::Member(Boot(1)))),
         });
         renewals.begin(Boot(1));
@@ -273,4 +290,20 @@ async fn without_a_tick_of_the_workers_for_two_leases_no_renew_is_sent() {
     world.renewals.ticking.store(false, Ordering::Release);
     tokio::time::sleep(ms(500)).await;
     assert!(world.renewals.lease.is_valid(), "the workers run again");
+}
+
+/// Goal: a view that a member made up is found out by the next grant. Method: grants of version 1.
+#[tokio::test(start_paused = true)]
+async fn a_grant_in_a_view_older_than_one_told_before_it_was_asked_for_refutes_that() {
+    let world = World::new(|_| {});
+    world.answers(&["n2", "n3"]);
+    *world.core.told.lock() = Version(1);
+    tokio::time::sleep(ms(2_000)).await;
+    assert!(world.renewals.lease.is_valid() && world.core.refuted.lock().is_empty());
+    *world.core.told.lock() = Version(u64::MAX);
+    tokio::time::sleep(ms(400)).await;
+    assert_eq!(world.core.refuted.lock().first(), Some(&(Version(u64::MAX), Version(1))));
+    // No lease is extended by such a grant.
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(!world.renewals.lease.is_valid());
 }

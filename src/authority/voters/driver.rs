@@ -13,6 +13,11 @@ use crate::placement::View;
 
 /// Shortest time between two rounds.
 const TICK_MIN: Duration = Duration::from_millis(50);
+/// A learner that lacks the log after so many times the wait for a dead voter, or so many leases if
+/// that is more, is given up.
+const LEARNT_WITHIN: (u32, u32) = (2, 5);
+/// And is not chosen for so many times as long.
+const GIVEN_UP_FOR: u32 = 5;
 
 /// The loop of one node that keeps enough voters alive.
 #[derive(Debug)]
@@ -23,6 +28,10 @@ pub(in crate::authority) struct Replacer {
     patience: Duration,
     /// Under this leadership.
     found_dead: BTreeMap<VoterId, Instant>,
+    /// Since when those that learn have lacked the log, under this leadership.
+    learning: BTreeMap<VoterId, Instant>,
+    /// Until when those that did not get it in time are not to vote.
+    given_up: BTreeMap<VoterId, Instant>,
     key: Option<LeaderKey>,
 }
 
@@ -32,7 +41,8 @@ impl Replacer {
         core: RaftCore,
         patience: Duration,
     ) -> Self {
-        Self { office, core, patience, found_dead: BTreeMap::new(), key: None }
+        let (found_dead, learning, given_up) = Default::default();
+        Self { office, core, patience, found_dead, learning, given_up, key: None }
     }
 
     /// Rounds without end.
@@ -50,6 +60,7 @@ impl Replacer {
         if self.key != key {
             // Another leader's waiting is not known here.
             self.found_dead.clear();
+            self.learning.clear();
             self.key = key;
         }
         let Some(key) = key else { return };
@@ -57,7 +68,8 @@ impl Replacer {
         let view = self.core.view();
         let Some(alive) = self.alive(key, &view).filter(|_| view.is_formed()) else { return };
         let ripe = self.ripe(&view, &quorum);
-        let step = next_step(&view, &quorum, &alive, &ripe);
+        let hopeless = self.hopeless(&quorum, lease);
+        let step = next_step(&view, &quorum, &alive, (&ripe, &hopeless));
         let deadline = self.office.seams.clock.now() + lease * 2;
         if let Err(why) = self.take(&step, (&view, seen), deadline).await {
             // It is decided anew in the next round, from what came of it.
@@ -83,6 +95,28 @@ impl Replacer {
         }
         let ripe = |since: &Instant| now.since(*since) >= self.patience;
         self.found_dead.iter().filter(|(_, since)| ripe(since)).map(|(voter, _)| *voter).collect()
+    }
+
+    /// The learners that did not get the log in time, now or a while ago.
+    fn hopeless(&mut self, quorum: &Quorum, lease: Duration) -> BTreeSet<VoterId> {
+        let now = self.office.seams.clock.now();
+        let votes = |id: &VoterId| quorum.halves.iter().any(|half| half.contains(id));
+        let lacks = |id: &VoterId| !votes(id) && !quorum.caught_up.contains(id);
+        self.learning.retain(|id, _| quorum.nodes.contains_key(id) && lacks(id));
+        for id in quorum.nodes.keys().filter(|id| lacks(id)) {
+            self.learning.entry(*id).or_insert(now);
+        }
+        let within = (self.patience * LEARNT_WITHIN.0).max(lease * LEARNT_WITHIN.1);
+        let late = |since: &Instant| now.since(*since) >= within;
+        for (id, since) in self.learning.iter().filter(|(_, since)| late(since)) {
+            if !self.given_up.contains_key(id) {
+                let node = quorum.nodes.get(id);
+                tracing::warn!(%id, ?node, took = ?now.since(*since), "it does not get the log");
+            }
+            self.given_up.insert(*id, now + within * GIVEN_UP_FOR);
+        }
+        self.given_up.retain(|_, until| now < *until);
+        self.given_up.keys().copied().collect()
     }
 
     async fn take(

@@ -17,6 +17,8 @@ pub(in crate::authority) struct Quorum {
     pub(in crate::authority) nodes: BTreeMap<VoterId, NodeId>,
     /// Those of them that have the log, but for the last few entries.
     pub(in crate::authority) caught_up: BTreeSet<VoterId>,
+    /// Those of them that have answered the leader within two elections, itself included.
+    pub(in crate::authority) heard: BTreeSet<VoterId>,
     /// Whether the newest membership is agreed on.
     pub(in crate::authority) is_settled: bool,
 }
@@ -50,13 +52,14 @@ pub(in crate::authority) fn dead_voters(view: &View, quorum: &Quorum) -> BTreeSe
     voters.filter(|voter| member_of(view, *voter).is_none()).collect()
 }
 
-/// Decides what the leader does next, given the members that are `alive` (their lease runs) and the
-/// dead voters that were waited for long enough (`ripe`).
+/// Decides what the leader does next, given the members that are `alive` (their lease runs), the
+/// dead voters that were waited for long enough (`ripe`), and those that did not get the log in
+/// time (`hopeless`): another one is chosen in the place of such a learner.
 pub(in crate::authority) fn next_step(
     view: &View,
     quorum: &Quorum,
     alive: &BTreeSet<NodeId>,
-    ripe: &BTreeSet<VoterId>,
+    (ripe, hopeless): (&BTreeSet<VoterId>, &BTreeSet<VoterId>),
 ) -> Step {
     let Some(voters) = quorum.halves.last() else { return Step::Rest };
     if quorum.halves.len() > 1 {
@@ -65,7 +68,7 @@ pub(in crate::authority) fn next_step(
     if !quorum.is_settled {
         return Step::Rest;
     }
-    let sights = Sights::new(view, quorum, alive);
+    let sights = Sights::new(view, quorum, alive, hopeless);
     let (step, wanted) = match sights.to_replace(ripe) {
         Some(old) => sights.replace(old),
         None => sights.grow(),
@@ -93,13 +96,19 @@ type Planned = (Step, Vec<VoterId>);
 
 impl<'a> Sights<'a> {
     /// `quorum` has exactly one set of voters.
-    fn new(view: &'a View, quorum: &'a Quorum, alive: &BTreeSet<NodeId>) -> Self {
+    fn new(
+        view: &'a View,
+        quorum: &'a Quorum,
+        alive: &BTreeSet<NodeId>,
+        hopeless: &BTreeSet<VoterId>,
+    ) -> Self {
         let voters = &quorum.halves[0];
         let is_leaving = |id: &VoterId| {
             member_of(view, *id).is_some_and(|(_, member)| member.status == Status::Leaving)
         };
         let spare = |(node, member): (&NodeId, &Member)| {
-            let voter = member.voter.filter(|voter| !voters.contains(voter))?;
+            let may = |voter: &VoterId| !voters.contains(voter) && !hopeless.contains(voter);
+            let voter = member.voter.filter(may)?;
             let stays = member.status != Status::Leaving && alive.contains(node);
             stays.then(|| Elector { node: node.clone(), voter, zone: member.zone.clone() })
         };
@@ -184,7 +193,8 @@ impl<'a> Sights<'a> {
 }
 
 /// The voters without `node`, as an operator wants them where no other node can take its place: as
-/// many as suit the nodes that stay, an odd number, the leader among them.
+/// many as suit the nodes that stay, an odd number, the leader among them, and all of them heard
+/// and in possession of the log: with a dead one among fewer the cluster might stop at once.
 ///
 /// # Errors
 /// Why not, in words.
@@ -214,14 +224,28 @@ pub(in crate::authority) fn fewer_voters(
         Some(Elector { node: node.clone(), voter: *id, zone: member.zone.clone() })
     };
     let sound: Vec<Elector> = voters.iter().filter_map(elector).collect();
+    let answers = |one: &Elector| {
+        let (is_heard, has_log) = (&quorum.heard, &quorum.caught_up);
+        one.voter == quorum.me || is_heard.contains(&one.voter) && has_log.contains(&one.voter)
+    };
+    let (able, silent): (Vec<_>, Vec<_>) = sound.iter().cloned().partition(answers);
     let (me, others): (Vec<_>, Vec<_>) =
-        sound.iter().cloned().partition(|one| one.voter == quorum.me);
+        able.iter().cloned().partition(|one| one.voter == quorum.me);
     let zones: Vec<&str> = me.iter().map(|one| &*one.zone).collect();
     let most = sound.len().min(voters_among(staying));
     // An even set survives no more than the odd one below it.
     let count = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most };
     if me.is_empty() || count == 0 {
         return Err("no voter would stay".into());
+    }
+    if able.len() < count {
+        let silent: Vec<_> = silent.iter().map(|one| one.node.to_string()).collect();
+        return Err(format!(
+            "{count} voters are to stay without {node}, and only {} of those that could answer \
+             and have the log; start {} again, or ask again once they are evicted",
+            able.len(),
+            silent.join(" and ")
+        ));
     }
     let kept = me.iter().cloned().chain(spread(&zones, &others, count - 1));
     Ok(kept.map(|one| one.voter).collect())

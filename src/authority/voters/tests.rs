@@ -78,6 +78,7 @@ impl Toy {
             halves: vec![voters.clone()],
             nodes: first.iter().map(|one| (one.voter, one.node.clone())).collect(),
             caught_up: voters.clone(),
+            heard: voters.clone(),
             is_settled: true,
         };
         let (view, alive) = (View::default(), BTreeSet::new());
@@ -128,7 +129,7 @@ impl Toy {
             return Ok(false);
         }
         let ripe = dead_voters(&self.view, &self.quorum);
-        let step = next_step(&self.view, &self.quorum, &self.alive, &ripe);
+        let step = next_step(&self.view, &self.quorum, &self.alive, (&ripe, &BTreeSet::new()));
         let before = self.quorum.halves[0].clone();
         match step {
             Step::Rest => return Ok(false),
@@ -266,7 +267,8 @@ fn a_change_that_was_begun_is_finished_first_and_one_not_agreed_is_waited_for() 
     let voters = toy.quorum.halves[0].clone();
     let newer: BTreeSet<_> = [VoterId(2), VoterId(3), VoterId(4)].into();
     toy.quorum.halves = vec![voters.clone(), newer.clone()];
-    let step = |toy: &Toy| next_step(&toy.view, &toy.quorum, &toy.alive, &BTreeSet::new());
+    let none = BTreeSet::new();
+    let step = |toy: &Toy| next_step(&toy.view, &toy.quorum, &toy.alive, (&none, &none));
     assert_eq!(step(&toy), Step::Finish(newer));
     toy.quorum.halves = vec![voters];
     toy.quorum.is_settled = false;
@@ -284,7 +286,7 @@ fn a_dead_voter_is_waited_for_and_one_of_another_id_is_dead() {
     assert_eq!(dead_voters(&toy.view, &toy.quorum), [VoterId(2)].into());
     let step = |ripe: &[u64]| {
         let ripe = ripe.iter().map(|id| VoterId(*id)).collect();
-        next_step(&toy.view, &toy.quorum, &toy.alive, &ripe)
+        next_step(&toy.view, &toy.quorum, &toy.alive, (&ripe, &BTreeSet::new()))
     };
     assert_eq!(step(&[]), Step::Rest);
     assert!(matches!(step(&[2]), Step::Teach(..)));
@@ -309,6 +311,46 @@ fn an_operator_may_want_fewer() {
     let mut toy = Toy::new(5);
     toy.view.members.remove(&elector(2, 0).node);
     assert_eq!(fewer(&toy, 3), Ok(vec![1, 4, 5]));
+    // One that is silent is not chosen, nor one that lacks the log.
+    let mut toy = Toy::new(5);
+    toy.quorum.heard.remove(&VoterId(2));
+    assert_eq!(fewer(&toy, 3), Ok(vec![1, 4, 5]));
+    toy.quorum.caught_up.remove(&VoterId(4));
+    let why = fewer(&toy, 3).expect_err("two cannot be three");
+    let says = "3 voters are to stay without n03, and only 2 of those that could answer and have \
+                the log; start n02 and n04 again, or ask again once they are evicted";
+    assert_eq!(why, says);
     toy.quorum.is_settled = false;
     assert!(fewer(&toy, 3).is_err_and(|why| why.contains("being changed already")));
+}
+
+/// Goal: a learner that does not get the log does not keep the cluster a voter short.
+#[test]
+fn another_one_learns_where_a_learner_is_given_up_and_that_one_is_forgotten() {
+    let mut toy = Toy::new(7);
+    let dead = VoterId(2);
+    toy.view.members.remove(&elector(2, 0).node);
+    let step = |toy: &Toy, hopeless: &[u64]| {
+        let hopeless = hopeless.iter().map(|id| VoterId(*id)).collect();
+        next_step(&toy.view, &toy.quorum, &toy.alive, (&[dead].into(), &hopeless))
+    };
+    let Step::Teach(first, node) = step(&toy, &[]) else { panic!("nobody learns") };
+    let other = VoterId(13 - first.0);
+    toy.quorum.nodes.insert(first, node.clone());
+    assert_eq!(step(&toy, &[]), Step::Rest, "it is waited for");
+    let Step::Teach(second, named) = step(&toy, &[first.0]) else { panic!("nobody learns") };
+    assert_eq!(second, other);
+    toy.quorum.nodes.insert(second, named);
+    toy.quorum.caught_up.insert(second);
+    let Step::Change(voters) = step(&toy, &[first.0]) else { panic!("it has the log") };
+    assert!(voters.contains(&second) && !voters.contains(&first));
+    toy.quorum.halves = vec![voters];
+    toy.quorum.nodes.remove(&dead);
+    assert_eq!(step(&toy, &[first.0]), Step::Forget(first));
+    // Where there is no other one it is forgotten, too, and tried again later.
+    let mut toy = Toy::new(7);
+    toy.view.members.remove(&elector(2, 0).node);
+    toy.quorum.nodes.insert(first, node);
+    toy.alive.remove(&elector(other.0, 0).node);
+    assert_eq!(step(&toy, &[first.0]), Step::Forget(first));
 }

@@ -81,8 +81,8 @@ settings! {
         "Failure zone; copies are spread over zones";
     WEIGHT = "weight", Kind::Number { least: 1, most: 256 }, Some("1"),
         "Its share of the ring, against the others'";
-    SHARDS = "shards", Kind::Number { least: 1, most: 32_768 }, Some("4096"),
-        "Number of shards, a power of two; counts when the cluster is formed";
+    SHARDS = "shards", Kind::Number { least: 1, most: 8_192 }, Some("4096"),
+        "Number of shards, a power of two up to 8,192; counts when the cluster is formed";
     DURABILITY = "durability", Kind::OneOf(&["disk", "memory"]), Some("disk"),
         "Whether records survive the process";
     INSECURE = "insecure", Kind::Switch, Some("false"),

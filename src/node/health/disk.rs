@@ -132,8 +132,15 @@ impl WatchedDisk {
 
 impl Disk for WatchedDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.open_with_room(name, 0)
+    }
+
+    fn open_with_room(&self, name: &str, bytes: u64) -> io::Result<Box<dyn StorageBackend>> {
         let (name, board) = (Arc::from(name), self.board.clone());
-        let file = board.watch("opening", &name, || self.disk.open(&name))?;
+        let file = board.watch("opening", &name, || match bytes {
+            0 => self.disk.open(&name),
+            _ => self.disk.open_with_room(&name, bytes),
+        })?;
         Ok(Box::new(WatchedFile { file, name, board }))
     }
 

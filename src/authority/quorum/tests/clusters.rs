@@ -119,3 +119,61 @@ async fn an_operator_makes_the_voters_fewer_where_no_node_is_left_to_vote() {
         assert_eq!(town.votes(asked).len(), 1);
     }
 }
+
+/// Goal: an operator does not stop a cluster by making its voters fewer. Method: of five voters two
+/// have just died, and are members still.
+#[tokio::test(start_paused = true)]
+async fn voters_do_not_become_fewer_where_those_that_stay_would_be_dead() {
+    let mut town = Town::formed(5).await;
+    town.until(5, "whole", Town::is_whole).await;
+    let leader = town.leader().await;
+    let others: Vec<_> = (0..5).filter(|at| *at != leader).collect();
+    let goes = town.name(others[3]);
+    let boot = town.node(leader).view().members[&goes].boot;
+    let change = Change::Drain { node: goes.clone(), boot, on: true };
+    town.propose(leader, Proposal { id: ChangeId(1_000_000), change }, 2).await;
+    for at in &others[..2] {
+        town.kill(*at).await;
+    }
+    // Not heard within two elections: and long before the end of their leases.
+    town.clock.sleep(Duration::from_millis(600)).await;
+    assert_eq!(town.node(leader).view().members.len(), 5, "they are members still");
+    let core = town.node(leader).core().clone();
+    let shrink = async |town: &Town| {
+        core.without_voter(goes.clone(), town.clock.now() + Duration::from_millis(200)).await
+    };
+    let refused = shrink(&town).await.expect_err("the dead cannot vote").to_string();
+    assert!(refused.contains("3 voters are to stay without"), "{refused}");
+    let dead = |at: &usize| town.name(*at).to_string();
+    assert!(others[..2].iter().all(|at| refused.contains(&dead(at))), "{refused}");
+    // The cluster goes on, and once they are evicted one voter is enough for the two that stay.
+    town.until(5, "whole without them", Town::is_whole).await;
+    assert_eq!(shrink(&town).await, Ok(()));
+    town.until(2, "one voter", |town| town.votes(leader).len() == 1).await;
+}
+
+/// Goal: a node whose raft does nothing does not keep the cluster a voter short. Method: seven
+/// nodes, of which the first spare holds a lease and cannot write its log.
+#[tokio::test(start_paused = true)]
+async fn a_learner_that_never_has_the_log_is_given_up_for_another() {
+    let mut town = Town::formed(7).await;
+    town.until(5, "whole", Town::is_whole).await;
+    let leader = town.leader().await;
+    town.hosts[5].disk.fail_write_after(0);
+    let dead = (leader + 1) % 5;
+    let name = town.name(dead).to_string();
+    town.kill(dead).await;
+    town.until(8, "whole without it", Town::is_whole).await;
+    let from = town.clock.now();
+    town.until(30, "replaced", |town| {
+        let voters = town.votes(leader);
+        voters.len() == 5 && !voters.contains(&name)
+    })
+    .await;
+    let took = town.clock.now().since(from);
+    let voters = town.votes(leader);
+    assert!(voters.contains(&"n7".into()) && !voters.contains(&"n6".into()), "{voters:?}");
+    assert!(took >= PATIENCE, "{took:?}: n6 was to be tried first");
+    assert!(took < PATIENCE * 5, "{took:?}");
+    town.until(5, "whole", Town::is_whole).await;
+}

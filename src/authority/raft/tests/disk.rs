@@ -1,5 +1,7 @@
 //! The log on disk: openraft's own tests of a store, and what happens to a damaged file.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use futures::FutureExt as _;
 use openraft::entry::RaftEntry as _;
 use openraft::impls::leader_id_adv::LeaderId;
@@ -9,7 +11,7 @@ use openraft::type_config::TypeConfigExt as _;
 use openraft::{RaftLogReader as _, StorageError};
 use redb::{Database, TableDefinition};
 
-use super::super::file::{RAFT_FILE, RaftFile, seal, unseal};
+use super::super::file::{RAFT_FILE, ROOM_BYTES, RaftFile, seal, unseal};
 use super::super::types::{Batch, Entry, LogId, Tc, Vote};
 use super::world::{World, mark, name};
 use super::*;
@@ -202,4 +204,40 @@ async fn a_file_that_was_cut_is_an_error() {
     std::fs::write(&path, &whole).unwrap();
     let (mut log, _) = open(&disk, Worker::inline()).unwrap();
     assert_eq!(entries(&mut log).len(), 50);
+}
+
+/// Goal: the room of the file is its own from the first start on, also when the file became
+/// shorter, and its log does not outgrow it. Method: a real directory; as many entries as a voter
+/// writes from one snapshot to the next, ten times, each with a view of 4,096 shards.
+#[tokio::test]
+async fn room_is_set_aside_on_the_disk_and_a_log_that_is_purged_stays_within_it() {
+    let place = tempfile::tempdir().unwrap();
+    let disk = Directory::open(place.path()).unwrap();
+    let of = |name: &str| {
+        let found = std::fs::metadata(place.path().join(name)).unwrap();
+        (found.len(), found.blocks() * 512)
+    };
+    for life in 0..2_u64 {
+        let (mut log, machine) = open(&disk, Worker::inline()).unwrap();
+        let (length, room) = of(RAFT_FILE);
+        assert!(length < ROOM_BYTES && room >= ROOM_BYTES, "{length} bytes in {room}");
+        let mut view = View::default();
+        view.apply(1, &super::world::form(4_096));
+        for round in life * 5..life * 5 + 5 {
+            let first = round * SNAPSHOT_ENTRIES;
+            log.blocking_append((first..first + SNAPSHOT_ENTRIES).map(entry)).await.unwrap();
+            machine.keep_for_test(id(first + SNAPSHOT_ENTRIES - 1), &view).await;
+            log.purge(id(first + SNAPSHOT_ENTRIES - 1 - KEPT_ENTRIES)).await.unwrap();
+            let (length, room) = of(RAFT_FILE);
+            assert!(length <= ROOM_BYTES && room >= ROOM_BYTES, "{length} bytes in {room}");
+        }
+    }
+    let file = disk.open_with_room("other", ROOM_BYTES).unwrap();
+    for length in [1 << 20, ROOM_BYTES * 2, 4_096, 0] {
+        file.set_len(length).unwrap();
+        let (found, room) = of("other");
+        assert!(found == length && room >= ROOM_BYTES, "{length}: {room}");
+    }
+    disk.open("none").unwrap().set_len(1 << 20).unwrap();
+    assert_eq!(of("none"), (1 << 20, 0), "nothing is set aside unasked");
 }

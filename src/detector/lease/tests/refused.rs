@@ -422,7 +422,7 @@ fn one_that_only_a_minority_of_the_voters_reaches_does_not_join_however_long_it_
     table.applied(|_, _| false, |_, _| true);
     // Five voters; it is one of them, though no member any more.
     let voters: BTreeSet<NodeId> = (2..=5).map(name).collect();
-    let mut asks = |through: u64, millis: u64| {
+    let mut asks = |through: usize, millis: u64| {
         let through = name(through);
         let heard = Heard { node: &node, through: &through, voters: &voters, votes: true };
         table.may_join(&heard, at(millis), span(), after)
