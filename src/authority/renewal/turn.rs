@@ -31,7 +31,7 @@ impl Turn {
         let known = match attempt {
             // What a node that does not vote has heard of the leader may be long past.
             0 if may_ask(me) => hint.or_else(|| self.last_good.clone()),
-            0 => self.last_good.clone().or(hint),
+            0 => self.last_good.clone().filter(may_ask).or(hint),
             _ => None,
         };
         let chosen = known.filter(may_ask).or_else(|| self.next_of(attempt, voters, me));
