@@ -5,6 +5,8 @@ mod alarm;
 #[cfg(feature = "cluster")]
 mod control;
 mod exit;
+#[cfg(feature = "sim")]
+mod fill;
 #[cfg(feature = "cluster")]
 mod id;
 mod keyed;
@@ -26,6 +28,8 @@ pub use alarm::Alarm;
 #[cfg(feature = "cluster")]
 pub use control::ControlRuntime;
 pub use exit::ExitReason;
+#[cfg(feature = "sim")]
+pub(crate) use fill::Fill;
 #[cfg(feature = "cluster")]
 pub use id::{
     Boot, ClusterId, Epoch, NAME_BYTES_MAX, NameError, NodeId, ShardId, StoreId, Version, VoterId,

@@ -48,6 +48,8 @@ pub use recover::{RecoverError, RecoverReport, Recovery, follow_quorum};
 
 use crate::admin::Server;
 use crate::authority::{Lease, QuorumAuthority, Standing, ViewAuthority as _};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{ControlRuntime, NodeId, Publisher, Seams, ShardId, Watched};
 use crate::entity::{Entities, Entity, EntityCounts, Hosts};
 use crate::membership::{
@@ -258,6 +260,18 @@ impl Node {
         self.0.parts.links.counts()
     }
 
+    /// How full its queues are.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fills(&self) -> Vec<Fill> {
+        let Parts { links, authority, store, hosts, events, .. } = &*self.0.parts;
+        let mut fills = links.fills();
+        fills.extend(authority.fills());
+        fills.extend(store.fills());
+        fills.extend(hosts.fills());
+        fills.push(events.fill());
+        fills
+    }
+
     /// Replaces certificate, key and trusted authorities while it runs. Handshakes from now on use
     /// these, links that stand go on. To change the authority, first give all nodes both, then new
     /// certificates, then the new authority alone.
@@ -265,7 +279,7 @@ impl Node {
     /// # Errors
     /// [`StartError`], as at the start: all is as before then.
     pub fn replace_certificates(&self, security: &Security) -> Result<(), StartError> {
-        let parts = &self.0.parts;
+        let parts = &*self.0.parts;
         let security = build::security(&parts.name, security, &parts.seams)?;
         Ok(parts.links.replace_security(security)?)
     }

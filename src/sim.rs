@@ -4,9 +4,10 @@
 //! current-thread runtime, a link delivers in order after a drawn latency. What goes wrong is a
 //! *power loss* (all links cut first, then the host is gone, its disk keeps what was synced and a
 //! random part of the rest), a *killed* process (its sockets close in order, then it is gone; its
-//! disk keeps everything), a *stopped* one (the time goes on without it), one that *leaves*, or
-//! a *cut*; all are repeatable from the seed. Meanwhile an operator drains nodes and sets D. So is *loss*, which is a property of the links and
-//! not a fault: it shows as TCP shows it, as delay.
+//! disk keeps everything), a *stopped* one (the time goes on without it), one that *leaves*, a
+//! *cut*, or a *slow* link or disk; all are repeatable from the seed. So is *loss*,
+//! which is a property of the links and not a fault: it shows as TCP shows it, as delay. Meanwhile
+//! an operator drains nodes and sets the lease D.
 //!
 //! Every sleep of a node is by its own [`SimClock`], which has an offset and a rate. Two things
 //! keep the world's time: the network, and the timers inside of openraft, on which no lease rests.
@@ -47,10 +48,15 @@ pub use world::{Broken, Setup, World};
 
 use std::time::Duration;
 
-/// The world's time, seen from inside of one of its hosts; for log lines.
+/// The world's time, seen from inside of one of its hosts; `None` elsewhere.
+///
+/// A host's time comes from its runtime. When turmoil takes a host away, it drops what the host's
+/// own task held after the runtime: `turmoil::sim_elapsed` would then add how much later the
+/// *machine's* clock is than the runtime's, which is nothing on a fast machine and chance on a slow
+/// one. So outside of every runtime nobody is told a time.
 #[must_use]
 pub fn elapsed() -> Option<Duration> {
-    turmoil::sim_elapsed()
+    tokio::runtime::Handle::try_current().ok().and_then(|_| turmoil::sim_elapsed())
 }
 
 /// A seed of its own for each part of a run: the finaliser of `SplitMix64` over all `parts`.

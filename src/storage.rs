@@ -17,7 +17,11 @@ mod tables;
 #[cfg(feature = "sim")]
 mod sim_disk;
 
-pub use database::{CACHE_BYTES_SMALL, begin_write, open_database, open_database_with_room};
+pub use database::{
+    CACHE_BYTES_SMALL, begin_write, open_database, open_database_with_room,
+    reads_what_may_be_damaged,
+};
+pub(crate) use database::{UNREADABLE, reading};
 pub(crate) use disk::disk_worker;
 pub use disk::{Directory, Disk};
 pub use error::{DiskError, StoreError};

@@ -53,6 +53,8 @@ pub use self::link::Link;
 use self::link::{Ended, ask_on, check_size, header};
 use self::links::Shared;
 pub use self::tls::{TlsConfig, TlsError, TlsFiles, TlsTexts};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{ClusterId, Instant, NodeId, Seams, within};
 use crate::wire::Kind;
 use crate::wire::negotiate::Schemas;
@@ -282,6 +284,12 @@ impl Links {
         let asked = ask_on(&self.0, &conn.0, (&header, &body), deadline).await;
         let answer = asked.unwrap_or_else(|Ended::Before(error)| Err(error))?;
         Ok((peer, cluster, answer))
+    }
+
+    /// How full the queues of each connection are.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fills(&self) -> Vec<Fill> {
+        self.0.table.lock().conns().flat_map(|conn| conn.fills()).collect()
     }
 
     /// What happened on all links since the start.

@@ -12,6 +12,7 @@ use serde_json::Value;
 mod cli {
     mod bad_input;
     mod certs;
+    mod damaged;
     mod docs;
     mod layers;
     mod node;
@@ -150,6 +151,24 @@ impl Drop for Process {
 
 /// The nodes of [`three`].
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// The flags of each of three nodes that form a cluster.
+fn flags_of_three() -> [Vec<String>; 3] {
+    let addresses = NAMES.map(|_| format!("127.0.0.1:{}", free_port()));
+    let join = format!("--join={}", addresses.join(","));
+    let of = |at: usize| {
+        let (name, listen) = (NAMES[at], &addresses[at]);
+        let own =
+            [format!("--name={name}"), format!("--data={name}"), format!("--listen={listen}")];
+        let all = ["--insecure", "--expect=3", "--shards=64", &join].map(str::to_owned);
+        all.into_iter().chain(own).collect()
+    };
+    [of(0), of(1), of(2)]
+}
+
+fn words<'a>(first: &[&'a str], flags: &'a [String]) -> Vec<&'a str> {
+    first.iter().copied().chain(flags.iter().map(String::as_str)).collect()
+}
 
 /// Three nodes in `folder`, members of one cluster.
 fn three(folder: &Path) -> [Process; 3] {

@@ -23,6 +23,8 @@ use self::delta::Delta;
 pub(super) use self::follow::Follower;
 use super::RaftCore;
 use super::office::{decode, encode};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{NodeId, Seams, Version, Watched, within};
 use crate::placement::View;
 use crate::transport::{Head, Inbound, Peer, ReplyTo};
@@ -204,6 +206,19 @@ impl Feed {
     /// Keeps a view, to tell what changed since.
     pub(super) fn keep(&self, view: &View) {
         self.kept.lock().push(view);
+    }
+
+    /// How many askers wait, and what is kept for them.
+    #[cfg(feature = "sim")]
+    pub(super) fn fills(&self) -> [Fill; 4] {
+        let (waiting, kept) = (self.waiting.lock(), self.kept.lock());
+        let of_one = waiting.by_node.values().copied().max().unwrap_or(0);
+        [
+            Fill::of("askers for views", waiting.all, POLLS_MAX),
+            Fill::of("askers for views of one node", of_one, POLLS_OF_ONE_MAX),
+            Fill::of("views kept for askers", kept.views.len(), KEPT_VIEWS),
+            Fill::of("answers kept for askers", kept.answers.len(), KEPT_ANSWERS),
+        ]
     }
 
     /// Waits for news, and tells them.

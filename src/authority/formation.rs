@@ -11,6 +11,7 @@ mod decide;
 mod rival;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ use super::seeds::{ADDRESSES_MAX, Seeds};
 use super::voters::{Elector, choose};
 use crate::base::{Boot, ClusterId, Instant, NodeId, Seams, Version, VoterId};
 use crate::placement::{
-    Change, ChangeId, Claim, Constants, DiskMark, Member, Profile, Proposal, View, plan_formation,
+    Change, ChangeId, Claim, Constants, DiskMark, Profile, Proposal, View, plan_formation,
 };
 use crate::storage::{Facts, StoreError};
 use crate::transport::Links;
@@ -133,7 +134,8 @@ pub(super) struct State {
     /// Who else runs under the asker's name, as far as it knows.
     #[serde(default)]
     pub(super) rival: Option<Rival>,
-    /// Which life of the asker's name is a member, as far as it knows: its boot and token.
+    /// Which life of the asker's name is a member, or was the last one, as far as it knows: its
+    /// boot and token.
     #[serde(default)]
     pub(super) member: Option<(Boot, u64)>,
     /// On which directory that life runs.
@@ -212,8 +214,9 @@ pub(crate) fn fuzz_formation(bytes: &[u8]) -> bool {
 struct Inner {
     state: State,
     withdrawn: bool,
-    /// On which directory each member of the view runs.
-    disks: BTreeMap<NodeId, (Boot, DiskMark)>,
+    /// The view: on which directory each member runs, and which directories are of lives that are
+    /// over.
+    view: Option<Arc<View>>,
 }
 
 /// A node's part in forming a cluster; answers others as long as it lives.
@@ -258,7 +261,7 @@ impl Former {
             voters: BTreeMap::new(),
             version: Version::default(),
         };
-        let inner = Mutex::new(Inner { state, withdrawn: false, disks: BTreeMap::new() });
+        let inner = Mutex::new(Inner { state, withdrawn: false, view: None });
         let (seams, links, facts) = (seams.clone(), links.clone(), facts.clone());
         Ok(Self { began: seams.clock.now(), seams, links, facts, inner })
     }
@@ -269,15 +272,14 @@ impl Former {
     }
 
     /// What the cluster is like, for those who look for it.
-    pub(super) fn show(&self, view: &View, voters: BTreeMap<VoterId, Voter>) {
+    pub(super) fn show(&self, view: &Arc<View>, voters: BTreeMap<VoterId, Voter>) {
         let Some(Constants { shards, profile, lease_set, .. }) = view.constants.clone() else {
             return;
         };
         let mut inner = self.inner.lock();
         inner.state.settings = Some(Settings { expect: 0, shards, profile, lease_set });
         (inner.state.voters, inner.state.version) = (voters, view.version);
-        let disk = |member: &Member| (member.boot, member.disk.clone());
-        inner.disks = view.members.iter().map(|(node, one)| (node.clone(), disk(one))).collect();
+        inner.view = Some(view.clone());
     }
 
     /// Presents itself as `claim` from now on.

@@ -163,6 +163,7 @@ impl Leader {
             return Vec::new();
         }
         let span = span_of(&view);
+        table.stretch(span);
         table.applied(
             |node, boot| view.has_boot(node, boot),
             |shard, epoch| view.shard(shard).is_some_and(|now| now.epoch == epoch),

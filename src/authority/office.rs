@@ -26,7 +26,7 @@ use super::{
 };
 use crate::base::{Boot, Instant, NodeId, Seams};
 #[cfg(feature = "sim")]
-use crate::base::{Seen, saw};
+use crate::base::{Fill, Seen, saw};
 use crate::detector::{Denied, LeaseTable, Renewal, Span};
 use crate::placement::{
     Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
@@ -271,6 +271,13 @@ impl Office {
         let body = encode(&Letter { relayed: true, ask });
         let relayed = self.wire.ask(leader, body, deadline).await;
         relayed.ok().and_then(|body| decode(&body)).unwrap_or(answer)
+    }
+
+    /// How many requests and claims wait.
+    #[cfg(feature = "sim")]
+    pub(super) fn fills(&self) -> [Fill; 2] {
+        let claims = self.waiting.lock().len();
+        [door::UnderWay::fill(self), Fill::of("claims", claims, CLAIMS_MAX)]
     }
 
     /// What reached the leader in time is not evicted while its barrier runs.

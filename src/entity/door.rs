@@ -12,6 +12,8 @@ use super::host::WeakHosts;
 use super::hosted::Arrived;
 use super::reply::Back;
 use super::{Hosts, NotExecuted};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::Instant;
 use crate::transport::{Head, Inbound, Peer, ReplyTo};
 
@@ -102,6 +104,16 @@ impl Hosts {
         let deadline = left.map_or(Instant::NEVER, |left| now + left);
         let arrived = Arrived { shard, id, schema: head.schema, msg, deadline, back };
         Ok(Held { head, kind, until: deadline.min(now + HELD_FOR), arrived })
+    }
+
+    /// How much is held.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fills(&self) -> [Fill; 2] {
+        let waiting = self.door().0.lock();
+        [
+            Fill::of("messages held for a view", waiting.frames, HELD_FRAMES_MAX),
+            Fill::of("bytes held for a view", waiting.bytes, HELD_BYTES_MAX),
+        ]
     }
 
     fn judge(&self, held: &Held) -> Verdict {

@@ -6,6 +6,7 @@
 //! apart then stands in one change of its own.
 
 mod diff;
+mod like;
 mod log;
 mod text;
 
@@ -33,14 +34,15 @@ pub struct ViewEvent {
     pub change: ViewChange,
 }
 
-/// What one version changed; several versions, where they cannot be told apart.
+/// What one version changed; several versions, where they are alike and of one entry, or cannot be
+/// told apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewChange {
     /// The version before it.
     pub since: Version,
-    /// The version that it made.
+    /// The version that it made, or the last of them.
     pub version: Version,
-    /// Of the entry that made it, in hex digits; 0 for several.
+    /// Of the entry that made it, in hex digits; 0 for several entries.
     #[serde(with = "hex")]
     pub epoch: Epoch,
     /// Why, in words.

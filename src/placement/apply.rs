@@ -129,12 +129,20 @@ impl View {
         true
     }
 
-    /// Notes why the membership of `life` ended.
-    fn depart(&mut self, life: &Owner, why: Departure) {
+    /// What the life of a member drew when it began; 0 if that is not known.
+    fn token_of(&self, life: &Owner) -> u64 {
+        let member = self.members.get(&life.node).filter(|member| member.boot == life.boot);
+        let mark = member.and_then(|member| self.stores.get(&member.store));
+        mark.filter(|mark| mark.last_boot == life.boot).map_or(0, |mark| mark.token)
+    }
+
+    /// Notes why the membership of `life`, which drew `token`, ended.
+    fn depart(&mut self, life: &Owner, token: u64, why: Departure) {
         if self.departed.len() >= DEPARTED_MAX {
             self.departed.pop_front();
         }
-        self.departed.push_back(Departed { node: life.node.clone(), boot: life.boot, why });
+        let (node, boot) = (life.node.clone(), life.boot);
+        self.departed.push_back(Departed { node, boot, token, why });
     }
 
     /// Forgets stores that are no member's and stand in no `in_sync`.

@@ -140,6 +140,10 @@ pub struct Departed {
     pub node: NodeId,
     /// Its life that ended.
     pub boot: Boot,
+    /// What this life drew when it began, by which its directory is known from an older one. 0:
+    /// not known; a view of before there was this has none.
+    #[serde(default)]
+    pub token: u64,
     /// Why it ended.
     pub why: Departure,
 }
@@ -229,6 +233,20 @@ impl View {
     pub fn departure(&self, node: &NodeId, boot: Boot) -> Option<Departure> {
         let is_it = |one: &&Departed| (&one.node, one.boot) == (node, boot);
         self.departed.iter().rev().find(is_it).map(|one| one.why)
+    }
+
+    /// The last life of `node` that is known, with what it drew when it began: as a member, else
+    /// as one that departed or ran on a store that still counts.
+    #[must_use]
+    pub fn last_life(&self, node: &NodeId) -> Option<(Boot, u64)> {
+        let member = self.members.get(node);
+        let token = |member: &Member| self.stores.get(&member.store).map_or(0, |mark| mark.token);
+        let member = member.map(|member| (member.boot, token(member)));
+        let departed = self.departed.iter().filter(|one| one.node == *node);
+        let departed = departed.map(|one| (one.boot, one.token));
+        let stores = self.stores.values().filter(|mark| mark.node == *node);
+        let stores = stores.map(|mark| (mark.last_boot, mark.token));
+        departed.chain(stores).chain(member).max()
     }
 
     /// Whether the very life that `claim` presents is a member: its boot, begun by that process.

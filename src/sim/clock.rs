@@ -58,9 +58,9 @@ impl Default for SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Instant {
-        // Asked from outside its host, as when a crash drops what a task held, it shows what it
-        // showed last.
-        let shown = turmoil::sim_elapsed().map_or(0, |world| self.at(world).as_nanos());
+        // Asked from outside its host's runtime, as when a crash drops what the host's task held,
+        // it shows what it showed last.
+        let shown = super::elapsed().map_or(0, |world| self.at(world).as_nanos());
         Instant::from_nanos(self.last.fetch_max(shown, Relaxed).max(shown))
     }
 
@@ -83,6 +83,39 @@ impl Clock for SimClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::BootClock;
+
+    /// Asks the time when it is dropped, as what a node holds may.
+    struct AsksOnDrop(Arc<SimClock>);
+
+    impl Drop for AsksOnDrop {
+        fn drop(&mut self) {
+            self.0.now();
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_taken_away_on_a_slow_machine_leaves_its_clock_where_it_was() {
+        let (clock, tick) = (Arc::new(SimClock::default()), Duration::from_millis(1));
+        let mut sim = turmoil::Builder::new().tick_duration(tick).build();
+        let held = clock.clone();
+        sim.host("n1", move || {
+            let held = AsksOnDrop(held.clone());
+            async move {
+                let _held = held;
+                std::future::pending().await
+            }
+        });
+        sim.step().expect("one tick passes");
+        // The machine's clock overtakes the world's.
+        let slow = BootClock.now() + 10 * tick;
+        while BootClock.now() < slow {
+            std::hint::spin_loop();
+        }
+        sim.crash("n1");
+        let shown = clock.now();
+        assert!(shown <= clock.at(sim.elapsed()), "{shown:?} after {:?}", sim.elapsed());
+    }
 
     #[test]
     fn a_fast_clock_sleeps_shorter_and_shows_more() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a flapping link stays as it is: half a gossip period of `lan`, a whole one, and a lease.
+/// How long a flapping link stays as it is: half a gossip period of `lan`, a whole one, a lease.
 pub(super) const FLAPS: [Duration; 3] =
     [Duration::from_millis(150), Duration::from_millis(300), Duration::from_secs(1)];
 

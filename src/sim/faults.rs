@@ -1,5 +1,7 @@
 //! What goes wrong when, drawn from a seed.
 
+mod marking;
+
 use std::time::Duration;
 
 use super::fault::{FLAPS, Fault, FaultKind, KINDS};
@@ -10,10 +12,6 @@ use crate::base::{Rng as _, SeededRng};
 const GAP: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
 /// How long a fault lasts: shorter and longer than a lease.
 const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
-/// Of [`FaultKind::LeaderKilledMarking`]: how soon the leader is started again, and how soon the
-/// one that it has marked is well.
-const RESTARTS: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(60)];
-const BACK: [Duration; 2] = [Duration::ZERO, Duration::from_millis(60)];
 /// Faults at the same time.
 const ACTIVE_MAX: usize = 2;
 
@@ -72,7 +70,7 @@ impl Faults {
         for (_, fault) in over {
             world.end(fault);
         }
-        if self.kinds.contains(&FaultKind::LeaderKilledMarking) {
+        if self.waits_for_marks() {
             self.catch_marking(world);
         }
         if self.next == Duration::ZERO {
@@ -83,7 +81,8 @@ impl Faults {
         }
         self.next = now + self.draw(GAP);
         let fault = self.fault(world);
-        if self.active.len() < ACTIVE_MAX && !self.active.iter().any(|(_, one)| *one == fault) {
+        let active_max = if self.waits_for_marks() { 1 } else { ACTIVE_MAX };
+        if self.active.len() < active_max && !self.active.iter().any(|(_, one)| *one == fault) {
             let until = now + self.lasts();
             tracing::info!(?fault, ?until, "fault");
             self.active.push((until, fault));
@@ -92,29 +91,10 @@ impl Faults {
         }
     }
 
-    /// Kills a leader while the entry that evicts somebody is on its disk and not agreed yet.
-    fn catch_marking(&mut self, world: &mut World) {
-        let Some((leader, marked)) = world.marked().filter(|(leader, marked)| leader != marked)
-        else {
-            return;
-        };
-        let now = world.elapsed();
-        let back = now + self.draw(BACK);
-        let ails = |fault: Fault| fault.hosts().0 == Some(marked) && fault.hosts().1.is_none();
-        for (until, _) in self.active.iter_mut().filter(|(_, fault)| ails(*fault)) {
-            *until = back.min(*until);
-        }
-        let killed = Fault::Killed(leader);
-        if !self.active.iter().any(|(_, one)| *one == killed) {
-            let until = now + self.draw(RESTARTS);
-            tracing::info!(fault = ?killed, ?until, marked, "it has marked somebody");
-            self.active.push((until, killed));
-            self.begun += 1;
-            world.begin(killed);
-        }
-    }
-
     fn lasts(&self) -> Duration {
+        if self.waits_for_marks() {
+            return LASTS[1];
+        }
         if self.lease > Duration::ZERO && self.below(3) == 0 {
             return self.draw([self.lease * 9 / 10, self.lease * 5 / 4]);
         }
@@ -159,8 +139,11 @@ impl Faults {
             FaultKind::Drained => Fault::Drained(one),
             FaultKind::LeaseSet if self.below(2) == 0 => Fault::LeaseSet(world.lease() * 9 / 10),
             FaultKind::LeaseSet => Fault::LeaseSet(world.lease() * 3 / 2),
-            // By itself it comes when somebody is marked.
-            FaultKind::LeaderKilled | FaultKind::LeaderKilledMarking => Fault::Killed(leader()),
+            FaultKind::LeaderKilled => Fault::Killed(leader()),
+            // Who does not lead is stopped first, until it is marked.
+            FaultKind::LeaderKilledMarking => {
+                Fault::Stopped((leader() + 1 + one % (hosts - 1).max(1)) % hosts)
+            }
             FaultKind::LeaderPowerLoss => Fault::PowerLoss(leader()),
             FaultKind::LeaderStopped => Fault::Stopped(leader()),
             FaultKind::LeaderIsolated => Fault::Isolated(leader()),

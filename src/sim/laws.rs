@@ -1,5 +1,6 @@
 //! The invariants that are checked after every step.
 
+mod queues;
 mod renewals;
 mod stored;
 
@@ -28,6 +29,8 @@ pub(super) struct Laws {
     newest: Option<Arc<View>>,
     /// Ownerships that were seen.
     ownerships: u64,
+    /// How often it was checked.
+    checks: u64,
     stored: Stored,
     renewals: Renewals,
 }
@@ -36,6 +39,7 @@ impl Laws {
     /// Checks all of them for the hosts that are up, `now` being the world's time.
     pub(super) fn check(&mut self, hosts: &[Arc<Host>], now: Duration) -> Result<(), String> {
         self.seen.resize(hosts.len(), None);
+        self.checks += 1;
         let mut up = Vec::new();
         for host in hosts {
             if let Some(why) = host.failed() {
@@ -43,6 +47,10 @@ impl Laws {
             }
             let Some(node) = host.node() else { continue };
             self.views_grow(host, &node)?;
+            if self.checks.is_multiple_of(queues::EVERY) {
+                let fills = node.fills().into_iter().chain(queues::of_view(&node.view()));
+                queues::within(fills).map_err(|what| format!("{}: {what}", host.name))?;
+            }
             up.push((host, node));
         }
         one_holder(&up, now)
@@ -90,7 +98,7 @@ impl Laws {
         }
         let fault = |what: String| Err(format!("{}, {}: {what}", host.name, view.version));
         if let Err(what) = view.check() {
-            return fault(what);
+            return fault(format!("I4: {what}"));
         }
         self.renewals.shown(&view)?;
         // The memory of refused changes alone may differ: they make no new version.

@@ -15,6 +15,8 @@ use crate::sim::Broken;
 
 /// Within so many seeds each bug is to be found.
 const SEEDS: u64 = 50;
+/// How long faults come.
+const FAULTS_FOR: Duration = Duration::from_secs(12);
 
 /// All of them.
 const BUGS: [Bug; 12] = [
@@ -37,9 +39,7 @@ fn kinds(bug: Bug) -> Vec<FaultKind> {
     match bug {
         Bug::OldBoot => vec![FaultKind::Killed, FaultKind::PowerLoss, FaultKind::Slow],
         Bug::AnyGrant => vec![FaultKind::Stopped, FaultKind::Stopped, FaultKind::Slow],
-        Bug::TermRestored => {
-            vec![FaultKind::LeaderKilledMarking, FaultKind::Stopped, FaultKind::Stopped]
-        }
+        Bug::TermRestored => vec![FaultKind::LeaderKilledMarking],
         Bug::OldEpochStored => {
             vec![FaultKind::Stopped, FaultKind::Isolated, FaultKind::OneWay, FaultKind::Slow]
         }
@@ -56,12 +56,24 @@ fn kinds(bug: Bug) -> Vec<FaultKind> {
 
 /// The run of `seed` in which `bug` is looked for.
 fn trial(bug: Bug, seed: u64) -> Trial {
-    Trial { kinds: kinds(bug), faults_for: Duration::from_secs(12), ..Trial::of(seed) }
+    let trial = Trial { kinds: kinds(bug), faults_for: FAULTS_FOR, ..Trial::of(seed) };
+    if bug == Bug::TermRestored {
+        // Of three, the one that is marked and the leader are a majority: nobody else is elected.
+        Trial { nodes: 3, loss_permille: 0, ..trial }
+    } else {
+        trial
+    }
 }
 
 /// The run of `seed` with `bug` in it, or without.
 fn run(bug: Bug, seed: u64, is_planted: bool) -> Result<Figures, Broken> {
     with_planted(is_planted.then_some(bug), || trial(bug, seed).run())
+}
+
+/// Whether an invariant found it, and not a panic or a refusal of the product itself.
+fn is_by_a_law(broken: &Broken) -> bool {
+    let laws = ["I1: ", "I2: ", "I3: ", "I4: ", "I5: ", "I6: ", "I8: "];
+    laws.iter().any(|law| broken.what.contains(law))
 }
 
 /// Goal: each bug is found within 50 seeds. Method: the standard run with the bug in it, until an
@@ -74,8 +86,13 @@ fn planted_search() {
     let is_wanted = |bug: &Bug| wanted.as_ref().is_none_or(|name| *name == format!("{bug:?}"));
     let mut missed = Vec::new();
     for bug in BUGS.into_iter().filter(is_wanted) {
-        let found =
-            (first..first + SEEDS).find_map(|seed| Some((seed, run(bug, seed, true).err()?)));
+        let found = (first..first + SEEDS).find_map(|seed| {
+            let broken = run(bug, seed, true).err()?;
+            if !is_by_a_law(&broken) {
+                println!("{bug:?}: seed {seed} breaks no law: {broken}");
+            }
+            is_by_a_law(&broken).then_some((seed, broken))
+        });
         if let Some((seed, broken)) = found {
             println!("{bug:?}: seed {seed}, {broken}");
         } else {

@@ -1,5 +1,6 @@
 //! Opening a redb file so that whatever lies under its real name was complete once.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -54,15 +55,34 @@ pub fn open_database_with_room(
     if backend.len()? == 0 {
         return Err(corrupt("it is empty".into()));
     }
-    // redb may panic on a file that was damaged since it wrote it.
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        Builder::new().set_cache_size(cache_bytes).create_with_backend(Opened(backend))
-    }));
-    match opened {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(error)) => Err(corrupt(error.to_string())),
-        Err(_) => Err(corrupt("reading it failed".into())),
+    let open = || Builder::new().set_cache_size(cache_bytes).create_with_backend(Opened(backend));
+    match reading(open) {
+        Some(Ok(database)) => Ok(database),
+        Some(Err(error)) => Err(corrupt(error.to_string())),
+        None => Err(corrupt(UNREADABLE.into())),
     }
+}
+
+/// Of a file that redb could not make sense of.
+pub(crate) const UNREADABLE: &str = "what is in it is not what was written";
+
+thread_local! {
+    static READS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `read`: redb may panic on a file that was damaged since it wrote it. `None`: it did.
+pub(crate) fn reading<T>(read: impl FnOnce() -> T) -> Option<T> {
+    READS.set(true);
+    let done = catch_unwind(AssertUnwindSafe(read));
+    READS.set(false);
+    done.ok()
+}
+
+/// Whether this thread reads a file that may be damaged: a panic is caught then and told as an
+/// error, so that a hook for panics need not say it too.
+#[must_use]
+pub fn reads_what_may_be_damaged() -> bool {
+    READS.get()
 }
 
 /// Begins a write that is on the disk when its commit returns, and after which the file opens at

@@ -102,6 +102,11 @@ impl StoreError {
         !matches!(self, Self::Corrupt { .. } | Self::Overloaded)
     }
 
+    /// Of a file that redb could not make sense of.
+    pub(crate) fn unreadable(file: &str) -> Self {
+        Self::CorruptFile { file: file.into(), why: super::UNREADABLE.into() }
+    }
+
     pub(crate) fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }

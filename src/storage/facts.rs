@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 
-use super::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database};
+use super::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database, reading};
 use crate::base::{Boot, ClusterId, NodeId, Rng, StoreId, VoterId};
 use crate::placement::{CLAIM_TOKENS_MAX, DiskMark};
 
@@ -81,7 +81,9 @@ impl Facts {
     /// [`StoreError::CorruptFile`], [`StoreError::Failed`].
     pub fn open(disk: &dyn Disk, name: &NodeId, rng: &dyn Rng) -> Result<Self, StoreError> {
         let database = open_database(disk, FACTS_FILE, CACHE_BYTES_SMALL)?;
-        if let Some((kept, boots)) = read(&database)? {
+        let kept = reading(|| read(&database));
+        let kept = kept.unwrap_or_else(|| Err(StoreError::unreadable(FACTS_FILE)))?;
+        if let Some((kept, boots)) = kept {
             if kept.node != *name {
                 return Err(StoreError::OtherNode { found: kept.node, name: name.clone() });
             }

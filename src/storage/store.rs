@@ -19,11 +19,11 @@ use super::tables::{
     HEADS, KEPT, Kept, NUMBERS, RECORDS, Tables, above, number, place, read_head, read_record,
 };
 use super::{
-    Disk, Number, Op, OpResult, Record, ShardHead, StoreError, begin_write, open_database,
+    Disk, Number, Op, OpResult, Record, ShardHead, StoreError, begin_write, open_database, reading,
 };
-use crate::base::{Rng, ShardId, StoreId, Worker, WorkerGone};
 #[cfg(feature = "sim")]
-use crate::base::{Seen, saw};
+use crate::base::{Fill, Seen, saw};
+use crate::base::{Rng, ShardId, StoreId, Worker, WorkerGone};
 
 /// Name of the file in the data directory.
 pub const DATA_FILE: &str = "data.redb";
@@ -102,7 +102,8 @@ impl Store {
                 .create_with_backend(InMemoryBackend::new())
                 .map_err(StoreError::failed)?,
         };
-        let id = prepare(&database, rng)?;
+        let id = reading(|| prepare(&database, rng));
+        let id = id.unwrap_or_else(|| Err(StoreError::unreadable(DATA_FILE)))?;
         let queue = Mutex::default();
         Ok(Self(Arc::new(Inner { id, durability, database, worker, queue })))
     }
@@ -123,6 +124,17 @@ impl Store {
     #[must_use]
     pub fn id(&self) -> StoreId {
         self.0.id
+    }
+
+    /// How full its queue is. One call alone may be above the limit of bytes.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fills(&self) -> [Fill; 2] {
+        let queue = self.0.queue.lock();
+        let largest = queue.calls.iter().map(|call| call.bytes).max().unwrap_or(0);
+        [
+            Fill::of("calls of the store", queue.calls.len(), QUEUE_CALLS_MAX),
+            Fill::of("bytes for the store", queue.bytes, QUEUE_BYTES_MAX + largest),
+        ]
     }
 
     /// Does `ops` in order, in one transaction, and answers when they are on the disk. Each is done

@@ -15,7 +15,11 @@ use super::api::{AskError, Class, Life, Peer};
 use super::lanes::{LaneLoss, Totals};
 use super::output::{Bounds, Ending, Output, Rejected};
 use super::tally::{Tally, count};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::Instant;
+#[cfg(feature = "sim")]
+use crate::wire::MESSAGE_BYTES_MAX;
 use crate::wire::{Header, Kind};
 
 /// What a connection is to this node.
@@ -329,6 +333,18 @@ impl Conn {
     /// Whether so much waits for the other side that it is not read from.
     pub(super) fn is_clogged(&self) -> bool {
         self.out.lock().output.waiting() > self.bounds.output_bytes_max / 2
+    }
+
+    /// How much waits to be written, and how many asks for an answer. One message may come to an
+    /// empty connection that is above the limit, and answers go first: see [`Self::say`].
+    #[cfg(feature = "sim")]
+    pub(super) fn fills(&self) -> [Fill; 2] {
+        let (out, bounds) = (self.out.lock(), self.bounds);
+        let bytes_max = 2 * bounds.output_bytes_max + MESSAGE_BYTES_MAX;
+        [
+            Fill::of("bytes for a connection", out.output.waiting(), bytes_max),
+            Fill::of("asks of a connection", out.output.calls.len(), bounds.calls_max),
+        ]
     }
 
     /// Ends the asks whose deadline has passed.

@@ -6,25 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{NAMES, Process, done, done_json, free_port, is_refused, run, until};
-
-/// The flags of each of three nodes.
-fn flags() -> [Vec<String>; 3] {
-    let addresses = NAMES.map(|_| format!("127.0.0.1:{}", free_port()));
-    let join = format!("--join={}", addresses.join(","));
-    let of = |at: usize| {
-        let (name, listen) = (NAMES[at], &addresses[at]);
-        let own =
-            [format!("--name={name}"), format!("--data={name}"), format!("--listen={listen}")];
-        let all = ["--insecure", "--expect=3", "--shards=64", &join].map(str::to_owned);
-        all.into_iter().chain(own).collect()
-    };
-    [of(0), of(1), of(2)]
-}
-
-fn words<'a>(first: &[&'a str], flags: &'a [String]) -> Vec<&'a str> {
-    first.iter().copied().chain(flags.iter().map(String::as_str)).collect()
-}
+use crate::{NAMES, Process, done, done_json, flags_of_three, is_refused, run, until, words};
 
 fn start(folder: &Path, life: &str, flags: &[String]) -> Process {
     Process::start(folder, life, &words(&[], flags))
@@ -58,7 +40,7 @@ fn owned_by(folder: &Path, node: &str) -> (usize, bool) {
 #[test]
 fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     let place = tempfile::tempdir().expect("a folder");
-    let (folder, flags) = (place.path(), flags());
+    let (folder, flags) = (place.path(), flags_of_three());
     let mut nodes = [0, 1, 2].map(|at| start(folder, NAMES[at], &flags[at]));
     for node in &mut nodes {
         node.member();

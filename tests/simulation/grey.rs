@@ -12,7 +12,7 @@ use evertree::placement::{Profile, View};
 use evertree::sim::{Fault, Repeat, Setup, World};
 use futures::FutureExt as _;
 
-use crate::run::repeat;
+use crate::repeat::repeat;
 
 /// Within this all nodes are members, and all shards have their owners.
 const FORMED_WITHIN: Duration = Duration::from_secs(15);

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use evertree::sim::Broken;
 use evertree::sim::trial::{Figures, Trial};
-use evertree::sim::{Broken, Repeat};
 
 /// Runs one seed.
 pub(crate) fn run(seed: u64) -> Result<Figures, Broken> {
@@ -18,15 +18,4 @@ pub(crate) fn seeds(otherwise: Range<u64>) -> Range<u64> {
     let bounds = bounds.unwrap_or_else(|| panic!("SIM_SEEDS={text} is not a range as 0..20"));
     assert!(!bounds.is_empty(), "SIM_SEEDS={text} has no seed: 0..20 has twenty, 20 not included");
     bounds
-}
-
-/// Says how to repeat `seed`, if it fails, where `test` runs the seeds that it is told.
-pub(crate) fn repeat_of(seed: u64, test: &str) -> Repeat {
-    let seeds = format!("SIM_SEEDS={seed}..{}", seed + 1);
-    Repeat::new(seed, format!("{seeds} cargo test --test simulation {test} -- --nocapture"))
-}
-
-/// Says how to repeat `seed`, if it fails, where `test` runs seeds of its own.
-pub(crate) fn repeat(seed: u64, test: &str) -> Repeat {
-    Repeat::new(seed, format!("cargo test --test simulation {test} -- --nocapture"))
 }

@@ -9,7 +9,7 @@ use evertree::placement::Profile;
 use evertree::sim::{Fault, Setup, World};
 use futures::FutureExt as _;
 
-use crate::run::repeat;
+use crate::repeat::repeat;
 
 /// Within this all are members, and all are again after the heal.
 const SOON: Duration = Duration::from_secs(15);

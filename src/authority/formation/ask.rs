@@ -24,7 +24,7 @@ pub(in crate::authority) enum Unfit {
     OtherCluster(NodeId, ClusterId),
     /// Another process runs under this name.
     Rival(String),
-    /// Its directory knows nothing of the life that is a member.
+    /// Its directory knows nothing of its node's last life.
     Backup(String),
     /// One may still run: it has links, and has said nothing for a while.
     Late(String),
@@ -160,17 +160,19 @@ impl Former {
         newest_voters(answers.iter().map(|(_, _, state)| state), cluster)
     }
 
-    /// Why the directory is not that of the member which is in this life, if it is not. A voter
+    /// Why the directory is not that of this node's last life that is known, if it is not. A voter
     /// that has forgotten what it agreed to must not even be asked.
-    fn lacks(&self, (boot, token): (Boot, u64)) -> Option<String> {
+    pub(in crate::authority) fn lacks(&self, (boot, token): (Boot, u64)) -> Option<String> {
         let inner = self.inner.lock();
         let claim = &inner.state.me.claim;
         let is_it = (claim.boot, claim.token) == (boot, token) || token == 0;
         (!is_it && !claim.has_seen(boot, token)).then(|| {
             format!(
-                "the data directory of {} looks like a copy or an old backup: the cluster knows {} \
-                 in {boot}, and the directory does not; start the node from its own directory",
-                claim.node, claim.node
+                "the data directory of {node} looks like a copy or an old backup: the cluster \
+                 knows {boot} of {node}, and the directory does not, so it may have forgotten what \
+                 {node} agreed to and stored; start {node} from its own directory, or with an \
+                 empty one: then it joins anew",
+                node = claim.node
             )
         })
     }
@@ -191,8 +193,8 @@ impl Former {
     /// On which directory the life of `node` runs that is a member, if it is `boot`.
     fn disk_of(&self, node: &NodeId, boot: Option<Boot>) -> Option<DiskMark> {
         let inner = self.inner.lock();
-        let (known, disk) = inner.disks.get(node)?;
-        (Some(*known) == boot).then(|| disk.clone())
+        let member = inner.view.as_ref()?.members.get(node)?;
+        (Some(member.boot) == boot).then(|| member.disk.clone())
     }
 
     /// Whoever else runs under the name of `peer`, which draws `token` for its life.
@@ -223,6 +225,8 @@ impl Inbound for Former {
                 let rival = self.rival_of(from, asker.me.claim.token);
                 self.learn([asker.me.claim.addr]);
                 let member = self.links.member(&from.node).map(|life| (life.boot, life.token));
+                let view = self.inner.lock().view.clone();
+                let member = member.or_else(|| view?.last_life(&from.node));
                 let disk = self.disk_of(&from.node, member.map(|(boot, _)| boot));
                 reply.send(encode(&State { rival, member, disk, ..self.state() }));
             }

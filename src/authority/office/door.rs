@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::{Ask, Letter, Office, decode, encode};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::transport::{Head, Inbound, Peer, ReplyTo};
 
 /// Requests answered at one time; further ones are refused.
@@ -20,6 +22,13 @@ impl UnderWay {
         let before = office.busy.fetch_add(1, Ordering::AcqRel);
         let counted = Self(office.clone());
         (before < REQUESTS_MAX).then_some(counted)
+    }
+
+    /// How many there are; one more may be counted for a moment, until it is refused.
+    #[cfg(feature = "sim")]
+    pub(super) fn fill(office: &Office) -> Fill {
+        let busy = office.busy.load(Ordering::Acquire);
+        Fill::of("requests of leases", busy, REQUESTS_MAX + 1)
     }
 }
 

@@ -7,8 +7,9 @@ use futures::FutureExt as _;
 use super::{Formation, QuorumParts, claim_of};
 use crate::authority::formation::{Former, Found, List, NotFormed, Settings, Unfit};
 use crate::authority::{FormError, OpenError, RAFT_FILE, RaftCore, StartError, Voter};
-use crate::base::{Boot, ClusterId, Instant, NodeId, VoterId, within};
+use crate::base::{Boot, ClusterId, Instant, VoterId, within};
 use crate::placement::{Profile, View};
+use crate::storage::StoreError;
 use crate::transport::Life;
 
 /// Finds the node's cluster, or forms one with others, and waits for the first view. A node whose
@@ -102,7 +103,7 @@ async fn join(
     parts.links.set_cluster(cluster);
     begin_with(parts, core, voters);
     first_view(parts, former, core, (cluster, deadline)).await?;
-    let seen = last_life(&core.known(), &parts.me);
+    let seen = core.known().last_life(&parts.me).map_or(Boot(0), |(boot, _)| boot);
     if parts.boot <= seen {
         // Boots only grow, and those before were of a directory that is lost.
         parts.boot = parts.facts.boot_after(seen, &*parts.seams.rng)?;
@@ -111,14 +112,6 @@ async fn join(
         former.present_as(claim_of(parts));
     }
     Ok(())
-}
-
-/// The last boot of `node` that the view knows; 0 if none.
-fn last_life(view: &View, node: &NodeId) -> Boot {
-    let member = view.members.get(node).map(|member| member.boot);
-    let departed = view.departed.iter().filter(|one| one.node == *node).map(|one| one.boot);
-    let stores = view.stores.values().filter(|mark| mark.node == *node).map(|mark| mark.last_boot);
-    departed.chain(stores).chain(member).max().unwrap_or_default()
 }
 
 /// Tells links and raft who votes to begin with.
@@ -217,13 +210,42 @@ pub(super) fn same_votes(parts: &QuorumParts) -> Result<(), StartError> {
     if parts.facts.cluster().is_none() || exists.map_err(StartError::Storage)? {
         return Ok(());
     }
+    let (me, way_out) = (&parts.me, way_out(parts));
     Err(StartError::Refused(format!(
-        "{RAFT_FILE} is missing from the data directory of {}: it holds what this voter has agreed \
-         to; put it back, or start the node with an empty data directory: then it joins anew, with \
-         no part of what it held, and another node or itself is made a voter in the place of the \
-         one it was",
-        parts.me
+        "{RAFT_FILE} is missing from the data directory of {me}: {way_out}"
     )))
+}
+
+/// Refuses a directory whose raft log knows a later life of this node than the rest of it does:
+/// part of it was put back from an older one.
+pub(super) fn same_life(
+    parts: &QuorumParts,
+    former: &Former,
+    core: &RaftCore,
+) -> Result<(), StartError> {
+    if parts.facts.cluster().is_none() {
+        return Ok(());
+    }
+    let last = core.known().last_life(&parts.me);
+    last.and_then(|life| former.lacks(life)).map_or(Ok(()), |why| Err(StartError::Refused(why)))
+}
+
+/// What it means that a voter's log is gone, what is still true, and what to do.
+fn way_out(parts: &QuorumParts) -> String {
+    let me = &parts.me;
+    let gone = "what this voter has agreed to is lost, so that it must not vote on; nothing was \
+                changed";
+    match &parts.formation {
+        Formation::Alone => format!(
+            "{gone}, and no other node is named that {me} could join: put the file back as it was \
+             when {me} ran last"
+        ),
+        Formation::Bootstrap { .. } | Formation::Expect { .. } => format!(
+            "{gone}, and the other nodes go on as long as a majority of the voters runs; move the \
+             data directory away and start {me} with an empty data directory: then it joins anew, \
+             and copies are made for it"
+        ),
+    }
 }
 
 /// Refuses other timing than the cluster's. Where an operator has changed D (`evertree set
@@ -239,13 +261,15 @@ pub(super) fn same_profile(mine: &Profile, view: &View) -> Result<(), StartError
 }
 
 /// Why raft did not start, and what to do.
-pub(super) fn not_opened(me: &NodeId, error: &OpenError) -> StartError {
+pub(super) fn not_opened(parts: &QuorumParts, error: &OpenError) -> StartError {
+    let damaged = |why: &str| format!("{RAFT_FILE} is damaged ({why}): {}", way_out(parts));
     StartError::Storage(match error {
-        OpenError::Store(_) | OpenError::Damaged(_) => format!(
-            "{error}; {RAFT_FILE} of {me} holds what it has agreed to: put a whole one back that \
-             is not older, or start {me} with an empty data directory: then it joins anew"
-        ),
-        OpenError::Timing(_) | OpenError::Thread(_) | OpenError::Raft(_) => error.to_string(),
+        OpenError::Store(StoreError::CorruptFile { why, .. }) | OpenError::Damaged(why) => {
+            damaged(why)
+        }
+        OpenError::Store(_) | OpenError::Timing(_) | OpenError::Thread(_) | OpenError::Raft(_) => {
+            error.to_string()
+        }
     })
 }
 

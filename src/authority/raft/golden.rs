@@ -156,7 +156,7 @@ fn departed() -> VecDeque<Departed> {
     let all = [Departure::Released, Departure::Evicted, Departure::Replaced];
     all.into_iter()
         .zip(1..)
-        .map(|(why, boot)| Departed { node: node("n4"), boot: Boot(boot), why })
+        .map(|(why, boot)| Departed { node: node("n4"), boot: Boot(boot), token: 7 * boot, why })
         .collect()
 }
 

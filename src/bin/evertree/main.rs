@@ -96,7 +96,19 @@ impl Failure {
     }
 }
 
+/// Leaves panics to the hook that is there, but for those of reading a damaged file: they are
+/// caught, and told as an error in plain words.
+fn hook_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !evertree::storage::reads_what_may_be_damaged() {
+            before(panic);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
+    hook_panics();
     let done = match Evertree::parse().command {
         Command::Node(args) => node::run(&args),
         Command::Nodes(args) => nodes::run(&args),

@@ -75,6 +75,8 @@ pub struct LeaseTable<K> {
     pub(super) seats: BTreeMap<(NodeId, Boot), Seat>,
     /// When the leader's loop was late, oldest first.
     late: Vec<Instant>,
+    /// The D' that its expiries have in them.
+    at_leader: Duration,
     /// The change of D under way, and since when this table knows of it.
     changing: Option<((Duration, Duration), Instant)>,
     /// Nodes that were refused, and may not join again at once. Outlives the table: it is no
@@ -89,6 +91,7 @@ impl<K> Default for LeaseTable<K> {
             first: Instant::NEVER,
             seats: BTreeMap::new(),
             late: Vec::new(),
+            at_leader: Duration::ZERO,
             changing: None,
             held: BTreeMap::new(),
         }
@@ -107,9 +110,25 @@ impl<K: Copy + Ord> LeaseTable<K> {
         if self.key.is_none_or(|own| own < key) {
             let held = std::mem::take(&mut self.held);
             let first = now + first_wait(span);
-            *self = Self { key: Some(key), first, held, ..Self::default() };
+            let at_leader = span.at_leader;
+            *self = Self { key: Some(key), first, held, at_leader, ..Self::default() };
         }
+        self.stretch(span);
         self.key == Some(key)
+    }
+
+    /// Once D grows, whoever renewed before has the longer D' as well: nobody is evicted whose
+    /// Renew came within the D that the view shows. To be called before [`Self::mark`].
+    pub fn stretch(&mut self, span: Span) {
+        let more = span.at_leader.saturating_sub(self.at_leader);
+        self.at_leader = span.at_leader;
+        if more.is_zero() || self.key.is_none() {
+            return;
+        }
+        self.first = self.first + more;
+        for seat in self.seats.values_mut().filter(|seat| seat.refused.is_none()) {
+            (seat.expiry, seat.arrived) = (seat.expiry + more, seat.arrived + more);
+        }
     }
 
     /// Whose table it is.

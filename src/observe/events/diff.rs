@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::like::Like;
 use super::{
     ConstantsChange, Held, LISTED_MAX, Life, MemberChange, Passed, ShardChange, ViewChange,
 };
@@ -50,6 +51,8 @@ pub fn changes(old: &View, new: &View) -> Vec<ViewChange> {
 #[derive(Default)]
 struct Draft {
     change: ViewChange,
+    /// Shards that its causes name.
+    named: BTreeSet<ShardId>,
     owners: Counts,
     moves: Counts,
     stays: Counts,
@@ -59,11 +62,14 @@ struct Draft {
 /// How many shards go from whom to whom.
 type Counts = BTreeMap<(Option<NodeId>, Option<NodeId>), u32>;
 
-/// One draft for each version whose cause is known, and one for what is left.
+/// One draft for each version whose cause is known, or for like versions of one entry; and one for
+/// what is left.
 struct Drafts<'a> {
     old: &'a View,
     new: &'a View,
     notes: Vec<&'a Noted>,
+    /// Which draft each note belongs to.
+    at: Vec<usize>,
     all: Vec<Draft>,
     /// What cannot be put to one of several versions.
     rest: Option<Draft>,
@@ -73,19 +79,15 @@ impl<'a> Drafts<'a> {
     fn new(old: &'a View, new: &'a View) -> Self {
         let notes: Vec<&Noted> =
             new.history.iter().map(Arc::as_ref).filter(|note| note.version > old.version).collect();
-        let draft = |note: &&Noted| {
-            let change = ViewChange {
-                since: Version(note.version.0 - 1),
-                version: note.version,
-                epoch: note.epoch,
-                cause: note.cause.clone(),
-                node: note.node.clone(),
-                ..ViewChange::default()
-            };
-            Draft { change, ..Draft::default() }
-        };
-        let all = notes.iter().map(draft).collect();
-        Self { old, new, notes, all, rest: None }
+        let (mut groups, mut at): (Vec<Like<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
+        for note in &notes {
+            if !groups.last_mut().is_some_and(|last| last.takes(note)) {
+                groups.push(Like::of(note));
+            }
+            at.push(groups.len() - 1);
+        }
+        let all = groups.into_iter().map(Draft::of).collect();
+        Self { old, new, notes, at, all, rest: None }
     }
 
     /// Where belongs what no version in particular has made.
@@ -107,7 +109,7 @@ impl<'a> Drafts<'a> {
     /// The last note that `wanted` picks.
     fn pick(&mut self, wanted: impl Fn(&Noted) -> bool) -> Option<&mut Draft> {
         let at = self.notes.iter().rposition(|note| wanted(note))?;
-        self.all.get_mut(at)
+        self.all.get_mut(self.at[at])
     }
 
     /// The draft of the entry that began the present ownership of a shard. One entry may have made
@@ -128,8 +130,18 @@ impl<'a> Drafts<'a> {
         let found =
             at(&about).or_else(|| at(&|note| note.node.is_none())).or_else(|| at(&|_| true));
         match found {
-            Some(at) => &mut self.all[at],
+            Some(at) => &mut self.all[self.at[at]],
             None => self.any(),
+        }
+    }
+
+    /// The draft of what changed about the copies or the records of a shard alone: the only one
+    /// whose causes name it.
+    fn of_copies(&mut self, shard: ShardId) -> &mut Draft {
+        let mut named = (0..self.all.len()).filter(|at| self.all[*at].named.contains(&shard));
+        match (named.next(), named.next()) {
+            (Some(at), None) => &mut self.all[at],
+            (Some(_) | None, _) => self.any(),
         }
     }
 
@@ -141,6 +153,19 @@ impl<'a> Drafts<'a> {
 }
 
 impl Draft {
+    fn of(group: Like<'_>) -> Self {
+        let (first, last, cause, named) = group.done();
+        let change = ViewChange {
+            since: Version(first.version.0 - 1),
+            version: last,
+            epoch: first.epoch,
+            cause,
+            node: first.node.clone(),
+            ..ViewChange::default()
+        };
+        Self { change, named, ..Self::default() }
+    }
+
     fn done(self) -> ViewChange {
         let passed = |counts: Counts| {
             let rows = counts.into_iter();
@@ -186,12 +211,17 @@ fn shard(drafts: &mut Drafts<'_>, number: ShardId, (before, after): (Option<&Sha
     let name = |owner: Option<&Owner>| owner.map(|owner| owner.node.clone());
     let was = before.and_then(|shard| shard.owner.as_ref());
     let was_moving = before.and_then(|shard| shard.moving.as_ref());
-    let draft = if is_owned_anew { drafts.of_ownership((before, after)) } else { drafts.any() };
+    let is_moved = was_moving != after.moving.as_ref();
+    let draft = match (is_owned_anew, is_moved) {
+        (true, _) => drafts.of_ownership((before, after)),
+        (false, true) => drafts.any(),
+        (false, false) => drafts.of_copies(number),
+    };
     let (from, to) = (name(was), name(after.owner.as_ref()));
     if is_owned_anew || from != to {
         *draft.owners.entry((from.clone(), to.clone())).or_default() += 1;
     }
-    if was_moving != after.moving.as_ref() {
+    if is_moved {
         match name(after.moving.as_ref()) {
             Some(goes) => *draft.moves.entry((to.clone(), Some(goes))).or_default() += 1,
             None if name(was_moving) != to => {

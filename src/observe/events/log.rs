@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{ViewEvent, changes};
+#[cfg(feature = "sim")]
+use crate::base::Fill;
 use crate::base::{NodeId, Publisher, Version};
 use crate::placement::View;
 
@@ -98,6 +100,12 @@ impl EventLog {
             self.0.newest.publish(Arc::new(newest));
         }
         fresh
+    }
+
+    /// How many are kept.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fill(&self) -> Fill {
+        Fill::of("events of views", self.0.kept.lock().events.len(), EVENTS_MAX)
     }
 
     /// The events after that of number `after`, as many as fit into an answer.

@@ -146,6 +146,11 @@ fn versions_seen_at_once_are_told_apart_as_far_as_that_goes() {
     let (_, joined) = cluster.view.members.get_key_value(&id(4)).expect("it joined");
     let (store, when) = (joined.store, cluster.when(shard));
     cluster.accept(Change::Add { shard, store, when });
+    // What no version in particular has made: nobody has said why it holds less.
+    let other =
+        cluster.view.numbered().find(|(other, now)| *other != shard && now.in_sync.len() > 1);
+    let (other, _) = other.expect("several have copies");
+    Arc::make_mut(&mut cluster.view.shards[usize::from(other.0)]).in_sync.pop();
     let told = changes(&before, &cluster.view);
     let versions = cluster.view.version.0 - before.version.0;
     assert_eq!(told.len() as u64, versions + 1, "each, and what they made together");
@@ -160,6 +165,40 @@ fn versions_seen_at_once_are_told_apart_as_far_as_that_goes() {
     let all: usize = told.iter().map(|one| one.shards.len()).sum();
     let differ = before.shards.iter().zip(&cluster.view.shards).filter(|(old, new)| old != new);
     assert_eq!(all, differ.count(), "each shard once");
+}
+
+/// Goal: a hundred copies that one entry brings are one event, with all of its shards. Method: a node
+/// joins, and the owner of some shards adds its store to each in one entry.
+#[test]
+fn like_changes_of_one_entry_are_one_event() {
+    let mut cluster = written();
+    cluster.accept(join(4, 1));
+    let before = cluster.view.clone();
+    let store = cluster.view.members.get(&id(4)).expect("it joined").store;
+    let owned: Vec<ShardId> = before
+        .numbered()
+        .filter(|(_, shard)| shard.owner.as_ref().is_some_and(|owner| owner.node == id(1)))
+        .map(|(shard, _)| shard)
+        .collect();
+    assert!(owned.len() > 3, "{owned:?}");
+    let entry: u64 = 1_000;
+    for shard in &owned {
+        let (shard, when) = (*shard, cluster.when(*shard));
+        let id = crate::placement::ChangeId(u128::from(entry) << 16 | u128::from(shard.0));
+        let change = Change::Add { shard, store, when };
+        let done = cluster.view.apply(entry, &crate::placement::Proposal { id, change });
+        assert_eq!(done, crate::placement::Outcome::Accepted);
+    }
+    let told = changes(&before, &cluster.view);
+    let [first, rest @ ..] = &told[..] else { panic!("nothing is told") };
+    // Its joining is over with the first copy: that is told of it.
+    assert!(rest.iter().all(|one| one.shards.is_empty()), "{told:?}");
+    assert_eq!(first.version.0 - first.since.0, owned.len() as u64, "{first}");
+    assert_eq!(first.shards.iter().map(|row| row.shard).collect::<Vec<_>>(), owned);
+    assert!(first.shards.iter().all(|row| row.added == [id(4)]), "{first:?}");
+    assert_eq!(first.holders[0].more as usize, owned.len());
+    let said = first.to_string();
+    assert!(said.contains(", epoch 1000: n1: store ") && said.contains(" holds shards "), "{said}");
 }
 
 #[test]

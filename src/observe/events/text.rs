@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{ConstantsChange, Held, Life, MemberChange, Passed, ViewChange, ViewEvent};
-use crate::base::NodeId;
+use crate::base::{Epoch, NodeId};
 use crate::observe::words::{counted, listed, number, shown, status};
 use crate::placement::{Constants, Departure};
 use crate::wire::printable;
@@ -28,7 +28,12 @@ fn time_of_day(unix: Duration) -> String {
 impl fmt::Display for ViewChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.version.0 - self.since.0 > 1 {
-            write!(f, "views {} to {}: ", self.since.0 + 1, self.version.0)?;
+            write!(f, "views {} to {}", self.since.0 + 1, self.version.0)?;
+            // Like versions of one entry; else they are of several.
+            if self.epoch > Epoch::NONE {
+                write!(f, ", epoch {}", self.epoch.0)?;
+            }
+            f.write_str(": ")?;
         } else {
             write!(f, "{}, epoch {}: ", self.version, self.epoch.0)?;
         }

@@ -101,10 +101,10 @@ impl View {
         }
         self.admit(claim)?;
         let before = Owner { node: claim.node.clone(), boot: replaces };
-        let why = Departure::Replaced;
+        let (token, why) = (self.token_of(&before), Departure::Replaced);
         if store != claim.store {
             self.enter(claim);
-            self.depart(&before, why);
+            self.depart(&before, token, why);
             let ended = Ended { owner: &before, store, destroyed: true };
             self.end(epoch, &ended, assigns);
             return Ok(());
@@ -119,7 +119,7 @@ impl View {
             return Err(Refusal::Stale(*shard));
         }
         self.enter(claim);
-        self.depart(&before, why);
+        self.depart(&before, token, why);
         for (number, shard) in own {
             let owner = Some(Owner { node: claim.node.clone(), boot: claim.boot });
             self.put(number, Shard { epoch, owner, moving: None, ..shard });
@@ -139,8 +139,9 @@ impl View {
         if !self.has_boot(&owner.node, owner.boot) && !planted(Bug::OldBoot) {
             return Err(Refusal::Boot { node: owner.node.clone(), boot: owner.boot });
         }
+        let token = self.token_of(owner);
         if let Some(member) = self.members.remove(&owner.node) {
-            self.depart(owner, why);
+            self.depart(owner, token, why);
             self.end(epoch, &Ended { owner, store: member.store, destroyed: false }, assigns);
         }
         Ok(())

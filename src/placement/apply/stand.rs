@@ -63,9 +63,10 @@ impl View {
         if let Some(shards) = self.named(few) {
             return needed(format!("fewer than {copies} others hold {shards}"));
         }
-        self.members.remove(node);
         let owner = Owner { node: node.clone(), boot };
-        self.depart(&owner, Departure::Released);
+        let token = self.token_of(&owner);
+        self.members.remove(node);
+        self.depart(&owner, token, Departure::Released);
         self.end(epoch, &Ended { owner: &owner, store, destroyed: false }, &[]);
         Ok(())
     }

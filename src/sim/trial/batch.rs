@@ -30,33 +30,29 @@ impl Batch {
     }
 
     /// Refuses a batch that never came to what it is there to show. One of fewer than eight seeds
-    /// may lack nodes that do not vote, and what an operator does.
+    /// is too small to be judged.
     ///
     /// # Errors
     /// What it lacks.
     pub fn judge(&self) -> Result<(), String> {
         let Self { runs, gone, moved, voters_replaced, client_ticks, drains, leases } = *self;
-        let moved = moved as u64;
-        let always = [(gone, "nodes gone"), (moved, "moved shards")];
-        let in_a_round = [
+        if runs < ROUND {
+            return Ok(());
+        }
+        let all = [
+            (gone, "nodes gone"),
+            (moved as u64, "moved shards"),
             (voters_replaced, "voters replaced"),
             (client_ticks, "ticks at lease clients"),
             (drains, "drains by an operator"),
             (leases, "changes of D"),
         ];
-        let in_a_round = in_a_round.into_iter().filter(|_| runs >= ROUND);
-        let lacks: Vec<&str> = always
-            .into_iter()
-            .chain(in_a_round)
-            .filter(|(count, _)| *count == 0)
-            .map(|(_, what)| what)
-            .collect();
+        let lacks: Vec<_> =
+            all.iter().filter(|(count, _)| *count == 0).map(|(_, what)| *what).collect();
         if lacks.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "no {} over all {runs} seeds: they show nothing, more are needed",
-            lacks.join(", no ")
-        ))
+        let lacks = lacks.join(", no ");
+        Err(format!("no {lacks} over all {runs} seeds: they show nothing, more are needed"))
     }
 }

@@ -280,7 +280,7 @@ impl Oracle {
         let inner = self.0.lock();
         for Shown { counter, host, acked_before, state } in &inner.shown {
             let fault =
-                |what: String| Err(format!("c{counter} as n{} was shown it: {what}", host + 1));
+                |what: String| Err(format!("I3: c{counter} as n{} was shown it: {what}", host + 1));
             let has: BTreeSet<u64> = state.tokens.keys().copied().collect();
             let lost: Vec<_> = acked_before.difference(&has).collect();
             if !lost.is_empty() {
@@ -327,7 +327,7 @@ impl Inner {
     /// this was asked.
     fn saw(&mut self, counter: u64, least: u64, value: u64) {
         if value < least {
-            let what = format!("c{counter} went back: {value} was shown, {least} is the least");
+            let what = format!("I3: c{counter} went back: {value} was shown, {least} is the least");
             self.wrong.get_or_insert(what);
         }
         let floor = self.floors.entry(counter).or_default();

@@ -304,7 +304,7 @@ async fn who_holds_the_lock_of_the_members_directory_does_not_wait() {
         let mut list = trio();
         list.0[0].claim = claim;
         view.apply(1, &list.first(16, &Profile::lan()));
-        other.former.show(&view, BTreeMap::new());
+        other.former.show(&Arc::new(view), BTreeMap::new());
         let members = BTreeMap::from([(me.clone(), Life { boot: Boot(boot), token: 0 })]);
         other.links.set_members(members);
     };

@@ -1,7 +1,6 @@
 //! Reading the whole file at the start, and finding out whether it is whole.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use openraft::entry::RaftEntry as _;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError};
@@ -10,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{COMMITTED, LAST, LOG, META, PURGED, SNAPSHOT, VOTE, unseal};
 use crate::authority::raft::machine::StoredSnapshot;
 use crate::authority::raft::types::{Entry, LogId, OpenError, Vote};
-use crate::storage::StoreError;
+use crate::storage::{StoreError, UNREADABLE, reading};
 
 /// What lay in the file.
 #[derive(Debug, Default)]
@@ -25,9 +24,8 @@ pub(in crate::authority::raft) struct Loaded {
 
 impl Loaded {
     pub(super) fn from(database: &Database) -> Result<Self, OpenError> {
-        // redb may panic on a file that was damaged since it wrote it.
-        catch_unwind(AssertUnwindSafe(|| read(database)))
-            .unwrap_or_else(|_| Err(OpenError::Damaged("reading it failed".into())))
+        let read = reading(|| read(database));
+        read.unwrap_or_else(|| Err(OpenError::Damaged(UNREADABLE.into())))
     }
 
     /// The index of the last entry, of those that are gone included.

@@ -235,3 +235,18 @@ fn a_grant_of_the_longer_d_is_over_before_any_leader_settles_the_change() {
         assert!(world.overlap(&granted, Without::Nothing) <= READINGS, "leads at {leads_at} ms");
     }
 }
+
+#[test]
+fn once_d_grows_whoever_renewed_before_has_the_longer_one_too() {
+    let (mut table, longer) = (granted(), Duration::from_millis(1_500));
+    let grown = Span { lease: longer, at_leader: lease_at_leader(longer, DRIFT_PERMILLE) };
+    let expiry = at(5_000) + span().at_leader;
+    table.stretch(grown);
+    assert!(!table.is_due(&node(), Boot(1), expiry), "its Renew came within the D of the view");
+    assert!(table.is_due(&node(), Boot(1), at(5_000) + grown.at_leader));
+    // Nor twice, and a shorter one takes nothing back.
+    table.stretch(grown);
+    table.stretch(span());
+    assert!(!table.is_due(&node(), Boot(1), expiry));
+    assert!(table.is_due(&node(), Boot(1), at(5_000) + grown.at_leader));
+}
