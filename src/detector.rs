@@ -16,5 +16,6 @@ mod sigmas;
 pub use health::LocalHealth;
 pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use lease::{
-    Charge, DRAIN_MAX, Denied, LeaseTable, NodeLease, REPORTED_FOR, Renewal, Span, lease_at_leader,
+    Charge, DRAIN_MAX, Denied, Heard, LeaseTable, NodeLease, REPORTED_FOR, Renewal, Span,
+    lease_at_leader,
 };

@@ -27,7 +27,7 @@ use super::{
 use crate::base::{Boot, Instant, NodeId, Seams};
 #[cfg(feature = "sim")]
 use crate::base::{Fill, Seen, saw};
-use crate::detector::{Denied, LeaseTable, Renewal, Span};
+use crate::detector::{Denied, Heard, LeaseTable, Renewal, Span};
 use crate::placement::{
     Change, ChangeId, Claim, Member, Outcome, Profile, Proposal, Refusal, View, plan_join,
     plan_rejoin,
@@ -251,14 +251,23 @@ impl Office {
         Proposal { id: ChangeId(self.seams.rng.next_u128()), change }
     }
 
-    /// Answers one question that arrived at `receipt`; passes it to the leader once if this node
-    /// does not lead and `may_relay`.
-    pub(super) async fn answer(&self, receipt: Instant, ask: Ask, may_relay: bool) -> Answer {
+    /// Answers one question that arrived at `receipt`, `through` the voter that passed it on; if
+    /// none did and this node does not lead, it passes it on to who does.
+    pub(super) async fn answer(
+        &self,
+        receipt: Instant,
+        ask: Ask,
+        through: Option<NodeId>,
+    ) -> Answer {
+        let may_relay = through.is_none();
         let lease = span_of(&self.core.view()).lease.max(Duration::from_millis(200));
         let deadline = receipt + lease;
         let answer = match &ask {
             Ask::Renew(renew) => Answer::Renew(self.renew(receipt, renew, deadline).await),
-            Ask::Claim(claim) => Answer::Claim(self.claim(claim, deadline).await),
+            Ask::Claim(claim) => {
+                let through = through.as_ref().unwrap_or(&self.me);
+                Answer::Claim(self.claim(claim, through, deadline).await)
+            }
         };
         let leader = match &answer {
             Answer::Renew(Err(RenewError::NotLeader { leader }))
@@ -331,8 +340,13 @@ impl Office {
         }
     }
 
-    /// Admits a node that joins or was restarted.
-    async fn claim(&self, claim: &Claim, deadline: Instant) -> Result<(), ClaimError> {
+    /// Admits a node that joins or was restarted, whose claim the voter `through` received.
+    async fn claim(
+        &self,
+        claim: &Claim,
+        through: &NodeId,
+        deadline: Instant,
+    ) -> Result<(), ClaimError> {
         let not_leader = |NotLeader { leader }| ClaimError::NotLeader { leader };
         let key = self.rounds.barrier(deadline).await.map_err(not_leader)?;
         let view = self.core.view();
@@ -340,7 +354,7 @@ impl Office {
             return Ok(());
         }
         let change = match view.members.get(&claim.node) {
-            None if !self.may_join(&view, claim) => return Err(ClaimError::Wait),
+            None if !self.may_join(&view, claim, through) => return Err(ClaimError::Wait),
             None => {
                 let assign = fitting(plan_join(&view, claim));
                 Change::Join { claim: claim.clone(), assign }
@@ -361,11 +375,19 @@ impl Office {
         }
     }
 
-    /// Whether it may become a member: one that was refused must be heard again for a while.
-    fn may_join(&self, view: &View, claim: &Claim) -> bool {
+    /// Whether it may become a member: one that was refused must be heard again for a while, by a
+    /// majority of the voters that are members, itself among them if it votes.
+    fn may_join(&self, view: &View, claim: &Claim, through: &NodeId) -> bool {
         let after = view.constants.as_ref().map_or(Duration::ZERO, |all| all.profile.offer_after);
         let now = self.seams.clock.now();
-        self.table.lock().may_join(&claim.node, now, span_of(view), after)
+        let there = view.voters.values().filter(|voter| view.members.contains_key(*voter));
+        let heard = Heard {
+            node: &claim.node,
+            through,
+            voters: &there.cloned().collect(),
+            votes: view.votes(&claim.node),
+        };
+        self.table.lock().may_join(&heard, now, span_of(view), after)
     }
 
     /// Whether the life that `member` stands for is over. On the same disk and the same run of the

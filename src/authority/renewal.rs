@@ -272,7 +272,7 @@ impl Renewals {
     ) -> Result<Grant, RenewError> {
         let ask = Ask::Renew(request);
         let answer = if *to == self.office.me {
-            let asked = self.office.answer(self.now(), ask, true);
+            let asked = self.office.answer(self.now(), ask, None);
             within(&*self.office.seams.clock, deadline, asked.boxed())
                 .await
                 .map_err(|error| RenewError::NoAnswer(error.to_string()))?

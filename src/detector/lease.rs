@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::base::{Bug, Instant, planted};
 
-pub use self::refused::{Charge, DRAIN_MAX, REPORTED_FOR};
+pub use self::refused::{Charge, DRAIN_MAX, Heard, REPORTED_FOR};
 pub use self::table::{Denied, LeaseTable, Renewal};
 
 /// Requests whose grant a node still waits for; with more, the oldest is given up.

@@ -212,7 +212,7 @@ impl Host {
             why = node.ended() => why,
             () = self.ordered(Order::Leave) => {
                 tracing::info!(name = %self.name, life, "leaves");
-                self.forget();
+                // Until it has ended, what it knows and acknowledges is there to be seen.
                 node.stop().await;
                 return Ok(());
             }

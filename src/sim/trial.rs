@@ -86,7 +86,10 @@ impl Trial {
     /// [`Broken`]: what does not hold, in which step.
     pub fn run(&self) -> Result<Figures, Broken> {
         let mut run = Run::new(self);
-        run.until(FORMED_WITHIN, |_| "not all nodes served".into(), Run::all_serve)?;
+        let missing =
+            |run: &Run| format!("{:?} of {} serve and vote", run.serve_and_vote(), self.nodes);
+        let all = (self.nodes, voters_of(self.nodes));
+        run.until(FORMED_WITHIN, missing, |run| run.serve_and_vote() == all)?;
         let first_owners = run.owners();
         let (mut faults, mut gone) = (self.faults(), Gone::default());
         let end = run.world.elapsed() + self.faults_for;
@@ -114,6 +117,15 @@ fn profile() -> Profile {
     Profile { offer_after: Duration::from_secs(1), ..Profile::dev() }
 }
 
+/// How many of so many nodes vote; the others are lease clients.
+fn voters_of(nodes: usize) -> usize {
+    match nodes {
+        0..=2 => 1,
+        3 | 4 => 3,
+        _ => 5,
+    }
+}
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Figures {
@@ -123,6 +135,8 @@ pub struct Figures {
     pub steps: u64,
     /// How many nodes.
     pub nodes: usize,
+    /// How many of them voted when all served first; the others were lease clients.
+    pub voters: usize,
     /// How many faults there were.
     pub faults: u64,
     /// Of 1000 segments, how many were to be lost.
@@ -155,12 +169,13 @@ impl fmt::Display for Figures {
         let Changes { voters_replaced, drains, leases, .. } = self.changes;
         write!(
             f,
-            "{} nodes, {} steps, {} faults, {} segments lost at {} permille, {} nodes gone, {} \
-             shards moved, {} views, {} changes of owner seen, {voters_replaced} voters replaced, \
+            "{} nodes, {} of them voters, {} steps, {} faults, {} segments lost at {} permille, \
+             {} nodes gone, {} shards moved, {} views, {} changes of owner seen, {voters_replaced} voters replaced, \
              {drains} drains and {leases} changes of D, {} ticks, {} of them at lease clients, \
              adds: {acked} acknowledged, {unknown} unknown, {refused} not executed; healed within \
              {} ms, trace {:016x}",
             self.nodes,
+            self.voters,
             self.steps,
             self.faults,
             self.lost,
@@ -264,8 +279,11 @@ impl Run {
         Ok(self.world.elapsed().saturating_sub(began))
     }
 
-    fn all_serve(&self) -> bool {
-        (0..self.nodes).all(|host| self.world.node(host).is_some_and(|node| node.is_serving()))
+    /// How many nodes serve, and how many vote.
+    fn serve_and_vote(&self) -> (usize, usize) {
+        let serves = |host: &usize| self.world.node(*host).is_some_and(|node| node.is_serving());
+        let votes = self.world.view().map_or(0, |view| view.voters.len());
+        ((0..self.nodes).filter(serves).count(), votes)
     }
 
     /// Which node owns each shard, in the newest view that any node has.
@@ -324,6 +342,7 @@ impl Run {
             trace: self.world.trace().clone(),
             steps: self.world.steps(),
             nodes: self.nodes,
+            voters: voters_of(self.nodes),
             faults,
             loss_permille,
             lost,

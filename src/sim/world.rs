@@ -1,6 +1,7 @@
 //! The world: hosts, links, faults, and one step of time.
 
 mod links;
+mod processes;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use super::changes::Changes;
 use super::fault::Fault;
-use super::host::{Host, Load, Order, Plan, Prepare};
+use super::host::{Host, Load, Plan, Prepare};
 use super::laws::Laws;
 use super::net::Loss;
 use super::operator::{Operator, Wanted};
@@ -19,7 +20,7 @@ use crate::authority::Standing;
 use crate::base::{NodeId, Rng as _, SeededRng, Seen, ShardId, StoreId, Version, while_listening};
 use crate::node::{Node, Security};
 use crate::placement::{Profile, View};
-use crate::storage::{DATA_FILE, Record};
+use crate::storage::Record;
 use crate::transport::certs::Authority;
 
 /// Longest a message is under way; the shortest is a tick.
@@ -444,60 +445,6 @@ impl World {
         });
         let drained = drained.map(|host| host.name.clone()).collect();
         Wanted { drained, lease: lease.unwrap_or(self.lease) }
-    }
-
-    fn set_power(&mut self) {
-        for index in 0..self.hosts.len() {
-            let is_up = !self.faults.iter().any(|fault| fault.takes_power_of(index));
-            let host = self.hosts[index].clone();
-            if is_up == self.up[index] {
-                continue;
-            }
-            self.up[index] = is_up;
-            if is_up {
-                self.sim.bounce(host.name.as_str());
-            } else {
-                // The disk first, so that what closes on drop writes nothing.
-                host.disk.power_loss(&self.rng);
-                if self.has(Fault::StoreLoss(index)) {
-                    let stores = self.agreed().map(|view| self.stores_of(&view, index));
-                    self.destroyed.extend(stores.into_iter().flatten());
-                    host.disk.lose(DATA_FILE);
-                }
-                host.disk.set_host_boot(&format!("{}-{}", host.name, host.life()));
-                host.forget();
-                self.sim.crash(host.name.as_str());
-                self.dying[index] = false;
-            }
-        }
-    }
-
-    fn set_processes(&mut self) {
-        for (index, host) in self.hosts.iter().enumerate() {
-            if self.has(Fault::Killed(index)) {
-                host.order(Order::Die);
-            } else if !self.dying[index] {
-                let leaves = self.has(Fault::Left(index));
-                host.order(if leaves { Order::Leave } else { Order::Run });
-            }
-            host.process.gate.set(self.dying[index] || self.has(Fault::Stopped(index)));
-        }
-    }
-
-    /// Takes away what is left of the processes that were killed in this step; their hosts go on.
-    fn bury(&mut self) {
-        for index in 0..self.hosts.len() {
-            if !std::mem::take(&mut self.dying[index]) {
-                continue;
-            }
-            let host = self.hosts[index].clone();
-            // The disk first, so that what closes on drop writes nothing.
-            host.disk.kill();
-            host.forget();
-            self.sim.crash(host.name.as_str());
-            self.set_processes();
-            self.sim.bounce(host.name.as_str());
-        }
     }
 }
 

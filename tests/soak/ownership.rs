@@ -158,8 +158,11 @@ fn one_range(range: Range<u64>, found: &Mutex<Found>) {
 pub(crate) fn fifty_nodes(seed: u64) -> Result<String, String> {
     let tick = Duration::from_millis(5);
     let trial = Trial { nodes: 50, tick, loss_permille: 0, ..Trial::of(seed) };
-    match trial.run() {
-        Ok(figures) => Ok(format!("50 nodes, seed {seed}: {figures}\n")),
-        Err(broken) => Err(format!("50 nodes, seed {seed} BROKEN: {broken}\n")),
+    let broken = |what: String| format!("50 nodes, seed {seed} BROKEN: {what}\n");
+    let figures = trial.run().map_err(|what| broken(what.to_string()))?;
+    let clients = figures.nodes - figures.voters;
+    if (figures.voters, clients) != (5, 45) || figures.client_ticks == 0 {
+        return Err(broken(format!("not 5 voters and 45 lease clients that serve: {figures}")));
     }
+    Ok(format!("50 nodes, seed {seed}: {figures}\n"))
 }

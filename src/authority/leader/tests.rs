@@ -169,14 +169,14 @@ impl World {
     }
 
     async fn ask(&self, renew: Renew) -> Result<Grant, RenewError> {
-        match self.office.answer(self.clock.now(), Ask::Renew(renew), true).await {
+        match self.office.answer(self.clock.now(), Ask::Renew(renew), None).await {
             Answer::Renew(result) => result,
             Answer::Claim(_) => panic!("not what was asked"),
         }
     }
 
     async fn claim(&self, claim: Claim) -> Result<(), ClaimError> {
-        match self.office.answer(self.clock.now(), Ask::Claim(claim), true).await {
+        match self.office.answer(self.clock.now(), Ask::Claim(claim), None).await {
             Answer::Claim(result) => result,
             Answer::Renew(_) => panic!("not what was asked"),
         }
@@ -416,7 +416,7 @@ async fn a_boot_that_gets_no_grant_is_refused_and_evicted_unless_it_leads() {
         world.pass(200);
         let now = world.clock.now();
         for node in ["n1", "n2"] {
-            let _ = world.office.answer(now, Ask::Renew(deaf(node)), true).await;
+            let _ = world.office.answer(now, Ask::Renew(deaf(node)), None).await;
         }
         let _ = world.renew("n3", 1).await;
         world.round().await;

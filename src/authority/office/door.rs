@@ -77,9 +77,10 @@ impl Inbound for Door {
         if let Ask::Renew(renew) = &letter.ask {
             self.0.note_arrival(receipt, renew);
         }
-        let office = self.0.clone();
+        let (office, from) = (self.0.clone(), from.node.clone());
         self.0.seams.control.spawn(async move {
-            let answer = office.answer(receipt, letter.ask, !letter.relayed).await;
+            let through = letter.relayed.then_some(from);
+            let answer = office.answer(receipt, letter.ask, through).await;
             drop(counted);
             reply.send(encode(&answer));
         });

@@ -52,11 +52,12 @@ impl QuorumAuthority {
         let inner = &*self.0;
         let voters: Vec<_> = inner.core.voters().into_values().map(|one| one.node).collect();
         let hint = inner.core.leader_hint().filter(|_| turn.is_multiple_of(2));
-        let other = turn.checked_rem(voters.len()).and_then(|at| voters.get(at)).cloned();
+        // Every second turn is the leader's: each voter comes in so many of the others.
+        let other = (turn / 2).checked_rem(voters.len()).and_then(|at| voters.get(at)).cloned();
         let to = hint.or(other).unwrap_or_else(|| inner.office.me.clone());
         let (now, ask) = (inner.seams.clock.now(), Ask::Claim(claim.clone()));
         let answer = if to == inner.office.me {
-            inner.office.answer(now, ask, true).await
+            inner.office.answer(now, ask, None).await
         } else {
             let deadline = now + inner.renewals.profile.lease;
             let asked = inner.office.wire.ask(to, letter(ask), deadline).await;

@@ -40,13 +40,15 @@ impl Turn {
         chosen
     }
 
+    /// The next of the voters, round and round: each comes before one comes again, however many
+    /// attempts a round has.
     fn next_of(&mut self, attempt: u32, voters: &[NodeId], me: &NodeId) -> Option<NodeId> {
         let is_new =
-            |node: &&NodeId| attempt == 0 || (*node != me && self.asked.as_ref() != Some(*node));
-        let others: Vec<_> = voters.iter().filter(is_new).collect();
-        self.next = self.next.wrapping_add(1);
-        let at = self.next.checked_rem(others.len())?;
-        others.get(at).map(|node| (*node).clone())
+            |node: &NodeId| attempt == 0 || (node != me && self.asked.as_ref() != Some(node));
+        let from = self.next;
+        let step = (1..=voters.len()).find(|step| is_new(&voters[(from + step) % voters.len()]))?;
+        self.next = (from + step) % voters.len();
+        voters.get(self.next).cloned()
     }
 }
 
@@ -85,6 +87,22 @@ mod tests {
         for _ in 0..10 {
             let asked = round(&mut turn, Some("n1"), &["n1", "n2", "n3"], "n2");
             assert!(asked[1..].contains(&"n3".into()), "{asked:?}");
+        }
+    }
+
+    /// Under a bridge of five one voter alone passes on what the outermost one asks.
+    #[test]
+    fn with_five_voters_two_rounds_ask_every_one() {
+        let voters = ["n1", "n2", "n3", "n4", "n5"];
+        for (leader, me) in [("n3", "n1"), ("n2", "n1"), ("n1", "n5"), ("n5", "n9")] {
+            let mut turn = Turn::default();
+            for _ in 0..10 {
+                let mut asked = round(&mut turn, Some(leader), &voters, me);
+                asked.extend(round(&mut turn, Some(leader), &voters, me));
+                for voter in voters.into_iter().filter(|voter| *voter != me) {
+                    assert!(asked.contains(&voter.into()), "{voter} was not asked: {asked:?}");
+                }
+            }
         }
     }
 

@@ -41,6 +41,8 @@ const REPORTS_MIN: usize = 2;
 const DEAF_AFTER: u32 = 2;
 /// Longest time that a node which was refused must be heard again before it may join.
 const HOLD_MAX: Duration = Duration::from_mins(5);
+/// In leases D: within so long who asks to join has asked every voter.
+const ROUND_OF_VOTERS: u32 = 5;
 /// Nodes held back; with more, the one heard longest ago is forgotten.
 const HELD_MAX: usize = 1_024;
 
@@ -203,20 +205,49 @@ impl<K: Copy + Ord> LeaseTable<K> {
             held.times = 0;
         }
         (held.times, held.contact) = (held.times.saturating_add(1), None);
+        held.through.clear();
     }
 
     /// Whether a node that is no member and asks at `now` to be one may join: one that was refused
     /// must be heard for `after` first, without a gap of D, and for twice as long with each further
-    /// time, at most 300 s. Else a cut that lasts would have it join and be refused without end.
+    /// time, at most 300 s; and lately by a majority of the voters, not just by the one that
+    /// reaches it. Else a cut that lasts would have it join and be refused without end.
     #[must_use]
-    pub fn may_join(&mut self, node: &NodeId, now: Instant, span: Span, after: Duration) -> bool {
-        let Some(held) = self.held.get_mut(node) else { return true };
+    pub fn may_join(
+        &mut self,
+        heard: &Heard<'_>,
+        now: Instant,
+        span: Span,
+        after: Duration,
+    ) -> bool {
+        let Some(held) = self.held.get_mut(heard.node) else { return true };
         let (last, first) = held.contact.unwrap_or((now, now));
         let first = if now.since(last) < span.lease { first } else { now };
         held.contact = Some((now, first));
+        held.through.insert(heard.through.clone(), now);
+        // It asks one voter after another, and those that do not answer take their time.
+        let lately = after.max(span.lease * ROUND_OF_VOTERS);
+        held.through.retain(|voter, at| heard.voters.contains(voter) && now.since(*at) < lately);
+        let own = usize::from(heard.votes);
+        let others = heard.voters.iter().filter(|voter| *voter != heard.node).count();
+        let reached = held.through.keys().filter(|voter| *voter != heard.node).count();
+        let by_most = (reached + own) * 2 > others + own || heard.voters.is_empty();
         let doubled = after.saturating_mul(1 << held.times.saturating_sub(1).min(16));
-        now.since(first) >= doubled.min(HOLD_MAX)
+        by_most && now.since(first) >= doubled.min(HOLD_MAX)
     }
+}
+
+/// Who asks to join, and who received it.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard<'a> {
+    /// Who asks.
+    pub node: &'a NodeId,
+    /// The voter that received it: the leader, or the one that passed it on.
+    pub through: &'a NodeId,
+    /// The voters that are members; none where the view does not say yet who votes.
+    pub voters: &'a BTreeSet<NodeId>,
+    /// Whether it votes itself, though it is no member.
+    pub votes: bool,
 }
 
 /// A node that was refused, and may not join at once.
@@ -226,4 +257,6 @@ pub(super) struct Held {
     times: u32,
     /// When it asked last, and since when it asks without a gap.
     contact: Option<(Instant, Instant)>,
+    /// When each voter received it last.
+    through: BTreeMap<NodeId, Instant>,
 }

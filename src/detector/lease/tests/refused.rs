@@ -407,19 +407,47 @@ fn a_late_loop_begins_anew_what_is_held_against_anyone() {
     assert_eq!(cluster.refused.len(), 1);
 }
 
+/// Asks the only voter, 9, which is no other than the leader.
+fn may_join(table: &mut LeaseTable<u64>, node: &NodeId, now: Instant, after: Duration) -> bool {
+    let (voter, voters) = (name(9), BTreeSet::from([name(9)]));
+    let heard = Heard { node, through: &voter, voters: &voters, votes: false };
+    table.may_join(&heard, now, span(), after)
+}
+
+#[test]
+fn one_that_only_a_minority_of_the_voters_reaches_does_not_join_however_long_it_asks() {
+    let (mut table, node, after) = (granted(), name(1), ms(2_000));
+    table.admit(&node, Boot(1), at(10_000), span());
+    table.refuse(&node, Boot(1), at(10_000));
+    table.applied(|_, _| false, |_, _| true);
+    // Five voters; it is one of them, though no member any more.
+    let voters: BTreeSet<NodeId> = (2..=5).map(name).collect();
+    let mut asks = |through: usize, millis: u64| {
+        let through = name(through);
+        let heard = Heard { node: &node, through: &through, voters: &voters, votes: true };
+        table.may_join(&heard, at(millis), span(), after)
+    };
+    for millis in (10_000..400_000).step_by(500) {
+        assert!(!asks(2, millis), "only 2 reaches it");
+        assert!(!asks(1, millis), "its own word does not count");
+        assert!(!asks(8, millis), "who does not vote does not count");
+    }
+    assert!(asks(4, 400_000), "two and itself are most of five");
+}
+
 #[test]
 fn one_that_was_refused_joins_again_after_contact_that_doubles_each_time() {
     let mut table = granted();
     let (n1, after) = (node(), ms(2_000));
     let mut now = at(10_000);
-    assert!(table.may_join(&n1, now, span(), after), "it was never refused");
+    assert!(may_join(&mut table, &n1, now, after), "it was never refused");
     for times in 0..3_u32 {
         table.admit(&n1, Boot(1), now, span());
         table.refuse(&n1, Boot(1), now);
         table.applied(|_, _| false, |_, _| true);
         let asked = now;
         let hold = after * 2_u32.pow(times);
-        while !table.may_join(&n1, now, span(), after) {
+        while !may_join(&mut table, &n1, now, after) {
             now = now + ms(500);
         }
         assert_eq!(now.since(asked), hold, "refused {times} times before");
@@ -428,13 +456,13 @@ fn one_that_was_refused_joins_again_after_contact_that_doubles_each_time() {
     table.admit(&n1, Boot(1), now, span());
     table.refuse(&n1, Boot(1), now);
     table.applied(|_, _| false, |_, _| true);
-    assert!(!table.may_join(&n1, now, span(), after));
+    assert!(!may_join(&mut table, &n1, now, after));
     now = now + ms(60_000);
-    assert!(!table.may_join(&n1, now, span(), after));
+    assert!(!may_join(&mut table, &n1, now, after));
     // The next leadership of this node still knows of it.
     assert!(table.lead(2, now, span()));
-    assert!(!table.may_join(&n1, now, span(), after));
-    assert!(table.may_join(&name(2), now, span(), after), "others are not concerned");
+    assert!(!may_join(&mut table, &n1, now, after));
+    assert!(may_join(&mut table, &name(2), now, after), "others are not concerned");
 }
 
 #[test]
@@ -448,7 +476,7 @@ fn five_minutes_in_peace_make_up_for_what_was_before() {
         table.refuse(&n1, Boot(1), now);
         table.applied(|_, _| false, |_, _| true);
         let asked = now;
-        while !table.may_join(&n1, now, span(), after) {
+        while !may_join(&mut table, &n1, now, after) {
             now = now + ms(500);
         }
         now.since(asked)
@@ -463,5 +491,5 @@ fn who_runs_out_or_leaves_may_join_at_once() {
     let mut table = granted();
     assert!(table.mark(1, &node(), Boot(1), at(9_000)));
     table.applied(|_, _| false, |_, _| true);
-    assert!(table.may_join(&node(), at(9_100), span(), ms(5_000)));
+    assert!(may_join(&mut table, &node(), at(9_100), ms(5_000)));
 }
