@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::authority::{StartError as AuthorityError, ViewAuthority};
+use crate::base::ClusterId;
 use crate::entity::{Cx, Durable, Failure, Kind, Reply};
 use crate::placement::{DiskMark, Limits, Planner, Profile, Shard, Underway, View};
 use crate::storage::{Directory, Disk, DiskError};
