@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::authority::{StartError as AuthorityError, ViewAuthority};
+use crate::base::ClusterId;
 use crate::entity::{Cx, Durable, Failure, Kind, Reply};
 use crate::placement::{DiskMark, Limits, Planner, Profile, Shard, Underway, View};
 use crate::storage::{Directory, Disk, DiskError};
@@ -384,9 +385,9 @@ async fn links_dial_what_is_advertised_names_and_ipv6_too() {
     }
 }
 
-/// Goal: what was acknowledged, and is on the survivors' stores, is all there after a new quorum was
-/// begun. Method: counters of all three nodes; all are cut off and stopped, n1 is lost, n3 begins
-/// anew and n2 follows; then each counter is read through both, and goes on.
+/// Goal: what was acknowledged, and is on the survivors' stores, is all there after a new quorum
+/// was begun. Method: counters of all three nodes; all are cut off and stopped, n1 is lost, n3
+/// begins anew and n2 follows; then each counter is read through both, and goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_quorum_has_all_that_was_acknowledged() {
     let mut trio = Trio::start(Profile::dev()).await;
