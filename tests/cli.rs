@@ -14,6 +14,7 @@ mod cli {
     mod certs;
     mod damaged;
     mod docs;
+    mod full_disk;
     mod layers;
     mod node;
     mod operate;

@@ -191,7 +191,7 @@ impl Settings {
         (own != theirs.profile).then(|| {
             format!(
                 "this node's profile is {}, and that of {node} at {addr} is {}: it must be the \
-                 same everywhere",
+                 same everywhere; start this node with theirs",
                 named(&own, &theirs.profile),
                 named(&theirs.profile, &own),
             )

@@ -24,15 +24,26 @@ use super::{Net, Worker};
 pub const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// Sleeps until `now` says `at`, by a runtime's timer that may stand still while `now` does not.
+/// All that look at the clock do so at the same moments: a machine at rest wakes once for all.
 #[cfg(feature = "cluster")]
 async fn sleep_on(now: impl Fn() -> Instant, at: Instant) {
+    if at == Instant::NEVER {
+        return std::future::pending().await;
+    }
     loop {
-        let left = at.since(now());
+        let now = now();
+        let left = at.since(now);
         if left.is_zero() {
             return;
         }
-        tokio::time::sleep(left.min(LATE_MAX)).await;
+        tokio::time::sleep(left.min(until_next_look(now))).await;
     }
+}
+
+#[cfg(feature = "cluster")]
+fn until_next_look(now: Instant) -> Duration {
+    let every = u64::try_from(LATE_MAX.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(every - now.as_nanos() % every)
 }
 
 /// A monotonic clock that can be waited on.

@@ -100,7 +100,8 @@ pub enum FaultKind {
     /// [`Fault::Isolated`], of the host that leads.
     LeaderIsolated,
     /// [`Fault::Killed`], of the host that leads, whenever it has just marked a life for its
-    /// eviction; it is started again at once, and what ailed the other one is soon over.
+    /// eviction, and of all others but that one, which was stopped until then. It takes no other
+    /// kind beside it.
     LeaderKilledMarking,
 }
 

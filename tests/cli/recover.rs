@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{NAMES, Process, done, done_json, flags_of_three, is_refused, run, until, words};
+use crate::{
+    NAMES, Process, done, done_json, evertree, flags_of_three, is_refused, run, until, words,
+};
 
 fn start(folder: &Path, life: &str, flags: &[String]) -> Process {
     Process::start(folder, life, &words(&[], flags))
@@ -35,8 +38,24 @@ fn owned_by(folder: &Path, node: &str) -> (usize, bool) {
     (rows.len(), rows.iter().all(is_new))
 }
 
-/// Goal: two of three voters are lost, and the cluster goes on with what is left. Method: kill all
-/// three, destroy one directory, begin anew with the third, and let the second follow.
+/// Begins a new quorum on two survivors at the same time, which nobody can notice: two clusters.
+/// Returns what n3 has printed.
+fn two_begin_at_once(folder: &Path, recover: &[&str], flags: &[String]) -> Value {
+    let other = words(&["recover", "--new-quorum", "--lost=n1,n3", "--yes", "--json"], flags);
+    let mut command = evertree(folder);
+    let other = command.args(other).stdout(Stdio::piped()).spawn().expect("it runs");
+    let begun = done_json(folder, &[recover, &["--json"]].concat());
+    let output = other.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", output.status);
+    let second: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(second["is_begun"], true, "{second}");
+    assert_ne!(second["cluster"], begun["cluster"], "one cluster of two quorums");
+    begun
+}
+
+/// Goal: two of three voters are lost, and the cluster goes on with what is left; whoever does not
+/// belong to it stays out. Method: kill all three, take one directory away, begin anew with the
+/// third and by mistake with the second too, which then follows; at last the lost one turns up.
 #[test]
 fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     let place = tempfile::tempdir().expect("a folder");
@@ -55,17 +74,18 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     kill(one);
     refused(&recover, 1, &["n2 answers at 127.0.0.1:", "while any member runs"]);
     kill(two);
-    for lost in [&[][..], &["--lost=n1"], &["--lost=n1,n2,n3"]] {
+    for lost in [&[][..], &["--lost=n1"], &["--lost=n1,n2,n3"], &["--lost=n1,n9"]] {
         let unnamed = [&["recover", "--new-quorum", "--yes"], lost].concat();
         refused(&words(&unnamed, &flags[2]), 1, &["must be named", "no other: n1,n2"]);
     }
-    fs::remove_dir_all(folder.join("n1")).expect("it was there");
+    fs::rename(folder.join("n1"), folder.join("lost")).expect("it was there");
     let asks = words(&["recover", "--new-quorum", "--lost=n1,n2"], &flags[2]);
     refused(&asks, 2, &["nothing was changed", "--yes is not set"]);
-    let begun = done_json(folder, &[&recover[..], &["--json"]].concat());
+    let begun = two_begin_at_once(folder, &recover, &flags[1]);
     assert_eq!((&begun["is_begun"], &begun["generation"]), (&true.into(), &1.into()), "{begun}");
     assert_eq!(begun["voters_lost"], serde_json::json!(["n1", "n2"]), "{begun}");
     assert!(folder.join("n3/raft.redb.before-recovery").exists());
+    refused(&recover, 1, &["n3 is the only voter of its cluster: start it"]);
 
     let mut three = start(folder, "n3-anew", &flags[2]);
     let said = three.member();
@@ -75,7 +95,7 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     assert!(owns > 0 && is_new, "{owns} shards");
     let report = done_json(folder, &["voters", "--json", "--data=n3"]);
     assert_eq!((&report["quorum"], &report["leader"]), (&1.into(), &"n3".into()), "{report}");
-    // Whoever does not follow stays out: its directory is of another cluster.
+    // Whoever does not follow stays out: its directory is of another cluster, here of a third.
     refused(&words(&["node"], &flags[1]), 1, &["n2 cannot start", "belongs to cluster"]);
     let follow = words(&["recover", "--follow", cluster, "--yes"], &flags[1]);
     let said = done(folder, &follow);
@@ -88,6 +108,15 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     });
     let events = done(folder, &["events", "--data=n3"]);
     assert!(events.contains("n2"), "{events}");
+    // The lost voter turns up: it is refused, and with an empty directory it joins.
+    fs::rename(folder.join("lost"), folder.join("n1")).expect("it is there");
+    refused(&words(&["node"], &flags[0]), 1, &["n1 cannot start", "belongs to cluster", cluster]);
+    let late = words(&["recover", "--new-quorum", "--lost=n2,n3", "--yes"], &flags[0]);
+    refused(&late, 1, &["answers at 127.0.0.1:", "while any member runs"]);
+    fs::rename(folder.join("n1"), folder.join("lost")).expect("it is there");
+    let mut one = start(folder, "n1-anew", &flags[0]);
+    let said = one.member();
+    assert!(said.contains(cluster), "{said}");
 }
 
 #[test]

@@ -82,7 +82,8 @@ fn directories_of_others_are_refused_and_disturb_nobody() {
     let copied = group.path("copied-3");
     copy(&group.path("n3"), &copied);
     is_refused(&group, "n3", &[("data", &copied)], &["is a copy", "its own directory"]);
-    is_refused(&group, "n3", &[("profile", "lan")], &["n3 cannot start", "profile is lan", "dev"]);
+    let words = ["n3 cannot start", "profile is lan", "is dev", "start this node with theirs"];
+    is_refused(&group, "n3", &[("profile", "lan")], &words);
     let fresh = group.path("fresh");
     let second = [("data", &*fresh), ("expect", ""), ("bootstrap", "true")];
     is_refused(&group, "n3", &second, &["of cluster", "already", "without `bootstrap`"]);

@@ -37,3 +37,29 @@ async fn the_boot_clock_sleeps_its_own_time() {
         assert!(BootClock.now() >= at, "awake before {at}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn all_sleepers_look_at_the_clock_at_the_same_moments() {
+    let clock = TokioClock::new();
+    let looks = Arc::new(Mutex::new(Vec::new()));
+    let look = |asleep_since: Instant| {
+        let looks = looks.clone();
+        move || {
+            let now = clock.now();
+            if now != asleep_since {
+                looks.lock().push(now.as_nanos());
+            }
+            now
+        }
+    };
+    let at = clock.now() + LATE_MAX * 4;
+    let first = tokio::spawn(sleep_on(look(clock.now()), at));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let second = tokio::spawn(sleep_on(look(clock.now()), at));
+    first.await.expect("it does not panic");
+    second.await.expect("it does not panic");
+    let mut moments = looks.lock().clone();
+    assert_eq!(moments.len(), 8, "four looks each: {moments:?}");
+    moments.dedup();
+    assert_eq!(moments.len(), 4, "{moments:?}");
+}

@@ -1,5 +1,5 @@
-//! Like versions of one entry: an owner that finds a copy whole proposes a change for each shard, and
-//! a hundred of them are one line for people.
+//! Like versions of one entry: an owner that finds a copy whole proposes a change for each shard,
+//! and a hundred of them are one line for people.
 
 use std::collections::BTreeSet;
 

@@ -167,8 +167,8 @@ fn versions_seen_at_once_are_told_apart_as_far_as_that_goes() {
     assert_eq!(all, differ.count(), "each shard once");
 }
 
-/// Goal: a hundred copies that one entry brings are one event, with all of its shards. Method: a node
-/// joins, and the owner of some shards adds its store to each in one entry.
+/// Goal: a hundred copies that one entry brings are one event, with all of its shards. Method: a
+/// node joins, and the owner of some shards adds its store to each in one entry.
 #[test]
 fn like_changes_of_one_entry_are_one_event() {
     let mut cluster = written();

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::placement::Profile;
+use crate::sim::Repeat;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -58,8 +59,9 @@ fn all_agree_once_faults_have_healed() {
 #[test]
 fn the_same_seed_twice_gives_the_same_trace() {
     for seed in [2, 3, 9] {
+        let _repeat = Repeat::new(seed, "cargo test --lib sim::queue::tests::the_same_seed");
         let [one, other] = [(); 2].map(|()| Scenario::of(seed).run().expect("it passes").trace);
-        assert_eq!(one.first_difference(&other), None, "seed {seed} went another way");
+        assert_eq!(one.first_difference(&other), None, "it went another way");
     }
 }
 

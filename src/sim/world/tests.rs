@@ -134,8 +134,8 @@ fn a_loss_of_power_counts_for_more_than_a_kill() {
 }
 
 /// Goal: a leader that is killed and started again at once is a member again, whatever comes late
-/// of what it had said before. Method: every seventh segment is lost on its way, so that some of its
-/// peers learn of its end when its next life has asked them already.
+/// of what it had said before. Method: every seventh segment is lost on its way, so that some of
+/// its peers learn of its end when its next life has asked them already.
 #[test]
 fn a_leader_that_is_started_again_at_once_is_not_refused() {
     let mut world = formed_with(150);
