@@ -36,15 +36,14 @@ async fn sleep_on(now: impl Fn() -> Instant, at: Instant) {
         if left.is_zero() {
             return;
         }
-        let next_look = LATE_MAX - since_last_look(now);
-        tokio::time::sleep(left.min(next_look)).await;
+        tokio::time::sleep(left.min(until_next_look(now))).await;
     }
 }
 
 #[cfg(feature = "cluster")]
-fn since_last_look(now: Instant) -> Duration {
+fn until_next_look(now: Instant) -> Duration {
     let every = u64::try_from(LATE_MAX.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(now.as_nanos() % every)
+    Duration::from_nanos(every - now.as_nanos() % every)
 }
 
 /// A monotonic clock that can be waited on.

@@ -108,6 +108,27 @@ impl fmt::Debug for World {
     }
 }
 
+/// The hosts of a world, with a certificate and a clock each.
+fn make_hosts(nodes: usize, seed: u64, drift_permille: u32, rng: &SeededRng) -> Vec<Arc<Host>> {
+    let drift = u64::from(drift_permille) * 1_000;
+    let authority = Authority::new("sim").expect("a plain name");
+    (1..=nodes)
+        .map(|number| {
+            let name: NodeId = format!("n{number}").parse().expect("a plain name");
+            let offset = Duration::from_secs(1) + rng.up_to(Duration::from_hours(1));
+            let rate = MILLION - drift + rng.next_u64() % (2 * drift + 1);
+            let (certificate, key) = authority.issue_node(name.as_str()).expect("a plain name");
+            let security = Security::Tls {
+                authorities: authority.ca_pem().into(),
+                certificate: certificate.into(),
+                key: key.into(),
+            };
+            let clock = SimClock::new(offset, rate);
+            Arc::new(Host::new(number - 1, name, clock, security, seed))
+        })
+        .collect()
+}
+
 impl World {
     /// Hosts with empty disks, each about to start its node for the first time. Every clock has an
     /// offset and a rate of its own, within what the profile allows.
@@ -119,23 +140,7 @@ impl World {
         let Setup { seed, nodes, shards, profile, tick, loss_permille, prepare, load, .. } = setup;
         let replace_voters_after = setup.replace_voters_after;
         let rng = SeededRng::new(mix(&[seed, 0x0770_1d00]));
-        let drift = u64::from(profile.drift_permille) * 1_000;
-        let authority = Authority::new("sim").expect("a plain name");
-        let hosts: Vec<_> = (1..=nodes)
-            .map(|number| {
-                let name: NodeId = format!("n{number}").parse().expect("a plain name");
-                let offset = Duration::from_secs(1) + rng.up_to(Duration::from_hours(1));
-                let rate = MILLION - drift + rng.next_u64() % (2 * drift + 1);
-                let (certificate, key) = authority.issue_node(name.as_str()).expect("a plain name");
-                let security = Security::Tls {
-                    authorities: authority.ca_pem().into(),
-                    certificate: certificate.into(),
-                    key: key.into(),
-                };
-                let clock = SimClock::new(offset, rate);
-                Arc::new(Host::new(number - 1, name, clock, security, seed))
-            })
-            .collect();
+        let hosts = make_hosts(nodes, seed, profile.drift_permille, &rng);
         let names = hosts.iter().map(|host| host.name.clone()).collect();
         let loss = Arc::new(Loss::new(mix(&[seed, 0x1055]), loss_permille));
         let lease = profile.lease;
