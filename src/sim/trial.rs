@@ -170,7 +170,8 @@ impl fmt::Display for Figures {
         write!(
             f,
             "{} nodes, {} of them voters, {} steps, {} faults, {} segments lost at {} permille, \
-             {} nodes gone, {} shards moved, {} views, {} changes of owner seen, {voters_replaced} voters replaced, \
+             {} nodes gone, {} shards moved, {} views, {} changes of owner seen, \
+             {voters_replaced} voters replaced, \
              {drains} drains and {leases} changes of D, {} ticks, {} of them at lease clients, \
              adds: {acked} acknowledged, {unknown} unknown, {refused} not executed; healed within \
              {} ms, trace {:016x}",
