@@ -346,7 +346,8 @@ impl RaftCore {
                     self.0.me
                 );
             }
-            self.0.seams.clock.sleep(STOPPED_ASKED_EVERY).await;
+            let clock = &self.0.seams.clock;
+            clock.sleep_until(clock.next_look(STOPPED_ASKED_EVERY)).await;
         }
     }
 

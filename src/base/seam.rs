@@ -36,13 +36,13 @@ async fn sleep_on(now: impl Fn() -> Instant, at: Instant) {
         if left.is_zero() {
             return;
         }
-        tokio::time::sleep(left.min(until_next_look(now))).await;
+        tokio::time::sleep(left.min(until_next(now, LATE_MAX))).await;
     }
 }
 
-#[cfg(feature = "cluster")]
-fn until_next_look(now: Instant) -> Duration {
-    let every = u64::try_from(LATE_MAX.as_nanos()).unwrap_or(u64::MAX);
+/// How long after `now` the next multiple of `every` is.
+fn until_next(now: Instant, every: Duration) -> Duration {
+    let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
     Duration::from_nanos(every - now.as_nanos() % every)
 }
 
@@ -64,6 +64,13 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Completes `span` from now.
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
         self.sleep_until(self.now() + span)
+    }
+
+    /// The next multiple of `every` of this clock. Who looks at something now and then does so
+    /// then: a machine at rest wakes once for all of them.
+    fn next_look(&self, every: Duration) -> Instant {
+        let now = self.now();
+        now + until_next(now, every)
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::Hosts;
 use super::host::{SWEEP_EVERY, WeakHosts};
 use crate::authority::Tenure;
-use crate::base::{Clock, Instant, ShardId, Watched, within};
+use crate::base::{Clock, Instant, LATE_MAX, ShardId, Watched, within};
 use crate::placement::{Owner, View};
 
 /// How long a turn of a shard on its way may go on.
@@ -47,7 +47,7 @@ pub(super) async fn follow(
     quiet: Arc<Notify>,
 ) {
     let mut watch = watched.follow();
-    let mut sweep_at = clock.now() + SWEEP_EVERY;
+    let mut sweep_at = clock.next_look(SWEEP_EVERY);
     // A view may have come before this follower began.
     if let Some(hosts) = hosts.upgrade() {
         hosts.settle(&watch.get());
@@ -72,7 +72,9 @@ pub(super) async fn follow(
         hosts.release_quiet();
         if hosts.now() >= sweep_at {
             hosts.kinds().for_each(|kind| kind.sweep());
-            sweep_at = hosts.now() + SWEEP_EVERY;
+            // A node without kinds has nothing to sweep, and holds no messages.
+            let is_idle = hosts.kinds().next().is_none();
+            sweep_at = clock.next_look(if is_idle { LATE_MAX } else { SWEEP_EVERY });
         }
         hosts.let_in_held();
     }

@@ -199,7 +199,7 @@ impl Life {
                 if let Some(why) = self.parts.replicas.failed() {
                     return why;
                 }
-                clock.sleep(DISK_ASKED_EVERY).await;
+                clock.sleep_until(clock.next_look(DISK_ASKED_EVERY)).await;
             }
         };
         let why = tokio::select! {

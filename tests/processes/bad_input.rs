@@ -159,7 +159,7 @@ fn a_directory_of_another_node_or_cluster_is_refused_and_stays_as_it_is() {
     place.node_is_refused(&copy, &["is a copy", "its own directory"]);
     stop_again(start());
     fs::remove_file(Path::new(&alone).join("raft.redb")).expect("it is there");
-    place.node_is_refused(&own, &["raft.redb is missing", "put it back"]);
+    place.node_is_refused(&own, &["raft.redb is missing", "put the file back"]);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::supervisor::{EXIT_GAVE_UP, EXIT_SIGNAL, EXIT_STOPPED, EXIT_STUCK, Sto
 
 const ROLE: &str = "EVERTREE_TEST_RUN_AS";
 const READY: &str = "ready";
+/// The stuck child runs by now: before that it can be ended like any other.
+const HANGS: &str = "hangs";
 
 /// What the process is: two tasks that say when they end, and one that misbehaves.
 fn app(role: &str) -> SupervisorSpec {
@@ -28,6 +30,7 @@ fn app(role: &str) -> SupervisorSpec {
         "stuck" => {
             let stuck = |_: Stop| async {
                 let (_hold, forever) = std::sync::mpsc::channel::<()>();
+                println!("{HANGS}");
                 let _ = forever.recv();
             };
             spec.child(task("stuck", stuck).shutdown(Shutdown::Kill))
@@ -51,7 +54,8 @@ fn be(role: &str) -> ! {
     std::process::exit(i32::from(number.unwrap_or(u8::MAX)));
 }
 
-struct App(Child, BufReader<std::process::ChildStdout>);
+/// The process, what it prints from now on, and what it printed before it was ready.
+struct App(Child, BufReader<std::process::ChildStdout>, Vec<String>);
 
 impl App {
     fn run(role: &str) -> Self {
@@ -64,8 +68,8 @@ impl App {
             .spawn()
             .expect("it runs");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut app = Self(child, output);
-        app.says(READY);
+        let mut app = Self(child, output, Vec::new());
+        app.2 = app.says(READY);
         app
     }
 
@@ -130,7 +134,10 @@ fn a_tree_runs_a_process() {
     let (status, said) = App::run("crashing").end();
     assert_eq!(status.code(), Some(i32::from(EXIT_GAVE_UP)), "{said}");
     assert!(said.contains("gave up"), "{said}");
-    let app = App::run("stuck");
+    let mut app = App::run("stuck");
+    if !app.2.iter().any(|line| line == HANGS) {
+        app.says(HANGS);
+    }
     app.signal("TERM");
     let (status, said) = app.end();
     assert_eq!(status.code(), Some(i32::from(EXIT_STUCK)), "{said}");
