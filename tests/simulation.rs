@@ -67,9 +67,9 @@ fn the_same_seed_twice_gives_the_same_trace() {
 
 /// Seeds that found a fault of the product, in the code of their day: 78, a boot that a late Join
 /// brought back and nobody evicted again; 424, voters who were all evicted and restarted, and knew
-/// nobody's address; 10645, a leader that lost its vote while it was cut off and led nobody for ever;
-/// 11007, an owner that asked for ever how long a store was silent, once an operator had made D
-/// longer.
+/// nobody's address; 10645, a leader that lost its vote while it was cut off, and led nobody for
+/// ever; 11007, an owner that asked without end how long a store had been silent, once an operator
+/// had made D longer.
 #[test]
 fn seeds_that_once_failed_pass() {
     log::init();
