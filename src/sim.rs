@@ -13,8 +13,10 @@
 //! keep the world's time: the network, and the timers inside of openraft, on which no lease rests.
 //!
 //! [`World::step`] passes one tick of time and then checks the invariants: one valid lease holder
-//! per shard (I1), versions and epochs that only grow (I4), views that keep their rules and are the
-//! same at every node. What is acknowledged and must be there is for an oracle outside to know.
+//! per shard (I1), stores that take no older epoch (I2), versions and epochs that only grow, views
+//! that keep their rules and are the same at every node (I4), nobody evicted who renewed (I6), no
+//! queue beyond its limit (I8). What is acknowledged and must be there is for an oracle outside to
+//! know.
 //!
 //! [`queue`] is another world, without turmoil: membership alone, for up to 1,000 nodes.
 

@@ -73,9 +73,10 @@ impl News {
     /// The view that an asker with `old` has then; `None` if this is no news for it.
     fn apply(self, old: &View) -> Option<View> {
         let view = match self {
-            Self::Whole(view) => Some(*view).filter(|view| view.check().is_ok()),
+            Self::Whole(view) => Some(*view),
             Self::Delta(delta) => delta.apply(old).ok(),
         };
+        let view = view.filter(|view| view.check().is_ok());
         // Whoever tells it: a view is of the one cluster, and never goes back.
         let follows = |view: &View| {
             view.version > old.version

@@ -352,7 +352,8 @@ impl Driver {
             self.step(now, shard, Input::Read(reading));
         }
         for store in probes {
-            if let Some(at) = self.offers.probe_for(now, store, shard) {
+            let known = self.shards.get(&shard).and_then(|active| active.machine.heard(store));
+            if let Some(at) = self.offers.probe_for((now, known), store, shard) {
                 self.step(now, shard, Input::Heard { store, at });
             }
         }

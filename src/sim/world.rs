@@ -92,6 +92,8 @@ pub struct World {
     /// Links that are slow now.
     slow: BTreeSet<(usize, usize)>,
     destroyed: BTreeSet<StoreId>,
+    /// Shards that lost a store, and have fewer than they must have until copies are made.
+    thin: BTreeSet<ShardId>,
     tick: Duration,
     loss: Arc<Loss>,
     rng: SeededRng,
@@ -187,6 +189,7 @@ impl World {
             changes: Changes::default(),
             slow: BTreeSet::new(),
             destroyed: BTreeSet::new(),
+            thin: BTreeSet::new(),
             tick,
             loss,
             rng,
@@ -220,6 +223,7 @@ impl World {
         if let Some(view) = self.view() {
             self.changes.look(&view);
         }
+        self.find_thin();
         self.note_all();
         checked.map_err(|what| Broken { step: self.steps, what })
     }
@@ -316,10 +320,22 @@ impl World {
         self.destroyed.contains(&store)
     }
 
-    /// Whether any store was.
+    /// Whether `shard` lost a store by that, and its copies are not all made anew yet.
     #[must_use]
-    pub fn has_destroyed(&self) -> bool {
-        !self.destroyed.is_empty()
+    pub fn is_thin(&self, shard: ShardId) -> bool {
+        self.thin.contains(&shard)
+    }
+
+    fn find_thin(&mut self) {
+        let Some(view) = self.agreed().filter(|_| !self.destroyed.is_empty()) else { return };
+        let write_min = view.constants.as_ref().map_or(1, |constants| constants.write_min);
+        for (number, shard) in view.numbered() {
+            if shard.in_sync.iter().any(|store| self.is_destroyed(*store)) {
+                self.thin.insert(number);
+            } else if shard.in_sync.len() >= usize::from(write_min) {
+                self.thin.remove(&number);
+            }
+        }
     }
 
     fn stores_of(&self, view: &View, index: usize) -> BTreeSet<StoreId> {

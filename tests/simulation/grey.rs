@@ -228,9 +228,9 @@ pub(crate) fn flapping() {
 }
 
 /// A bridge: only one node speaks with all. Those it does not help may go; it stays.
-pub(crate) fn bridges(nodes: usize) -> Vec<(Fault, usize)> {
+pub(crate) fn bridges(profile: &Profile, nodes: usize) -> Vec<(Fault, usize)> {
     let bridged = |host: usize| {
-        let mut rig = Rig::formed(770 + host as u64, nodes, Profile::lan(), "a_bridge");
+        let mut rig = Rig::formed(770 + host as u64, nodes, profile.clone(), "a_bridge");
         // Of two sides the smaller one may go.
         let (below, above) = (host, nodes - 1 - host);
         let touched: Vec<usize> = match below.cmp(&above) {

@@ -44,6 +44,8 @@ struct Run {
     leader: Option<Duration>,
     /// Of the counters that the lost process owned: the first that answered, and the last.
     answers: Option<(Duration, Duration)>,
+    /// The lost process owned counters.
+    owned: bool,
     /// Survivors whose lease ran out.
     lapsed: usize,
 }
@@ -85,6 +87,9 @@ pub(crate) fn run(entry: &'static [&'static str], runs: u32) -> Report {
                 let (run, found) = one(plan, &net, (leads, fault, number), load);
                 verdict += found;
                 println!("{number}: leader {leads}, {fault:?}: {run:.2?}");
+                let what =
+                    format!("run {number}, leader {leads}, {fault:?}: every counter answers");
+                rule(run.answers.is_some() || !run.owned, what);
                 all.push(run);
             }
             lapsed += all.iter().map(|run| run.lapsed).sum::<usize>();
@@ -157,7 +162,7 @@ fn one(
             at
         }
     };
-    let mut run = Run::default();
+    let mut run = Run { owned: !counters.is_empty(), ..Run::default() };
     let mut views = Vec::new();
     trio.until(&format!("{fault:?}: both have a view without {lost}"), |trio| {
         views = survivors.iter().filter_map(|name| gone(trio, name, lost, &mark)).collect();

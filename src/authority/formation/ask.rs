@@ -166,7 +166,9 @@ impl Former {
         let inner = self.inner.lock();
         let claim = &inner.state.me.claim;
         let is_it = (claim.boot, claim.token) == (boot, token) || token == 0;
-        (!is_it && !claim.has_seen(boot, token)).then(|| {
+        // The claim has the newest tokens only.
+        let had_it = || self.facts.has_boot(boot) && self.facts.token(boot) == token;
+        (!is_it && !claim.has_seen(boot, token) && !had_it()).then(|| {
             format!(
                 "the data directory of {node} looks like a copy or an old backup: the cluster \
                  knows {boot} of {node}, and the directory does not, so it may have forgotten what \

@@ -147,9 +147,30 @@ impl RaftFile {
     }
 
     fn submit(&self) {
-        let inner = self.0.clone();
-        if let Err(gone) = self.0.worker.submit(move || inner.drain()) {
+        let handed = Handed { inner: self.0.clone(), is_done: false };
+        if let Err(gone) = self.0.worker.submit(move || handed.drain()) {
             self.0.fail(gone.to_string());
+        }
+    }
+}
+
+/// A commit that the worker was asked for. If the worker ends first, nobody would ask again.
+struct Handed {
+    inner: Arc<Inner>,
+    is_done: bool,
+}
+
+impl Handed {
+    fn drain(mut self) {
+        self.inner.drain();
+        self.is_done = true;
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.inner.fail("the worker of the raft log has ended".into());
         }
     }
 }

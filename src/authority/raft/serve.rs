@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use openraft::Snapshot;
-use openraft::raft::SnapshotResponse;
+use openraft::raft::{AppendEntriesResponse, SnapshotResponse};
 use parking_lot::Mutex;
 
 use super::message::{
@@ -31,6 +31,14 @@ const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
 
 /// The answer to one ask, or why it was not executed.
 pub(super) type Answer = Result<Bytes, String>;
+
+/// What a node without a vote is told that still leads, as far as it knows: who lost its vote while
+/// it was cut off hears of the later leader from nobody, and would lead nobody for ever.
+async fn deposed(core: &RaftCore, request: &RaftRequest) -> Option<RaftReply> {
+    let RaftRequest::Append(request) = request else { return None };
+    let own = core.0.raft.with_raft_state(|state| *state.vote_ref()).await.ok()?;
+    (own > request.vote).then_some(RaftReply::Append(AppendEntriesResponse::HigherVote(own)))
+}
 
 /// Takes what arrives for this voter.
 pub(super) struct Server {
@@ -100,7 +108,7 @@ impl Server {
         Addressed { to, request }: Addressed,
     ) -> Result<RaftReply, String> {
         if !core.may_speak_raft(from) {
-            return Err(format!("{from} is no voter"));
+            return deposed(core, &request).await.ok_or_else(|| format!("{from} is no voter"));
         }
         if to != core.0.voter {
             return Err(format!("{to} is gone: this is {}", core.0.voter));

@@ -62,13 +62,15 @@ impl Offers {
     /// When the store was heard, if lately; else it is asked, and `shard` told.
     pub(super) fn probe_for(
         &mut self,
-        now: Instant,
+        (now, known): (Instant, Option<Instant>),
         store: StoreId,
         shard: ShardId,
     ) -> Option<Instant> {
         let fresh = self.fresh;
         let contact = self.contacts.entry(store).or_default();
-        if let Some(at) = contact.heard.filter(|&at| now.since(at) < fresh) {
+        let is_news =
+            |at: &Instant| now.since(*at) < fresh && known.is_none_or(|known| *at > known);
+        if let Some(at) = contact.heard.filter(is_news) {
             return Some(at);
         }
         contact.waiting.insert(shard);

@@ -220,6 +220,11 @@ impl Primary {
         }
     }
 
+    /// When `store` was last heard, as far as was told.
+    pub(in crate::replica) fn heard(&self, store: StoreId) -> Option<Instant> {
+        self.heard.get(&store).copied()
+    }
+
     /// Asks when stores were last heard, while that matters.
     fn probe(&self, now: Instant, out: &mut Vec<Output>) {
         let stale = |store: &&_| {

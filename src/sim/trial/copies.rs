@@ -23,8 +23,8 @@ pub(super) fn check(world: &World, id: &str, tokens: &BTreeSet<u64>) -> Result<(
     let fault = |what: String| Err(format!("I3: {id} in {number} at {}: {what}", view.version));
     let there = shard.in_sync.iter().copied().filter(|store| !world.is_destroyed(*store));
     let there: Vec<_> = there.collect();
-    // Where a store was destroyed, copies are made anew while the shard may be read already.
-    let least = if world.has_destroyed() { 1 } else { usize::from(constants.write_min) };
+    // Where one of its stores was destroyed, copies are made anew while it may be read already.
+    let least = if world.is_thin(number) { 1 } else { usize::from(constants.write_min) };
     if there.len() < least {
         return fault(format!("it is on {there:?} only"));
     }

@@ -17,9 +17,11 @@ async fn clusters_of_one_to_seven_nodes_form_with_one_three_or_five_voters() {
         for at in town.up() {
             assert_eq!(town.votes(at), chosen, "of {nodes} nodes");
         }
+        let mut proposed = 0;
         for at in town.up() {
             let Some(change) = town.change(at) else { continue };
             town.propose(at, change, 2).await;
+            proposed += 1;
             let leader = town.leader().await;
             let version = town.node(leader).view().version;
             let knows = |town: &Town, at: usize| town.node(at).view().version >= version;
@@ -31,6 +33,7 @@ async fn clusters_of_one_to_seven_nodes_form_with_one_three_or_five_voters() {
             let took = town.clock.now().since(from);
             assert!(took <= Duration::from_millis(20), "{took:?}");
         }
+        assert!(proposed > 0 || nodes == 1, "of {nodes} nodes none could propose");
         for at in town.up() {
             town.kill(at).await;
         }
