@@ -151,8 +151,8 @@ fn joins(folder: &Path, name: &str) -> Process {
 fn has_left(folder: &Path, name: &str, node: &mut Process) {
     let data = format!("--data={name}");
     if name == "n5" {
-        let said = ask(folder, &["leave", "--wait=1m", &data]);
-        assert_eq!(said["left"], true, "{said}");
+        let said = done_json(folder, &["leave", "--wait=1m", "--json", &data]);
+        assert_eq!((&said["node"], &said["has_left"]), (&name.into(), &true.into()), "{said}");
     } else {
         let said = done(folder, &["leave", "--wait=1m", &data]);
         let last = format!("{name}, boot 1, has left: its process ends");
