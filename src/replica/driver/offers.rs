@@ -229,3 +229,28 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The view's D, and with it what is fresh, may have grown since a shard's machine began: what
+    /// is fresh here may be stale there.
+    #[test]
+    fn what_a_shard_knows_already_is_asked_for_and_not_told_again() {
+        let (store, shard) = (StoreId(7), ShardId(1));
+        let at = Instant::ZERO + Duration::from_secs(9);
+        let now = at + Duration::from_millis(300);
+        let contact = Contact { heard: Some(at), ..Contact::default() };
+        let contacts = BTreeMap::from([(store, contact)]);
+        let fresh = Duration::from_millis(375);
+        let mut offers = Offers { contacts, fresh, ..Offers::default() };
+        let earlier = at - Duration::from_secs(1);
+        for known in [None, Some(earlier)] {
+            assert_eq!(offers.probe_for((now, known), store, shard), Some(at));
+            assert!(offers.probes.is_empty(), "it is news: nobody is asked");
+        }
+        assert_eq!(offers.probe_for((now, Some(at)), store, shard), None);
+        assert!(offers.probes.contains(&store) && offers.contacts[&store].waiting.contains(&shard));
+    }
+}
