@@ -305,13 +305,20 @@ impl World {
         Some((index(leader)?, index(marked)?))
     }
 
-    /// Whether the records of a host may be lost: every shard with records has another copy.
+    /// Whether the records of a host may be lost: of every shard with records a copy remains, and
+    /// at most `write_min - 1` of those that the view counts are lost in all. What is lost counts
+    /// as a copy until the view knows, and an eviction leaves `write_min` copies that count: with
+    /// more of them lost, it might leave none that is there.
     #[must_use]
     pub fn may_lose(&self, index: usize) -> bool {
         let Some(view) = self.agreed() else { return false };
         let own = self.stores_of(&view, index);
-        let remains = |store: &StoreId| !own.contains(store) && !self.is_destroyed(*store);
-        view.numbered().all(|(_, shard)| !shard.has_records || shard.in_sync.iter().any(remains))
+        let is_lost = |store: &&StoreId| own.contains(store) || self.is_destroyed(**store);
+        let spare = view.constants.as_ref().map_or(0, |it| usize::from(it.write_min) - 1);
+        view.numbered().filter(|(_, shard)| shard.has_records).all(|(_, shard)| {
+            let lost = shard.in_sync.iter().filter(is_lost).count();
+            lost <= spare && lost < shard.in_sync.len()
+        })
     }
 
     /// Whether a store was lost by [`Fault::StoreLoss`].
