@@ -15,7 +15,7 @@ use self::settle::settle;
 use super::LeaderKey;
 use super::office::{Office, saw_mark, span_of};
 use super::raft::fitting;
-use crate::base::{Boot, Epoch, Instant, NodeId, ShardId};
+use crate::base::{Boot, Epoch, Instant, NodeId, ShardId, Version};
 use crate::detector::Span;
 use crate::placement::{Change, Proposal, View, plan_evict_among, plan_ownerless};
 
@@ -33,6 +33,9 @@ struct Reign {
     evicting: BTreeMap<(NodeId, Boot), Proposal>,
     cold: Option<Cold>,
     moves: Moves,
+    /// The last view, and who was alive, for which nothing was without an owner: most rounds find
+    /// both unchanged, and look through no shards.
+    owned: Option<(Version, BTreeSet<NodeId>)>,
 }
 
 /// Every voter seems to have been restarted since the last committed entry.
@@ -150,7 +153,7 @@ impl Leader {
         let (evicting, moves) = (BTreeMap::new(), Moves::default());
         self.office.core.let_shrink(cold.is_none().then_some(key));
         self.office.wishes.lock().clear();
-        self.reign = Some(Reign { key, evicting, cold, moves });
+        self.reign = Some(Reign { key, evicting, cold, moves, owned: None });
     }
 
     /// What is to be proposed at `now`. Marks what it evicts, in one step under the table's mutex.
@@ -188,7 +191,12 @@ impl Leader {
             evict_due(reign, &office, (&mut table, &view), (now, span), &alive);
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
-        let assign = fitting(plan_ownerless(&view, &alive));
+        let is_owned = |(version, among): &(Version, _)| *version == view.version && *among == alive;
+        let assign = match &reign.owned {
+            Some(owned) if is_owned(owned) => Vec::new(),
+            Some(_) | None => fitting(plan_ownerless(&view, &alive)),
+        };
+        reign.owned = assign.is_empty().then(|| (view.version, alive.clone()));
         if !assign.is_empty() {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
