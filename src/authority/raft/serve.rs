@@ -78,11 +78,12 @@ impl Server {
         admitted.then_some(counted)
     }
 
-    /// Whether the view knows a later life of that node: what this one voted may be forgotten.
+    /// Whether the view knows a later life of that node, be it over too: what this one voted may be
+    /// forgotten.
     fn is_over(&self, from: &Peer) -> bool {
         let Some(core) = self.core.upgrade() else { return false };
         let view = RaftCore(core).known();
-        view.members.get(&from.node).is_some_and(|member| member.boot > from.boot)
+        view.last_life(&from.node).is_some_and(|(boot, _)| boot > from.boot)
     }
 
     /// Answers one ask of `from`.
@@ -221,7 +222,7 @@ impl Inbound for Served {
             return;
         };
         if *service == Service::Raft && server.is_over(from) {
-            reply.refuse(Bytes::from_static(b"a later life of this node is a member"));
+            reply.refuse(Bytes::from_static(b"a later life of this node is known"));
             return;
         }
         let (server, service, from) = (server.clone(), *service, from.node.clone());
