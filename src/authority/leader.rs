@@ -33,9 +33,9 @@ struct Reign {
     evicting: BTreeMap<(NodeId, Boot), Proposal>,
     cold: Option<Cold>,
     moves: Moves,
-    /// The last view, and who was alive, for which nothing was without an owner: most rounds find
-    /// both unchanged, and look through no shards.
-    owned: Option<(Version, BTreeSet<NodeId>)>,
+    /// The last view, and who was alive, for which no shard was to be given an owner: most rounds
+    /// find both unchanged, and look through no shards.
+    given: Option<(Version, BTreeSet<NodeId>)>,
 }
 
 /// Every voter seems to have been restarted since the last committed entry.
@@ -153,7 +153,7 @@ impl Leader {
         let (evicting, moves) = (BTreeMap::new(), Moves::default());
         self.office.core.let_shrink(cold.is_none().then_some(key));
         self.office.wishes.lock().clear();
-        self.reign = Some(Reign { key, evicting, cold, moves, owned: None });
+        self.reign = Some(Reign { key, evicting, cold, moves, given: None });
     }
 
     /// What is to be proposed at `now`. Marks what it evicts, in one step under the table's mutex.
@@ -191,12 +191,12 @@ impl Leader {
             evict_due(reign, &office, (&mut table, &view), (now, span), &alive);
         }
         let mut proposals: Vec<_> = reign.evicting.values().cloned().collect();
-        let is_owned = |(version, among): &(Version, _)| *version == view.version && *among == alive;
-        let assign = match &reign.owned {
-            Some(owned) if is_owned(owned) => Vec::new(),
+        let is_same = |(version, among): &(Version, _)| *version == view.version && *among == alive;
+        let assign = match &reign.given {
+            Some(before) if is_same(before) => Vec::new(),
             Some(_) | None => fitting(plan_ownerless(&view, &alive)),
         };
-        reign.owned = assign.is_empty().then(|| (view.version, alive.clone()));
+        reign.given = assign.is_empty().then(|| (view.version, alive.clone()));
         if !assign.is_empty() {
             let cause = "without an owner".into();
             proposals.push(office.proposal(Change::Assign { cause, assign }));
