@@ -61,7 +61,11 @@ const VARIABLES: [&str; 12] = [
 ];
 /// Fewer are no evidence.
 const SIGSTOP_ROUNDS_MIN: u64 = 10;
+/// From SIGCONT until a process is well.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
 const POWER_TIMES_MIN: u64 = 20;
+/// From the last start until every shard is appended to and every counter answers, in `dev`.
+const SERVING_WITHIN: Duration = Duration::from_millis(3_500);
 const FAILOVER_RUNS_MIN: u64 = 60;
 /// How this program becomes a process of a trio.
 const TICKERS_ENTRY: &[&str] = &["--ignored", "--exact", "sigstop"];
@@ -318,7 +322,8 @@ fn sigstop() {
     }
     let begun = tree();
     let rounds = few("SIGSTOP_ROUNDS", SIGSTOP_ROUNDS_MIN);
-    let sigstop::Report { text, broken } = sigstop::run(TICKERS_ENTRY, rounds, &nodes::NAMES);
+    let sigstop::Report { text, broken } =
+        sigstop::run(TICKERS_ENTRY, rounds, &nodes::NAMES, BACK_WITHIN);
     let text = evidence("sigstop", &begun, &text);
     println!("{text}");
     if u64::from(rounds) >= SIGSTOP_ROUNDS_MIN {
@@ -335,7 +340,7 @@ fn sigstop() {
 fn power() {
     let begun = tree();
     let times = few("POWER_TIMES", POWER_TIMES_MIN);
-    let power::Report { text, broken } = power::run(TICKERS_ENTRY, times);
+    let power::Report { text, broken } = power::run(TICKERS_ENTRY, times, SERVING_WITHIN);
     let text = evidence("power", &begun, &text);
     println!("{text}");
     if u64::from(times) >= POWER_TIMES_MIN {

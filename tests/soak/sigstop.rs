@@ -10,8 +10,6 @@ use super::tickers::{Plan, Trio};
 
 /// How long a process is stopped: twice the lease of `dev`.
 const STOPPED: Duration = Duration::from_secs(4);
-/// From SIGCONT until it is well.
-const BACK_WITHIN: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) struct Report {
@@ -20,8 +18,13 @@ pub(crate) struct Report {
     pub(crate) broken: Vec<String>,
 }
 
-/// Each of `stopped` in turn, so many rounds.
-pub(crate) fn run(entry: &'static [&'static str], rounds: u32, stopped: &[&'static str]) -> Report {
+/// Each of `stopped` in turn, so many rounds; each well within `bound` of SIGCONT.
+pub(crate) fn run(
+    entry: &'static [&'static str],
+    rounds: u32,
+    stopped: &[&'static str],
+    bound: Duration,
+) -> Report {
     let plan = Plan { entry, profile: "dev", seats: loopback(), tick: TICK };
     let mut trio = Trio::form(plan);
     let (mut text, mut broken) = (String::new(), Vec::new());
@@ -44,7 +47,7 @@ pub(crate) fn run(entry: &'static [&'static str], rounds: u32, stopped: &[&'stat
             let line = format!("round {round}: {name}{leader} is back after {after:.2?}, {what}");
             println!("{line}");
             writeln!(text, "{line}").expect("a string takes it");
-            if after > BACK_WITHIN {
+            if after > bound {
                 broken.push(line);
             }
             trio.until("all have a lease", |trio| NAMES.iter().all(|name| trio.has_lease(name)));
@@ -53,7 +56,7 @@ pub(crate) fn run(entry: &'static [&'static str], rounds: u32, stopped: &[&'stat
     let verdict = trio.finish();
     writeln!(
         text,
-        "\nback after {longest:.2?} at most, bound {BACK_WITHIN:?}\n{verdict}\nrules that did not \
+        "\nback after {longest:.2?} at most, bound {bound:?}\n{verdict}\nrules that did not \
          hold: {}",
         broken.len() + verdict.broken.len()
     )
