@@ -352,8 +352,8 @@ fn generation(remains: &Remains, sealed: Epoch) -> Result<u16, RecoverError> {
     found.checked_add(1).ok_or(RecoverError::UsedUp(found))
 }
 
-/// The same whenever it is begun again from the same remains. Its last bytes tell from which cluster
-/// it was begun.
+/// The same whenever it is begun again from the same remains. Its last bytes tell from which
+/// cluster it was begun.
 fn cluster_after(before: ClusterId, generation: u16, store: StoreId) -> ClusterId {
     let mut hash = Sha256::new();
     hash.update(before.0);

@@ -125,7 +125,8 @@ impl Remains {
     }
 }
 
-/// The file in memory: a database writes to its file when it is opened, also to one that is damaged.
+/// The file in memory: a database writes to its file when it is opened, also to one that is
+/// damaged.
 #[derive(Debug)]
 struct Copied {
     bytes: Vec<u8>,
