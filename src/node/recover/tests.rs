@@ -141,7 +141,7 @@ impl Left {
     }
 
     /// Whether it is of `cluster`, and has a view on its disk.
-    async fn is_of(&self, cluster: ClusterId) -> (bool, bool) {
+    fn is_of(&self, cluster: ClusterId) -> (bool, bool) {
         let (disk, facts) = self.open();
         let seams = machine(&ControlRuntime::start("test").expect("a thread"));
         let worker = seams.worker("raft-log").expect("a thread");
@@ -164,19 +164,19 @@ async fn what_was_begun_from_its_cluster_is_followed_once() {
     let new = cluster_after(OLD, 1, StoreId(5));
     for voted in [Some(OLD), None] {
         let left = Left::new(OLD, voted);
-        assert_eq!(left.is_of(OLD).await, (true, voted.is_some()));
+        assert_eq!(left.is_of(OLD), (true, voted.is_some()));
         left.follow(new).expect("it was begun from its cluster");
-        assert_eq!(left.is_of(new).await, (true, false));
+        assert_eq!(left.is_of(new), (true, false));
         left.is_refused(new, "n3 is of cluster");
         // The next disaster, before it was ever started.
         let later = cluster_after(new, 2, StoreId(6));
         left.follow(later).expect("it was begun from its cluster");
-        assert_eq!(left.is_of(later).await, (true, false));
+        assert_eq!(left.is_of(later), (true, false));
     }
     let stopped = Left::new(OLD, Some(OLD));
     Remains::forget(&stopped.open().0).expect("a disk");
     stopped.follow(new).expect("it goes on where it was stopped");
-    assert_eq!(stopped.is_of(new).await, (true, false));
+    assert_eq!(stopped.is_of(new), (true, false));
     // A voter of the new quorum keeps what it has voted since.
     Left::new(new, Some(new)).is_refused(new, "n3 is of cluster");
 }
@@ -195,7 +195,7 @@ async fn a_cluster_of_another_line_is_not_followed() {
     // It was stopped before it had begun its own: it never ran as of that.
     let stopped = Left::new(own, Some(OLD));
     stopped.follow(other).expect("both were begun from the cluster that it ran in");
-    assert_eq!(stopped.is_of(other).await, (true, false));
+    assert_eq!(stopped.is_of(other), (true, false));
 }
 
 /// Goal: what was lost stays lost to whoever looks next: no file is made.
@@ -228,7 +228,7 @@ async fn a_damaged_log_is_put_aside_and_its_copy_is_kept() {
     std::fs::write(&path, b"nothing of a log").expect("it is written");
     left.is_refused(cluster_after(new, 2, StoreId(5)), "was not begun from cluster");
     left.follow(new).expect("it was begun from its cluster");
-    assert_eq!(left.is_of(new).await, (true, false));
+    assert_eq!(left.is_of(new), (true, false));
     let kept = std::fs::read(left.config.data.join("raft.redb.before-recovery"));
     assert_eq!(kept.expect("it is kept"), b"nothing of a log");
 }
