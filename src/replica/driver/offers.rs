@@ -234,7 +234,8 @@ impl Driver {
 mod tests {
     use super::*;
 
-    /// Were something fresh here and stale to a shard's machine, it would be told the same for ever.
+    /// Were something fresh here and stale to a shard's machine, it would be told the same without
+    /// end.
     #[test]
     fn what_a_shard_knows_already_is_asked_for_and_not_told_again() {
         let (store, shard) = (StoreId(7), ShardId(1));

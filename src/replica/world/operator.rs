@@ -44,8 +44,8 @@ impl World {
         }
     }
 
-    /// A leader wishes more holders of a shard without records, and its owner proposes them at once:
-    /// there is nothing to copy.
+    /// A leader wishes more holders of a shard without records, and its owner proposes them at
+    /// once: there is nothing to copy.
     pub(super) fn widen_bare(&mut self) {
         let now = self.view.shard(SHARD).expect("there is one shard");
         let Some(owner) = now.owner.clone().filter(|_| !now.has_records) else { return };
