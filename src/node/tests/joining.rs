@@ -1,5 +1,7 @@
 //! Real nodes over loopback: what they advertise, and second processes under a living name.
 
+mod recovered;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,6 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::authority::{StartError as AuthorityError, ViewAuthority};
-use crate::base::ClusterId;
 use crate::entity::{Cx, Durable, Failure, Kind, Reply};
 use crate::placement::{DiskMark, Limits, Planner, Profile, Shard, Underway, View};
 use crate::storage::{Directory, Disk, DiskError};
@@ -381,66 +382,6 @@ async fn links_dial_what_is_advertised_names_and_ipv6_too() {
     }
     for node in started {
         assert!(node.is_serving());
-        node.stop().await;
-    }
-}
-
-/// Goal: what was acknowledged, and is on the survivors' stores, is all there after a new quorum
-/// was begun. Method: counters of all three nodes; all are cut off and stopped, n1 is lost, n3
-/// begins anew and n2 follows; then each counter is read through both, and goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_quorum_has_all_that_was_acknowledged() {
-    let mut trio = Trio::start(Profile::dev()).await;
-    let counters: Vec<String> = (0..24).map(|one| format!("c{one}")).collect();
-    for (round, id) in counters.iter().enumerate() {
-        let entity = trio.nodes[round % 3].entities::<Counter>().get(id);
-        for value in 1..=2 {
-            assert_eq!(entity.ask_within(PATIENCE, CounterMsg::Add).await, Ok(value));
-        }
-    }
-    let owners: std::collections::BTreeSet<_> = counters
-        .iter()
-        .filter_map(|id| {
-            let (view, shard) = (trio.nodes[0].view(), trio.nodes[0].shard_of("counter", id));
-            view.shard(shard)?.owner.as_ref().map(|owner| owner.node.clone())
-        })
-        .collect();
-    assert!(owners.len() > 1, "one node owns them all: the test shows too little");
-    trio.settled().await;
-    for node in &trio.nodes {
-        node.0.parts.links.stop().await;
-    }
-    for node in trio.nodes.drain(..) {
-        node.stop().await;
-    }
-    let config = |at| trio.config(at, trio.listens[at], &trio.data(at));
-    let lost = ["n1", "n2"].map(|name| name.parse().expect("a plain name")).into();
-    // Its last task may be about to let go of the directory.
-    let recovery = loop {
-        match crate::node::Recovery::look(&config(2), &lost) {
-            Err(crate::node::RecoverError::Disk(DiskError::InUse { .. })) => {
-                tokio::task::yield_now().await;
-            }
-            found => break found.expect("it voted"),
-        }
-    };
-    let begun = recovery.begin().await.expect("nobody answers");
-    assert_eq!(begun.held, begun.with_records, "{begun}");
-    let cluster = begun.cluster;
-    let mut bytes = [0; 32];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&cluster[2 * at..2 * at + 2], 16).expect("hex digits");
-    }
-    crate::node::follow_quorum(&config(1), ClusterId(bytes)).expect("it follows");
-    let starts = [2, 1].map(|at| trio.build(at, trio.listens[at], &trio.data(at)).start());
-    let nodes = futures::future::try_join_all(starts).await.expect("they go on");
-    for (node, value) in nodes.iter().zip(3..) {
-        for id in &counters {
-            let entity = node.entities::<Counter>().get(id);
-            assert_eq!(entity.ask_within(PATIENCE, CounterMsg::Add).await, Ok(value), "{id}");
-        }
-    }
-    for node in nodes {
         node.stop().await;
     }
 }
