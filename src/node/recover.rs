@@ -22,7 +22,9 @@ use crate::base::{
     ClusterId, ControlRuntime, Epoch, NodeId, Seams, ShardId, StoreId, Version, within,
 };
 use crate::placement::Profile;
-use crate::storage::{Directory, Disk, DiskError, Durability, Facts, Store, StoreError};
+use crate::storage::{
+    Counted, Directory, Disk, DiskError, Durability, Facts, Older, Store, StoreError,
+};
 
 /// How long a member may take to answer a dial.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -48,6 +50,9 @@ pub enum RecoverError {
     /// Its records may be older than those of the directory it was copied from.
     #[error("the data directory of {0} is a copy of another: it is no survivor")]
     Copy(NodeId),
+    /// One of its files is from an earlier start than the others.
+    #[error("{0}; put back the one that was there last, or choose another survivor")]
+    Older(#[from] Older),
     /// There is nothing to recover.
     #[error("the data directory of {0} is of no cluster")]
     NoCluster(NodeId),
@@ -135,6 +140,7 @@ impl Recovery {
         let name = &config.name;
         let before = facts.cluster().ok_or_else(|| RecoverError::NoCluster(name.clone()))?;
         let remains = Remains::read(&*disk, seams.worker("raft-log")?)?;
+        facts.check(Counted::Raft, remains.starts)?;
         let constants = remains.view.constants.clone();
         let constants = constants.ok_or_else(|| RecoverError::NoView(name.clone()))?;
         if remains.voters.values().all(|voter| voter.node == *name) {
@@ -143,7 +149,7 @@ impl Recovery {
         named(&remains, name, lost)?;
         let addr = remains.addr_of(name);
         let addr = addr.ok_or_else(|| RecoverError::NoView(name.clone()))?;
-        let store = seals(config, &seams, &*disk, constants.shards)?;
+        let store = seals(config, &seams, (&*disk, &facts), constants.shards)?;
         let generation = generation(&remains, store.newest)?;
         let cluster = cluster_after(remains.view.cluster, generation, store.id);
         let lease = constants.profile.lease.max(constants.lease_before.unwrap_or_default());
@@ -226,7 +232,7 @@ pub fn follow_quorum(config: &NodeConfig, cluster: ClusterId) -> Result<(), Reco
     facts.cluster().ok_or_else(|| RecoverError::NoCluster(config.name.clone()))?;
     // In this order: stopped in between, it is of the old cluster and has no view of it, with which
     // it does not start beside nodes of the new one.
-    Remains::forget(&*disk)?;
+    Remains::forget(&*disk, facts.starts(Counted::Raft))?;
     Ok(facts.set_cluster(cluster)?)
 }
 
@@ -265,11 +271,14 @@ struct Seals {
 fn seals(
     config: &NodeConfig,
     seams: &Seams,
-    disk: &dyn Disk,
+    (disk, facts): (&dyn Disk, &Facts),
     shards: u16,
 ) -> Result<Seals, RecoverError> {
     let worker = seams.worker("store")?;
     let store = Store::open(disk, worker, config.durability, &*seams.rng)?;
+    if let Some(older) = store.older(facts)? {
+        return Err(older.into());
+    }
     let mut newest = Epoch::NONE;
     if config.durability == Durability::Disk {
         for shard in (0..shards).map(ShardId) {

@@ -107,6 +107,29 @@ fn spoilt_files_are_refused(folder: &Path, flags: &[String], good: &Files) {
     }
 }
 
+/// One file is from an earlier start, the others are not: it would vote again, or lack writes that
+/// it has acknowledged since.
+fn one_older_file_is_refused(folder: &Path, flags: &[String], (old, good): (&Files, &Files)) {
+    let older = "is older than the rest of the data directory";
+    let raft = [&*format!("n3 cannot start: raft.redb {older}"), "put back the one that"];
+    let data = [
+        &*format!("n3 cannot start: data.redb {older}"),
+        "writes that were acknowledged since may be missing from it",
+        "nothing was changed",
+        "put back the one that was there when n3 ran last",
+        "start n3 with an empty data directory: then it joins anew",
+    ];
+    let raft = [&raft, &LOG_LOST[1..]].concat();
+    for (file, says) in [(RAFT, &raft[..]), ("data.redb", &data[..])] {
+        for time in 1..=2 {
+            put_back(&folder.join("n3"), &Files::from([(file, old[file].clone())]));
+            is_refused_in_one_line(folder, flags, &format!("old {file}, {time}"), says);
+        }
+        // That file alone: what was tried with the other one has changed nothing of the rest.
+        put_back(&folder.join("n3"), &Files::from([(file, good[file].clone())]));
+    }
+}
+
 /// It has forgotten what it voted since, and would vote again.
 fn older_files_are_refused(folder: &Path, flags: &[String], old: &Files) {
     let says = ["n3 looks like a copy or an old backup", "may have forgotten", "joins anew"];
@@ -160,6 +183,13 @@ fn a_voter_with_a_spoilt_or_an_older_directory_is_refused_and_joins_anew() {
     until_others_serve(folder);
     let good = read(&folder.join("n3"));
 
+    one_older_file_is_refused(folder, flags, (&old, &good));
+    let mut third = Process::start(folder, "n3-third", &words(&[], flags));
+    third.member();
+    kill(&mut third);
+    until_others_serve(folder);
+    let good = read(&folder.join("n3"));
+
     spoilt_files_are_refused(folder, flags, &good);
     older_files_are_refused(folder, flags, &old);
     // Part of it is newer: its own log knows of the life that the rest of it has forgotten.
@@ -169,7 +199,7 @@ fn a_voter_with_a_spoilt_or_an_older_directory_is_refused_and_joins_anew() {
 
     // The others have gone on: what they are asked is agreed.
     done(folder, &["set", "--lease=2500ms", "--yes", "--data=n1"]);
-    let _third = joins_anew(folder, flags);
+    let _anew = joins_anew(folder, flags);
     for node in &mut nodes[..2] {
         node.signal(Signal::TERM);
         assert_eq!(node.ended().code(), Some(0), "{}", node.err());

@@ -18,7 +18,7 @@ fn remains(epoch: Epoch) -> Remains {
         (VoterId(node.into()), voter)
     };
     let voters: BTreeMap<VoterId, Voter> = (1..=3).map(voter).collect();
-    Remains { view, last: 70, doubtful: 2, term: 4, voters }
+    Remains { view, last: 70, doubtful: 2, term: 4, starts: 3, voters }
 }
 
 #[test]
