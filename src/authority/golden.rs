@@ -58,7 +58,14 @@ fn golden_bytes_of_formation() {
     let (member, disk) = (Some((Boot(9), 7)), Some(claim("n1", 1).disk));
     let restarted = State { member, disk, ..contested.clone() };
     let formed = State { formed: Some(ClusterId([0xc1; 32])), ..empty.clone() };
-    let profile = Profile::dev();
+    let ms = std::time::Duration::from_millis;
+    // As `dev` was when these bytes were kept.
+    let profile = Profile {
+        raft_heartbeat: ms(100),
+        election_min: ms(300),
+        election_max: ms(500),
+        ..Profile::dev()
+    };
     let settings = Settings { expect: 3, shards: 4_096, profile, lease_set: false };
     let told = State { settings: Some(settings.clone()), ..empty.clone() };
     let settings = Some(Settings { expect: 0, lease_set: true, ..settings });

@@ -152,8 +152,8 @@ pub(super) enum ClaimError {
     /// Ask again: nothing is known of the proposal.
     #[error("no answer: {0}")]
     NoAnswer(String),
-    /// This very life was a member already. Next: the claimant begins another.
-    #[error("this life was a member, and its membership has ended")]
+    /// This very life was a member already, or a later one was. Next: the claimant begins another.
+    #[error("this life or a later one was a member, and its membership has ended")]
     Over,
     /// Final.
     #[error("{0}")]
@@ -354,6 +354,7 @@ impl Office {
             return Ok(());
         }
         let change = match view.members.get(&claim.node) {
+            None if view.is_behind(claim) => return Err(ClaimError::Over),
             None if !self.may_join(&view, claim, through) => return Err(ClaimError::Wait),
             None => {
                 let assign = fitting(plan_join(&view, claim));

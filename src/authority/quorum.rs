@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use self::form::{
-    begin_with, find, not_opened, same_cluster, same_life, same_profile, same_votes, settings,
+    begin_with, find, not_opened, same_cluster, same_life, same_profile, same_quorum, same_votes,
+    settings,
 };
 use super::feed::{Feed, FeedDoor, Follower};
 use super::formation::Former;
@@ -189,6 +190,7 @@ impl QuorumAuthority {
         if !core.view().is_formed() {
             find(&mut parts, &former, &core, deadline).await?;
         }
+        same_quorum(&parts, &core)?;
         same_profile(&parts.profile, &core.known())?;
         let this = Self::assemble(parts, (core, follower), former);
         let mut result = this.become_member(deadline).await;

@@ -278,7 +278,7 @@ pub(super) fn security(
     Ok(transport::Security::Tls(Arc::new(tls)))
 }
 
-/// Finds or forms the cluster, and becomes a member.
+/// Finds or forms the cluster, becomes a member, and counts the start with the records.
 async fn authority(
     config: &NodeConfig,
     opened: &Opened,
@@ -310,7 +310,14 @@ async fn authority(
         formation,
         replace_voters_after: config.replace_voters_after,
     };
-    Ok(QuorumAuthority::start(parts, deadline).await?)
+    let authority = QuorumAuthority::start(parts, deadline).await?;
+    // After raft's file was found to be the right one, and before anything is written: a start that
+    // is refused for one file must not make the other one older.
+    if let Err(error) = store.begin_start(facts) {
+        authority.stop().await;
+        return Err(error.into());
+    }
+    Ok(authority)
 }
 
 async fn start(
@@ -320,12 +327,6 @@ async fn start(
     deadline: Instant,
 ) -> Result<Node, StartError> {
     let authority = authority(config, &opened, deadline).await?;
-    // After raft's file was found to be the right one, and before anything is written: a start that
-    // is refused for one file must not make the other one older.
-    if let Err(error) = opened.store.begin_start(&opened.facts) {
-        authority.stop().await;
-        return Err(error.into());
-    }
     let Opened { seams, control, facts, store, links, health, admin, .. } = opened;
     let views: Arc<dyn ViewAuthority> = Arc::new(authority.clone());
     let lease = authority.lease();

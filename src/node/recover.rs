@@ -23,7 +23,7 @@ use crate::base::{
 };
 use crate::placement::Profile;
 use crate::storage::{
-    Counted, Directory, Disk, DiskError, Durability, Facts, Older, Store, StoreError,
+    Counted, DATA_FILE, Directory, Disk, DiskError, Durability, Facts, Older, Store, StoreError,
 };
 
 /// How long a member may take to answer a dial.
@@ -31,7 +31,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Bits of an epoch below its quorum generation.
 const INDEX_BITS: u32 = 48;
 
-/// Why no new quorum is begun. Nothing was changed.
+/// Bytes of a cluster's id that tell from which cluster it was begun.
+const ORIGIN_BYTES: usize = 8;
+
+/// Why no new quorum is begun, or none followed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoverError {
@@ -56,6 +59,43 @@ pub enum RecoverError {
     /// There is nothing to recover.
     #[error("the data directory of {0} is of no cluster")]
     NoCluster(NodeId),
+    /// What it voted, and the view it knew, are lost.
+    #[error(
+        "raft.redb is missing from the data directory of {0}: nothing was changed; put it back as \
+         it was, or move the directory away and start {0} with an empty one beside those that are \
+         left"
+    )]
+    NoLog(NodeId),
+    /// Its records are lost.
+    #[error(
+        "data.redb is missing from the data directory of {0}, so that it is no survivor: nothing \
+         was changed; put it back as it was, or choose another survivor"
+    )]
+    NoStore(NodeId),
+    /// There is nothing to follow.
+    #[error("{node} is of cluster {cluster} already: nothing was changed; start it")]
+    Follows {
+        /// Who.
+        node: NodeId,
+        /// Which cluster it was to follow.
+        cluster: ClusterId,
+    },
+    /// It has been of a cluster which the new quorum knows nothing of: epochs that it has sealed
+    /// may be those of the new quorum, and what it wrote since would be taken for what is agreed.
+    #[error(
+        "cluster {cluster} was not begun from cluster {own}, which {node} is of: nothing was \
+         changed; if it was begun from one that was itself begun from {own}, follow that one \
+         first; if {node} has gone on by itself, what it wrote since is not taken over: move its \
+         data directory away and start it with an empty one"
+    )]
+    OtherLine {
+        /// Who.
+        node: NodeId,
+        /// Of which cluster it is.
+        own: ClusterId,
+        /// Which cluster it was to follow.
+        cluster: ClusterId,
+    },
     /// It has never voted, so that it knows no view.
     #[error("{0} has no view on its disk: choose a survivor that voted, and follow it with {0}")]
     NoView(NodeId),
@@ -138,9 +178,14 @@ impl Recovery {
     pub fn look(config: &NodeConfig, lost: &BTreeSet<NodeId>) -> Result<Self, RecoverError> {
         let (seams, control, disk, facts) = open(config)?;
         let name = &config.name;
-        let before = facts.cluster().ok_or_else(|| RecoverError::NoCluster(name.clone()))?;
+        facts.cluster().ok_or_else(|| RecoverError::NoCluster(name.clone()))?;
         let remains = Remains::read(&*disk, seams.worker("raft-log")?)?;
+        let remains = remains.ok_or_else(|| RecoverError::NoLog(name.clone()))?;
         facts.check(Counted::Raft, remains.starts)?;
+        let is_kept = config.durability == Durability::Disk;
+        if is_kept && !disk.exists(DATA_FILE).map_err(StoreError::from)? {
+            return Err(RecoverError::NoStore(name.clone()));
+        }
         let constants = remains.view.constants.clone();
         let constants = constants.ok_or_else(|| RecoverError::NoView(name.clone()))?;
         if remains.voters.values().all(|voter| voter.node == *name) {
@@ -151,7 +196,9 @@ impl Recovery {
         let addr = addr.ok_or_else(|| RecoverError::NoView(name.clone()))?;
         let store = seals(config, &seams, (&*disk, &facts), constants.shards)?;
         let generation = generation(&remains, store.newest)?;
-        let cluster = cluster_after(remains.view.cluster, generation, store.id);
+        // Of the view: begun before and not to its end, the directory is of the new cluster.
+        let before = remains.view.cluster;
+        let cluster = cluster_after(before, generation, store.id);
         let lease = constants.profile.lease.max(constants.lease_before.unwrap_or_default());
         let wait = Profile::lease_at_leader(lease, constants.profile.drift_permille);
         let report = report(&remains, (name, store.id), (before, cluster), (generation, wait));
@@ -225,11 +272,28 @@ impl Recovery {
 /// joins `cluster` at its next start, with the records that it holds. Must be called on a runtime
 /// of tokio, as [`Recovery::look`].
 ///
+/// `cluster` must have been begun from the one that the directory is of, so that its epochs are
+/// above all that were sealed here.
+///
 /// # Errors
 /// [`RecoverError`].
 pub fn follow_quorum(config: &NodeConfig, cluster: ClusterId) -> Result<(), RecoverError> {
-    let (_, _control, disk, facts) = open(config)?;
-    facts.cluster().ok_or_else(|| RecoverError::NoCluster(config.name.clone()))?;
+    let (seams, _control, disk, facts) = open(config)?;
+    let node = config.name.clone();
+    let own = facts.cluster().ok_or_else(|| RecoverError::NoCluster(node.clone()))?;
+    if own == cluster {
+        return Err(RecoverError::Follows { node, cluster });
+    }
+    let own = match Remains::read(&*disk, seams.worker("raft-log")?) {
+        Ok(None) => return Err(RecoverError::NoLog(node)),
+        // Another than `own` where a quorum was begun and not to its end: it never ran as of that.
+        Ok(Some(remains)) if remains.view.is_formed() => remains.view.cluster,
+        // It never voted, or has forgotten already; or it cannot be read, and is put aside anyway.
+        Ok(Some(_)) | Err(_) => own,
+    };
+    if !is_begun_from(cluster, own) {
+        return Err(RecoverError::OtherLine { node, own, cluster });
+    }
     // In this order: stopped in between, it is of the old cluster and has no view of it, with which
     // it does not start beside nodes of the new one.
     Remains::forget(&*disk, facts.starts(Counted::Raft))?;
@@ -297,13 +361,26 @@ fn generation(remains: &Remains, sealed: Epoch) -> Result<u16, RecoverError> {
     found.checked_add(1).ok_or(RecoverError::UsedUp(found))
 }
 
-/// The same whenever it is begun again from the same remains.
+/// The same whenever it is begun again from the same remains. Its last bytes tell from which
+/// cluster it was begun.
 fn cluster_after(before: ClusterId, generation: u16, store: StoreId) -> ClusterId {
     let mut hash = Sha256::new();
     hash.update(before.0);
     hash.update(generation.to_be_bytes());
     hash.update(store.0.to_be_bytes());
-    ClusterId(hash.finalize().into())
+    let mut id: [u8; 32] = hash.finalize().into();
+    id[32 - ORIGIN_BYTES..].copy_from_slice(&origin(before));
+    ClusterId(id)
+}
+
+/// Whether a new quorum was begun from `before` under this id.
+fn is_begun_from(cluster: ClusterId, before: ClusterId) -> bool {
+    cluster.0.ends_with(&origin(before))
+}
+
+fn origin(before: ClusterId) -> [u8; ORIGIN_BYTES] {
+    let hash: [u8; 32] = Sha256::digest(before.0).into();
+    std::array::from_fn(|place| hash[place])
 }
 
 fn report(

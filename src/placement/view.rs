@@ -236,17 +236,27 @@ impl View {
     }
 
     /// The last life of `node` that is known, with what it drew when it began: as a member, else
-    /// as one that departed or ran on a store that still counts.
+    /// as one that departed or ran on a store that still counts. No life joins below one of these
+    /// ([`View::is_behind`]).
     #[must_use]
     pub fn last_life(&self, node: &NodeId) -> Option<(Boot, u64)> {
-        let member = self.members.get(node);
         let token = |member: &Member| self.stores.get(&member.store).map_or(0, |mark| mark.token);
-        let member = member.map(|member| (member.boot, token(member)));
-        let departed = self.departed.iter().filter(|one| one.node == *node);
-        let departed = departed.map(|one| (one.boot, one.token));
-        let stores = self.stores.values().filter(|mark| mark.node == *node);
-        let stores = stores.map(|mark| (mark.last_boot, mark.token));
-        departed.chain(stores).chain(member).max()
+        let member = self.members.get(node).map(|member| (member.boot, token(member)));
+        member.or_else(|| {
+            let departed = self.departed.iter().filter(|one| one.node == *node);
+            let departed = departed.map(|one| (one.boot, one.token));
+            let stores = self.stores.values().filter(|mark| mark.node == *node);
+            departed.chain(stores.map(|mark| (mark.last_boot, mark.token))).max()
+        })
+    }
+
+    /// Whether `claim`, of a node that is no member, is of a life no later than one that is known:
+    /// a process that went on meanwhile, while its name lived and ended elsewhere. As a member it
+    /// would be taken for an older life of itself, by whoever counts lives.
+    #[must_use]
+    pub fn is_behind(&self, claim: &Claim) -> bool {
+        let last = self.last_life(&claim.node).filter(|_| !self.members.contains_key(&claim.node));
+        last.is_some_and(|(boot, _)| boot >= claim.boot)
     }
 
     /// Whether the very life that `claim` presents is a member: its boot, begun by that process.

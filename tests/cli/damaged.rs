@@ -17,6 +17,8 @@ use crate::{NAMES, Process, done, done_json, flags_of_three, is_refused, run, te
 const RAFT: &str = "raft.redb";
 /// What a node keeps in its directory.
 const FILES: [&str; 3] = ["data.redb", "node.redb", RAFT];
+/// The id of a cluster, in hex digits.
+const OTHER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// What is said of a voter's log, whatever is wrong with it.
 const LOG_LOST: [&str; 5] = [
     "evertree: n3 cannot start: ",
@@ -26,15 +28,15 @@ const LOG_LOST: [&str; 5] = [
     "then it joins anew",
 ];
 
-type Files = BTreeMap<&'static str, Vec<u8>>;
+pub(super) type Files = BTreeMap<&'static str, Vec<u8>>;
 
-fn read(folder: &Path) -> Files {
+pub(super) fn read(folder: &Path) -> Files {
     FILES.map(|file| (file, fs::read(folder.join(file)).expect("it is there"))).into()
 }
 
 /// Overwrites the files in their places, as `rsync --inplace` does: nothing of the file system
 /// tells them from those before.
-fn put_back(folder: &Path, files: &Files) {
+pub(super) fn put_back(folder: &Path, files: &Files) {
     for (file, bytes) in files {
         fs::write(folder.join(file), bytes).expect("it is written");
     }
@@ -81,10 +83,28 @@ fn is_refused_in_one_line(folder: &Path, flags: &[String], what: &str, says: &[&
     assert_eq!(said.lines().count(), 1, "{what}: one line:\n{said}");
 }
 
+/// What is wrong with a voter's log is so afterwards, too: the node finds it at its next start.
+fn recovery_changes_nothing(folder: &Path, flags: &[String], what: &str) {
+    let log = || fs::read(folder.join("n3").join(RAFT)).ok();
+    let before = log();
+    let recover = ["recover", "--new-quorum", "--lost=n1,n2"];
+    for more in [&[][..], &["--yes"]] {
+        let output = run(folder, &words(&[&recover, more].concat(), flags));
+        is_refused(&output, 1, &format!("{what}: {recover:?} {more:?}"), &[RAFT]);
+        assert!(log() == before, "{what}: {recover:?} {more:?} changed it");
+    }
+    if before.is_none() {
+        let follow = words(&["recover", "--yes", "--follow", OTHER], flags);
+        is_refused(&run(folder, &follow), 1, &format!("{what}: {follow:?}"), &[RAFT]);
+        assert!(log().is_none(), "{what}: {follow:?} made it");
+    }
+}
+
 fn spoilt_files_are_refused(folder: &Path, flags: &[String], good: &Files) {
     let path = folder.join("n3").join(RAFT);
     let length = good[RAFT].len();
     let refused = |what: &str, says: &[&str]| {
+        recovery_changes_nothing(folder, flags, what);
         is_refused_in_one_line(folder, flags, what, &[says, &LOG_LOST].concat());
         put_back(&folder.join("n3"), good);
     };

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::damaged::{put_back, read};
 use crate::{
     NAMES, Process, done, done_json, evertree, flags_of_three, is_refused, run, until, words,
 };
@@ -20,8 +21,9 @@ fn kill(node: &mut Process) {
     node.ended();
 }
 
-/// How many shards `node` owns, by `n3`, and whether all under an epoch of the new generation.
-fn owned_by(folder: &Path, node: &str) -> (usize, bool) {
+/// How many shards `node` owns, by `n3`, and whether all under an epoch of quorum generation
+/// `generation`.
+fn owned_by(folder: &Path, node: &str, generation: char) -> (usize, bool) {
     let flags = ["shards", "--json", "--data=n3", "--state=owned", "--node"];
     let report = done_json(folder, &[&flags[..], &[node]].concat());
     let rows: Vec<&Value> = report["listed"]
@@ -33,7 +35,7 @@ fn owned_by(folder: &Path, node: &str) -> (usize, bool) {
     // 48 bits are 12 digits: what stands before them is the generation.
     let is_new = |row: &&Value| {
         let epoch = row["epoch"].as_str().expect("hex digits");
-        epoch.len() > 12 && epoch.starts_with('1')
+        epoch.len() == 13 && epoch.starts_with(generation)
     };
     (rows.len(), rows.iter().all(is_new))
 }
@@ -53,9 +55,24 @@ fn two_begin_at_once(folder: &Path, recover: &[&str], flags: &[String]) -> Value
     begun
 }
 
+/// Refused in these words, with log and records of the node as they were.
+fn refused_as_it_was(folder: &Path, (command, flags): (&[&str], &[String]), says: &[&str]) {
+    let data = flags.iter().find_map(|flag| flag.strip_prefix("--data=")).expect("it is told");
+    let held = || {
+        let mut files = read(&folder.join(data));
+        // What the node knows of itself is opened to be read, and closed.
+        files.remove("node.redb").map(|_| files)
+    };
+    let before = held();
+    let says = [says, &["nothing was changed"]].concat();
+    is_refused(&run(folder, &words(command, flags)), 1, &format!("{data} {command:?}"), &says);
+    assert!(held() == before, "{data} {command:?} changed something");
+}
+
 /// Goal: two of three voters are lost, and the cluster goes on with what is left; whoever does not
 /// belong to it stays out. Method: kill all three, take one directory away, begin anew with the
-/// third and by mistake with the second too, which then follows; at last the lost one turns up.
+/// third and by mistake with the second too, which may not follow then; as it was before, it does.
+/// The lost one turns up. At last all are killed again, and the second begins the next quorum.
 #[test]
 fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     let place = tempfile::tempdir().expect("a folder");
@@ -81,29 +98,34 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     fs::rename(folder.join("n1"), folder.join("lost")).expect("it was there");
     let asks = words(&["recover", "--new-quorum", "--lost=n1,n2"], &flags[2]);
     refused(&asks, 2, &["nothing was changed", "--yes is not set"]);
+    let second = read(&folder.join("n2"));
     let begun = two_begin_at_once(folder, &recover, &flags[1]);
     assert_eq!((&begun["is_begun"], &begun["generation"]), (&true.into(), &1.into()), "{begun}");
     assert_eq!(begun["voters_lost"], serde_json::json!(["n1", "n2"]), "{begun}");
     assert!(folder.join("n3/raft.redb.before-recovery").exists());
     refused(&recover, 1, &["n3 is the only voter of its cluster: start it"]);
+    let cluster = begun["cluster"].as_str().expect("hex digits");
+    let follow = ["recover", "--follow", cluster, "--yes"];
+    refused_as_it_was(folder, (&follow, &flags[2]), &["n3 is of cluster", "start it"]);
 
     let mut three = start(folder, "n3-anew", &flags[2]);
     let said = three.member();
-    let cluster = begun["cluster"].as_str().expect("hex digits");
     assert!(said.contains(cluster), "{said}");
-    let (owns, is_new) = owned_by(folder, "n3");
+    let (owns, is_new) = owned_by(folder, "n3", '1');
     assert!(owns > 0 && is_new, "{owns} shards");
     let report = done_json(folder, &["voters", "--json", "--data=n3"]);
     assert_eq!((&report["quorum"], &report["leader"]), (&1.into(), &"n3".into()), "{report}");
     // Whoever does not follow stays out: its directory is of another cluster, here of a third.
     refused(&words(&["node"], &flags[1]), 1, &["n2 cannot start", "belongs to cluster"]);
-    let follow = words(&["recover", "--follow", cluster, "--yes"], &flags[1]);
-    let said = done(folder, &follow);
+    let says = ["was not begun from cluster", "start it with an empty one"];
+    refused_as_it_was(folder, (&follow, &flags[1]), &says);
+    put_back(&folder.join("n2"), &second);
+    let said = done(folder, &words(&follow, &flags[1]));
     assert_eq!(said, format!("n2 follows cluster {cluster} from its next start\n"));
     let mut two = start(folder, "n2-anew", &flags[1]);
     two.member();
     until("n2 serves again, under new epochs", || {
-        let (owns, is_new) = owned_by(folder, "n2");
+        let (owns, is_new) = owned_by(folder, "n2", '1');
         owns > 0 && is_new
     });
     let events = done(folder, &["events", "--data=n3"]);
@@ -117,6 +139,43 @@ fn a_survivor_begins_a_new_quorum_and_another_follows_it() {
     let mut one = start(folder, "n1-anew", &flags[0]);
     let said = one.member();
     assert!(said.contains(cluster), "{said}");
+    the_next_disaster(folder, &flags, [one, two, three]);
+}
+
+/// All nodes of the new quorum are killed once they vote: the one that followed begins the next
+/// quorum, and the one that began the first follows.
+fn the_next_disaster(folder: &Path, flags: &[Vec<String>; 3], mut nodes: [Process; 3]) {
+    until("all three vote", || {
+        let report = done_json(folder, &["voters", "--json", "--data=n2"]);
+        report["voters"].as_array().is_some_and(|voters| voters.len() == 3) && report["quorum"] == 2
+    });
+    for node in &mut nodes {
+        kill(node);
+    }
+    let recover = ["recover", "--new-quorum", "--lost=n1,n3", "--yes", "--json"];
+    let begun = done_json(folder, &words(&recover, &flags[1]));
+    assert_eq!((&begun["is_begun"], &begun["generation"]), (&true.into(), &2.into()), "{begun}");
+    let cluster = begun["cluster"].as_str().expect("hex digits");
+    let follow = ["recover", "--follow", cluster, "--yes"];
+    done(folder, &words(&follow, &flags[2]));
+    refused_as_it_was(folder, (&follow, &flags[2]), &["n3 is of cluster", "start it"]);
+    // What was lost in the first disaster is of the cluster before it.
+    fs::rename(folder.join("n1"), folder.join("aside")).expect("it is there");
+    fs::rename(folder.join("lost"), folder.join("n1")).expect("it is there");
+    refused_as_it_was(
+        folder,
+        (&follow, &flags[0]),
+        &["was not begun from", "follow that one first"],
+    );
+    let mut nodes = [1, 2].map(|at| start(folder, &format!("{}-third", NAMES[at]), &flags[at]));
+    for node in &mut nodes {
+        let said = node.member();
+        assert!(said.contains(cluster), "{said}");
+    }
+    until("n3 serves again, under new epochs", || {
+        let (owns, is_new) = owned_by(folder, "n3", '2');
+        owns > 0 && is_new
+    });
 }
 
 #[test]

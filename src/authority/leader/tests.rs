@@ -1,3 +1,4 @@
+mod ended;
 mod leases;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -232,30 +233,6 @@ async fn who_says_that_it_leaves_goes_at_once_and_the_view_says_that_it_left() {
     let view = world.core.view();
     assert_eq!(view.departure(&name("n2"), Boot(1)), Some(Departure::Released));
     assert!(!world.has("n2", 1));
-}
-
-/// Seed 78 of the simulation, once: a Join that was proposed before the eviction and agreed on
-/// after it brought the ended boot back, if the view had forgotten the store meanwhile.
-#[tokio::test]
-async fn a_boot_that_was_evicted_does_not_come_back_by_a_late_join() {
-    let mut world = World::new(1);
-    world.round().await;
-    let (store, voter) = (crate::base::StoreId(99), Some(VoterId(99)));
-    let node = name("n4");
-    let late = Claim { node, store, voter, earlier_boots: vec![], ..trio().0[1].claim.clone() };
-    let join = async |world: &World| {
-        let change = Change::Join { claim: late.clone(), assign: vec![] };
-        let proposals = vec![world.office.proposal(change)];
-        let outcomes = world.core.propose_as(key(1), proposals, Instant::NEVER).await;
-        outcomes.expect("it is agreed on").remove(0).1
-    };
-    assert_eq!(join(&world).await, Outcome::Accepted);
-    while world.has("n4", 1) {
-        world.live(200, &["n1", "n2", "n3"]).await;
-    }
-    let over = Refusal::Over { node: name("n4"), boot: Boot(1) };
-    assert_eq!(join(&world).await, Outcome::Refused(over));
-    assert!(!world.has("n4", 1));
 }
 
 #[tokio::test]

@@ -145,6 +145,7 @@ async fn first_view(
             if view.cluster == cluster {
                 return Ok(());
             }
+            same_quorum(parts, core)?;
             let other = view.cluster;
             return Err(StartError::Refused(format!(
                 "a voter of cluster {cluster} told a view of cluster {other}: correct the seeds"
@@ -228,6 +229,19 @@ pub(super) fn same_life(
     }
     let last = core.known().last_life(&parts.me);
     last.and_then(|life| former.lacks(life)).map_or(Ok(()), |why| Err(StartError::Refused(why)))
+}
+
+/// Refuses a log of another cluster than the directory is of: with it, what was given up could be
+/// gone on with under the new cluster's name.
+pub(super) fn same_quorum(parts: &QuorumParts, core: &RaftCore) -> Result<(), StartError> {
+    let (found, me) = (core.view().cluster, &parts.me);
+    match parts.facts.cluster() {
+        Some(own) if core.view().is_formed() && found != own => Err(StartError::Refused(format!(
+            "the data directory of {me} is of cluster {own}, and its {RAFT_FILE} of cluster \
+             {found}: a new quorum was begun here and not to its end; begin it again"
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What it means that a voter's log is gone, what is still true, and what to do.

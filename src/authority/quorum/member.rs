@@ -27,8 +27,11 @@ impl QuorumAuthority {
                 Ok(()) => {}
                 Err(ClaimError::Refused(refused)) => return Err(StartError::Refused(refused)),
                 Err(ClaimError::Over) => {
-                    // It joined and was evicted before this node saw either.
-                    let boot = inner.facts.begin_boot(&*inner.seams.rng)?;
+                    // It joined and was evicted before this node saw either; or another directory
+                    // lived under this name meanwhile.
+                    let last = inner.views.get().last_life(&claim.node);
+                    let last = last.map_or(claim.boot, |(boot, _)| boot);
+                    let boot = inner.facts.boot_after(last, &*inner.seams.rng)?;
                     let (node, over) = (&claim.node, claim.boot);
                     tracing::warn!(%node, %over, %boot, "a new boot begins");
                     self.begin_life(boot, claim.store);
@@ -50,9 +53,11 @@ impl QuorumAuthority {
     /// Sends the claim to who leads as far as is known, else to the voters in turn.
     async fn present(&self, claim: &Claim, turn: usize) -> Result<(), ClaimError> {
         let inner = &*self.0;
-        let voters: Vec<_> = inner.core.voters().into_values().map(|one| one.node).collect();
-        let hint = inner.core.leader_hint().filter(|_| turn.is_multiple_of(2));
-        // Every second turn is the leader's: each voter comes in so many of the others.
+        let leader = inner.core.leader_hint();
+        let voters = inner.core.voters().into_values().map(|one| one.node);
+        let voters: Vec<_> = voters.filter(|voter| Some(voter) != leader.as_ref()).collect();
+        let hint = leader.filter(|_| turn.is_multiple_of(2));
+        // Every second turn is the leader's: each other voter comes in so many of the rest.
         let other = (turn / 2).checked_rem(voters.len()).and_then(|at| voters.get(at)).cloned();
         let to = hint.or(other).unwrap_or_else(|| inner.office.me.clone());
         let (now, ask) = (inner.seams.clock.now(), Ask::Claim(claim.clone()));

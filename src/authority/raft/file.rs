@@ -25,7 +25,7 @@ use crate::base::Worker;
 use crate::storage::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database_with_room};
 #[cfg(test)]
 pub(super) use anew::FILE_BEFORE;
-pub(super) use anew::begin_anew;
+pub(super) use anew::{begin_anew, whole};
 pub(super) use load::Loaded;
 
 /// Name of the file in the data directory.

@@ -10,15 +10,18 @@
 //! about who holds what.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::{Membership as Config, StoredMembership};
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
 
-use super::file::{Loaded, RaftFile, Write, begin_anew, seal};
+use super::file::{Loaded, RAFT_FILE, RaftFile, Write, begin_anew, seal, whole};
 use super::machine::{StoredSnapshot, encode, replay};
 use super::types::{LogId, OpenError, SnapshotMeta, Vote, Voter};
 use crate::base::{NodeId, VoterId, Worker};
-use crate::placement::View;
+use crate::placement::{DiskMark, View};
 use crate::storage::Disk;
 
 /// What one voter's file says.
@@ -39,16 +42,22 @@ pub(crate) struct Remains {
 }
 
 impl Remains {
-    /// Reads the file of `disk`.
+    /// Reads the file of `disk`, and changes nothing there. `None`: there is no file. Whoever made
+    /// one would hide from the next start that what was voted is lost.
     ///
     /// # Errors
     /// [`OpenError`]: it cannot be read, or is not what was written.
-    pub(crate) fn read(disk: &dyn Disk, worker: Worker) -> Result<Self, OpenError> {
-        let (_, loaded) = RaftFile::open(disk, worker)?;
-        Self::of(&loaded).map_err(|error| OpenError::Damaged(error.to_string()))
+    pub(crate) fn read(disk: &dyn Disk, worker: Worker) -> Result<Option<Self>, OpenError> {
+        if !disk.exists(RAFT_FILE)? {
+            return Ok(None);
+        }
+        let copy = Copied { bytes: whole(disk, RAFT_FILE)?, mark: disk.mark() };
+        let (_, loaded) = RaftFile::open(&copy, worker)?;
+        let remains = Self::of(&loaded).map_err(|error| OpenError::Damaged(error.to_string()));
+        remains.map(Some)
     }
 
-    fn of(loaded: &Loaded) -> std::io::Result<Self> {
+    fn of(loaded: &Loaded) -> io::Result<Self> {
         let (view, last, membership) = replay(loaded)?;
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
         let agreed = index(loaded.committed)
@@ -121,6 +130,39 @@ impl Remains {
     }
 }
 
+/// The file in memory: a database writes to its file when it is opened, also to one that is
+/// damaged.
+#[derive(Debug)]
+struct Copied {
+    bytes: Vec<u8>,
+    mark: DiskMark,
+}
+
+impl Disk for Copied {
+    fn open(&self, _: &str) -> io::Result<Box<dyn StorageBackend>> {
+        let memory = InMemoryBackend::new();
+        memory.set_len(self.bytes.len() as u64)?;
+        memory.write(0, &self.bytes)?;
+        Ok(Box::new(memory))
+    }
+
+    fn exists(&self, _: &str) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn mark(&self) -> DiskMark {
+        self.mark.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -133,7 +175,7 @@ mod tests {
     use super::*;
     use crate::base::{Boot, ClusterId, Seams, SeededRng, Spawner, TokioClock, TokioNet};
     use crate::placement::tests::{Cluster, constants, id};
-    use crate::placement::{Change, ChangeId, DiskMark, Proposal};
+    use crate::placement::{Change, ChangeId, Proposal};
     use crate::storage::SimDisk;
 
     fn seams() -> Seams {
@@ -149,6 +191,10 @@ mod tests {
 
     fn worker() -> Worker {
         seams().worker("raft-log").expect("a worker")
+    }
+
+    fn read(disk: &dyn Disk) -> Option<Remains> {
+        Remains::read(disk, worker()).expect("it is whole")
     }
 
     fn log_id(index: u64) -> LogId {
@@ -194,7 +240,7 @@ mod tests {
         let view = Cluster::formed(3, &constants(3, 2)).view;
         let disk = left_behind(&view);
         let mount = disk.mount();
-        let remains = Remains::read(&mount, worker()).expect("it is whole");
+        let remains = read(&mount).expect("it is there");
         assert_eq!((remains.last, remains.doubtful, remains.term), (41, 1, 3));
         assert_eq!(remains.voters.len(), 3);
         assert_eq!(remains.view.version.0, view.version.0 + 1, "the drain counts");
@@ -204,13 +250,40 @@ mod tests {
         next.recover(remains.next(), new, (VoterId(3), id(3))).expect("it is above");
         remains.begin(&mount, (VoterId(3), voter(3)), &next).expect("it is written");
         assert!(mount.exists(FILE_BEFORE).expect("a disk"), "the file before is kept");
-        let begun = Remains::read(&mount, worker()).expect("it is whole");
+        let begun = read(&mount).expect("it is there");
         assert_eq!((begun.last, begun.doubtful, begun.term, begun.starts), (42, 0, 4, 5));
         assert_eq!(begun.view, next);
         assert_eq!(begun.voters, BTreeMap::from([(VoterId(3), voter(3))]));
         Remains::forget(&mount, 9).expect("it is written");
-        let nothing = Remains::read(&mount, worker()).expect("it is whole");
+        let nothing = read(&mount).expect("it is there");
         assert_eq!((nothing.last, nothing.voters.len(), nothing.starts), (0, 0, 9));
         assert!(!nothing.view.is_formed());
+    }
+    /// Goal: whoever only looks changes nothing, whatever is wrong with the file. Method: a file as
+    /// a killed process leaves it, damaged in many places, cut short, empty, and none.
+    #[tokio::test]
+    async fn to_look_changes_nothing() {
+        let left = left_behind(&Cluster::formed(3, &constants(3, 2)).view);
+        let good = left.bytes(RAFT_FILE).expect("it is there");
+        let mut all = vec![good.clone(), good[..good.len() / 2].to_vec(), Vec::new()];
+        all.extend((0..good.len()).step_by(good.len() / 40).map(|place| {
+            let mut bytes = good.clone();
+            bytes[place] ^= 0x55;
+            bytes
+        }));
+        let mut refused = 0;
+        for bytes in all {
+            let disk = SimDisk::new(left.mount().mark());
+            let mount = disk.mount();
+            let file = mount.open(RAFT_FILE).expect("a disk");
+            file.set_len(bytes.len() as u64).expect("a disk");
+            file.write(0, &bytes).expect("a disk");
+            refused += usize::from(Remains::read(&mount, worker()).is_err());
+            assert!(disk.bytes(RAFT_FILE) == Some(bytes), "it was changed");
+        }
+        assert!(refused >= 2, "what is cut short is not damaged?");
+        let none = SimDisk::new(left.mount().mark());
+        assert_eq!(read(&none.mount()), None);
+        assert_eq!(none.bytes(RAFT_FILE), None, "a file was made");
     }
 }

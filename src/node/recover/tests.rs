@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::base::VoterId;
+use crate::base::{SeededRng, VoterId};
 use crate::placement::View;
 use crate::placement::tests::{Cluster, constants, id};
 
@@ -83,4 +83,152 @@ fn it_says_what_is_given_up_and_what_is_held() {
     assert!(begun.to_string().contains(&format!("--follow {}", "09".repeat(32))), "{begun}");
     let other = report(&found, (&id(3), StoreId(99)), clusters, terms);
     assert_eq!(other.held, 0, "another store holds nothing");
+}
+
+#[test]
+fn an_id_tells_from_which_cluster_it_was_begun() {
+    let (old, sibling) = (ClusterId([7; 32]), cluster_after(ClusterId([7; 32]), 1, StoreId(4)));
+    let new = cluster_after(old, 1, StoreId(3));
+    assert!(is_begun_from(new, old) && is_begun_from(cluster_after(new, 2, StoreId(4)), new));
+    for (cluster, own) in [(new, sibling), (sibling, new), (old, new), (new, new)] {
+        assert!(!is_begun_from(cluster, own), "{cluster} from {own}");
+    }
+    // What was not begun from it but is two disasters later.
+    assert!(!is_begun_from(cluster_after(new, 2, StoreId(4)), old));
+}
+
+const FILE: &str = "raft.redb";
+const OLD: ClusterId = ClusterId([7; 32]);
+
+/// The data directory of `n3`, on which no node runs.
+struct Left {
+    place: tempfile::TempDir,
+    config: NodeConfig,
+}
+
+impl Left {
+    /// Of `cluster`, with the log of a voter of the cluster `votes_in`, or with an empty one.
+    fn new(cluster: ClusterId, votes_in: Option<ClusterId>) -> Self {
+        let place = tempfile::tempdir().expect("a folder");
+        let data = place.path().join("n3");
+        let left = Self { config: NodeConfig { data, ..NodeConfig::insecure(id(3)) }, place };
+        let (disk, facts) = left.open();
+        facts.set_cluster(cluster).expect("a disk");
+        Remains::forget(&disk, 0).expect("a disk");
+        if let Some(cluster) = votes_in {
+            let mut found = remains(Epoch::new(0, 9));
+            found.view.cluster = cluster;
+            let voter = (facts.voter(), found.voters[&VoterId(3)].clone());
+            found.begin(&disk, voter, &found.view).expect("a disk");
+        }
+        left
+    }
+
+    fn open(&self) -> (Directory, Facts) {
+        let disk = Directory::open(&self.config.data).expect("nobody has it");
+        let facts = Facts::open(&disk, &self.config.name, &SeededRng::new(1)).expect("its own");
+        (disk, facts)
+    }
+
+    fn follow(&self, cluster: ClusterId) -> Result<(), RecoverError> {
+        follow_quorum(&self.config, cluster)
+    }
+
+    /// Of which cluster it is, and its log.
+    fn state(&self) -> (Option<ClusterId>, Vec<u8>) {
+        let log = std::fs::read(self.config.data.join(FILE)).expect("it is there");
+        (self.open().1.cluster(), log)
+    }
+
+    /// Whether it is of `cluster`, and has a view on its disk.
+    fn is_of(&self, cluster: ClusterId) -> (bool, bool) {
+        let (disk, facts) = self.open();
+        let seams = machine(&ControlRuntime::start("test").expect("a thread"));
+        let worker = seams.worker("raft-log").expect("a thread");
+        let found = Remains::read(&disk, worker).expect("it is whole").expect("it is there");
+        (facts.cluster() == Some(cluster), found.view.is_formed())
+    }
+
+    fn is_refused(&self, cluster: ClusterId, says: &str) {
+        let before = self.state();
+        let why = self.follow(cluster).expect_err(says).to_string();
+        assert!(why.contains(says) && why.contains("nothing was changed"), "{why}");
+        assert!(self.state() == before, "it was changed");
+    }
+}
+
+/// Goal: a node follows what was begun from the cluster that it is of, once, and forgets its votes;
+/// a stop in between is made good by another call. Method: a voter and one that never voted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_from_its_cluster_is_followed_once() {
+    let new = cluster_after(OLD, 1, StoreId(5));
+    for voted in [Some(OLD), None] {
+        let left = Left::new(OLD, voted);
+        assert_eq!(left.is_of(OLD), (true, voted.is_some()));
+        left.follow(new).expect("it was begun from its cluster");
+        assert_eq!(left.is_of(new), (true, false));
+        left.is_refused(new, "n3 is of cluster");
+        // The next disaster, before it was ever started.
+        let later = cluster_after(new, 2, StoreId(6));
+        left.follow(later).expect("it was begun from its cluster");
+        assert_eq!(left.is_of(later), (true, false));
+    }
+    let stopped = Left::new(OLD, Some(OLD));
+    Remains::forget(&stopped.open().0, 0).expect("a disk");
+    stopped.follow(new).expect("it goes on where it was stopped");
+    assert_eq!(stopped.is_of(new), (true, false));
+    // A voter of the new quorum keeps what it has voted since.
+    Left::new(new, Some(new)).is_refused(new, "n3 is of cluster");
+}
+
+/// Goal: who went its own way, as a survivor that began a quorum or as one that followed it, does
+/// not follow another: it may have sealed the same epochs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_another_line_is_not_followed() {
+    let (own, other) = (cluster_after(OLD, 1, StoreId(3)), cluster_after(OLD, 1, StoreId(5)));
+    for voted in [Some(own), None] {
+        let left = Left::new(own, voted);
+        left.is_refused(other, "was not begun from cluster");
+        left.is_refused(OLD, "was not begun from cluster");
+        left.follow(cluster_after(own, 2, StoreId(5))).expect("a later disaster");
+    }
+    // It was stopped before it had begun its own: it never ran as of that.
+    let stopped = Left::new(own, Some(OLD));
+    stopped.follow(other).expect("both were begun from the cluster that it ran in");
+    assert_eq!(stopped.is_of(other), (true, false));
+}
+
+/// Goal: what was lost stays lost to whoever looks next: no file is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_lacks_a_file_is_refused_and_stays_so() {
+    let new = cluster_after(OLD, 1, StoreId(5));
+    let lost = BTreeSet::from([id(1), id(2)]);
+    let left = Left::new(OLD, Some(OLD));
+    let refused = |says: &str| {
+        let why = Recovery::look(&left.config, &lost).expect_err(says).to_string();
+        assert!(why.contains(says) && why.contains("nothing was changed"), "{why}");
+    };
+    refused("data.redb is missing");
+    assert!(!left.config.data.join(DATA_FILE).exists(), "a file was made");
+    std::fs::remove_file(left.config.data.join(FILE)).expect("it was there");
+    refused("raft.redb is missing");
+    let why = left.follow(new).expect_err("no log").to_string();
+    assert!(why.contains("raft.redb is missing"), "{why}");
+    assert!(!left.config.data.join(FILE).exists(), "a file was made");
+    assert_eq!(left.open().1.cluster(), Some(OLD));
+    drop(left.place);
+}
+
+/// A log that cannot be read is put aside by whoever follows, as any other is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_is_put_aside_and_its_copy_is_kept() {
+    let new = cluster_after(OLD, 1, StoreId(5));
+    let left = Left::new(OLD, Some(OLD));
+    let path = left.config.data.join(FILE);
+    std::fs::write(&path, b"nothing of a log").expect("it is written");
+    left.is_refused(cluster_after(new, 2, StoreId(5)), "was not begun from cluster");
+    left.follow(new).expect("it was begun from its cluster");
+    assert_eq!(left.is_of(new), (true, false));
+    let kept = std::fs::read(left.config.data.join("raft.redb.before-recovery"));
+    assert_eq!(kept.expect("it is kept"), b"nothing of a log");
 }

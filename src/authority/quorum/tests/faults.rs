@@ -1,11 +1,12 @@
 //! Disks that fail, are full or damaged; voters that come back after they were replaced.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::world::*;
-use crate::authority::{RAFT_FILE, StartError};
-use crate::base::within;
-use crate::storage::Disk as _;
+use crate::authority::{RAFT_FILE, Remains, StartError};
+use crate::base::{ClusterId, SeededRng, Worker, within};
+use crate::storage::{Disk as _, Facts};
 
 /// Goal: a voter whose disk takes no more stops and says so, the others go on, and it comes back
 /// once there is room.
@@ -95,6 +96,40 @@ async fn a_voter_with_the_log_of_an_earlier_start_is_refused() {
     town.hosts[2].disk.put_back(RAFT_FILE, &good);
     town.start(2, &expecting(3)).await.unwrap();
     town.until(5, "whole", Town::is_whole).await;
+}
+
+/// Goal: a directory on which a new quorum was begun and not to its end does not go on with the log
+/// of the old one. Method: one that votes alone, so that nobody else is in the way.
+#[tokio::test(start_paused = true)]
+async fn a_log_of_another_cluster_than_its_directory_is_refused() {
+    let mut town = Town::formed(3).await;
+    town.until(5, "whole", Town::is_whole).await;
+    for host in 0..3 {
+        town.kill(host).await;
+    }
+    for (cluster, goes_on) in [(None, true), (Some(ClusterId([9; 32])), false)] {
+        let (mount, name) = (town.hosts[2].disk.mount(), town.name(2));
+        let facts = Facts::open(&mount, &name, &SeededRng::new(1)).unwrap();
+        let remains = Remains::read(&mount, Worker::inline()).unwrap().expect("it voted");
+        let (me, mut view) = (remains.voters[&facts.voter()].clone(), remains.view.clone());
+        view.voters = BTreeMap::from([(facts.voter(), name)]);
+        remains.begin(&mount, (facts.voter(), me), &view).unwrap();
+        if let Some(cluster) = cluster {
+            facts.set_cluster(cluster).unwrap();
+        }
+        drop(facts);
+        match town.start(2, &expecting(3)).await {
+            Ok(()) => assert!(goes_on, "it went on with what was given up"),
+            Err(StartError::Refused(why)) => {
+                let says = "a new quorum was begun here and not to its end; begin it again";
+                assert!(!goes_on && why.contains(says), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        if goes_on {
+            town.kill(2).await;
+        }
+    }
 }
 
 /// Goal: a voter that was replaced while it was off comes back as a lease client, and disturbs

@@ -31,15 +31,23 @@ fn copy(disk: &dyn Disk, from: &str, to: &str) -> Result<(), StoreError> {
     if disk.exists(&partly)? {
         disk.remove(&partly)?;
     }
-    let (source, target) = (disk.open(from)?, disk.open(&partly)?);
-    let length = source.len()?;
-    let mut bytes = vec![0; usize::try_from(length).map_err(StoreError::failed)?];
-    source.read(0, &mut bytes)?;
-    target.set_len(length)?;
+    let (bytes, target) = (whole(disk, from)?, disk.open(&partly)?);
+    target.set_len(bytes.len() as u64)?;
     target.write(0, &bytes)?;
     target.sync_data()?;
     target.close()?;
-    source.close()?;
     disk.rename(&partly, to)?;
     Ok(())
+}
+
+/// What is in a file that exists.
+pub(in crate::authority::raft) fn whole(
+    disk: &dyn Disk,
+    name: &str,
+) -> Result<Vec<u8>, StoreError> {
+    let source = disk.open(name)?;
+    let mut bytes = vec![0; usize::try_from(source.len()?).map_err(StoreError::failed)?];
+    source.read(0, &mut bytes)?;
+    source.close()?;
+    Ok(bytes)
 }
