@@ -17,7 +17,7 @@ pub struct SingleNode {
     view: Publisher<View>,
     /// Index of the last entry; locked while one is applied.
     last: Mutex<u64>,
-    /// None, ever: nobody leads.
+    /// Nobody leads: those that a test has wished.
     wishes: Publisher<Vec<Wish>>,
 }
 
@@ -36,6 +36,11 @@ impl SingleNode {
         let mut last = self.last.lock();
         let id = ChangeId(u128::MAX - u128::from(*last));
         self.apply(&mut last, &Proposal { id, change })
+    }
+
+    /// Wishes this of the owners, as a leader would.
+    pub fn wish(&self, wishes: Vec<Wish>) {
+        self.wishes.publish(Arc::new(wishes));
     }
 
     fn apply(&self, last: &mut u64, proposal: &Proposal) -> Outcome {

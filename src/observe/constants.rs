@@ -169,7 +169,10 @@ fn follows(view: &View, before: &Constants, after: &Constants) -> Vec<String> {
             0 => "an acknowledged write may be lost with one store".into(),
             survives => {
                 let stores = counted(survives.into(), "store");
-                format!("an acknowledged write survives the loss of any {stores}")
+                // What was acknowledged before gets there as its shard is copied.
+                let more = after.write_min > before.write_min;
+                let since = if more { " from then on" } else { "" };
+                format!("a write acknowledged{since} survives the loss of any {stores}")
             }
         });
     }
@@ -295,7 +298,11 @@ mod tests {
         assert_eq!(serde_json::from_str::<SetReport>(&json).expect("it is read"), report);
         let more = SetReport::new(&cluster.view, &ask(Some(3), Some(3), None), (MS, MS));
         let text = more.expect("it can be set").to_string();
-        for words in ["0 shards with records are copied", "0 shards with records take no writes"] {
+        for words in [
+            "0 shards with records are copied",
+            "a write acknowledged from then on survives the loss of any 2 stores",
+            "0 shards with records take no writes until more stores hold them",
+        ] {
             assert!(text.contains(words), "{words} is not in\n{text}");
         }
     }

@@ -72,8 +72,8 @@ impl Profile {
         }
     }
 
-    /// Laptops and CI: two cores for a whole cluster. Raft's pulse is slower than D asks for: of what
-    /// a node at rest costs most goes by it (`docs/decisions/0020`).
+    /// Laptops and CI: two cores for a whole cluster. Raft's pulse is slower than D asks for, as
+    /// most of what a node at rest costs goes by it (`docs/decisions/0020`).
     #[must_use]
     pub fn dev() -> Self {
         Self {

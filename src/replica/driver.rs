@@ -16,11 +16,11 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::{Command, Shared};
-use super::primary::{Config, Input, Output, Part, Primary, Reading, Want};
+use super::primary::{Config, Input, Output, Part, Primary, Reading, Terms, Want};
 use super::{Copies, ReplicaError, SaveError, Write};
 use crate::authority::{Tenure, Wish};
 use crate::base::{Epoch, Instant, ShardId, StoreId, Watch, is_sound};
-use crate::placement::{Constants, Owner, Proposal, Shard, View};
+use crate::placement::{Owner, Proposal, Shard, View};
 use crate::storage::{Number, Op, StoreError};
 
 use jobs::{Job, Sending};
@@ -147,11 +147,14 @@ impl Driver {
         shard.owner.as_ref().filter(mine)
     }
 
-    /// Follows a view: ends what moved on, takes over what came, tells the others.
+    /// Follows a view: ends what moved on, takes over what came, tells the others what is new of
+    /// them; where the constants are others, it is all of them.
     fn applied(&mut self, view: &Arc<View>) {
         let before = std::mem::replace(&mut self.view, view.clone());
         let now = self.now();
         self.offers.applied(view);
+        let terms = Self::terms_of(view);
+        let other_terms = terms != Self::terms_of(&before);
         for (number, shard) in view.numbered() {
             let index = usize::from(number.0);
             let same = match (before.shards.get(index), view.shards.get(index)) {
@@ -163,8 +166,8 @@ impl Driver {
             if active.is_some_and(|epoch| !mine || epoch != shard.epoch) {
                 self.end(number);
             } else if active.is_some() {
-                if !same {
-                    self.step(now, number, Input::Viewed(shard.into()));
+                if let Some(terms) = terms.filter(|_| !same || other_terms) {
+                    self.step(now, number, Input::Viewed(shard.into(), terms));
                 }
                 continue;
             }
@@ -174,12 +177,13 @@ impl Driver {
         }
     }
 
-    fn constants(&self) -> Option<&Constants> {
-        self.view.constants.as_ref()
+    /// What the machines run with under `view`; a view without shards has nothing of it.
+    fn terms_of(view: &View) -> Option<Terms> {
+        view.constants.as_ref().map(Terms::from)
     }
 
     fn begin(&mut self, now: Instant, number: ShardId, shard: &Shard) {
-        let Some(constants) = self.constants() else { return };
+        let Some(terms) = Self::terms_of(&self.view) else { return };
         let Some(owner) = self.ownership(shard) else { return };
         let parts = &self.shared.parts;
         let config = Config {
@@ -187,13 +191,10 @@ impl Driver {
             epoch: shard.epoch,
             owner: owner.clone(),
             own: parts.store.id(),
-            ack_timeout: constants.profile.ack_timeout(),
-            copies: usize::from(constants.copies),
-            write_min: usize::from(constants.write_min).max(1),
             ids: parts.seams.rng.next_u128(),
         };
         let mut out = Vec::new();
-        let machine = Primary::new(config, shard.into(), now, &mut out);
+        let machine = Primary::new(config, shard.into(), terms, now, &mut out);
         let deadline = machine.next_deadline();
         self.deadlines.insert((deadline, number));
         let active = Active { machine, epoch: shard.epoch, callers: Vec::new(), deadline };

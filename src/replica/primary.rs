@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::{Bug, Epoch, Instant, ShardId, StoreId, is_sound, planted};
-use crate::placement::{ChangeId, Outcome, Owner, Proposal, Shard};
+use crate::placement::{ChangeId, Constants, Outcome, Owner, Proposal, Shard};
 use crate::replica::frame::{Body, Verdict};
 use crate::replica::{SaveError, Write};
 use crate::storage::{Number, Op, OpResult, Record};
@@ -45,14 +45,30 @@ pub(crate) struct Config {
     pub owner: Owner,
     /// The owner's store.
     pub own: StoreId,
+    /// Ids of changes count up from here; random.
+    pub ids: u128,
+}
+
+/// The cluster's constants, as far as they matter here. An operator may set others at any time:
+/// they hold for all that is decided from the view on that has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
     /// A store asked for so long without an answer is silent.
     pub ack_timeout: Duration,
     /// R.
     pub copies: usize,
     /// Stores that must hold a write before it is acknowledged.
     pub write_min: usize,
-    /// Ids of changes count up from here; random.
-    pub ids: u128,
+}
+
+impl From<&Constants> for Terms {
+    fn from(constants: &Constants) -> Self {
+        Self {
+            ack_timeout: constants.profile.ack_timeout(),
+            copies: usize::from(constants.copies),
+            write_min: usize::from(constants.write_min).max(1),
+        }
+    }
 }
 
 /// What the newest applied view says of the shard, under this epoch.
@@ -79,8 +95,9 @@ impl From<&Shard> for Holders {
 /// What happened.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// A view was applied; the shard's epoch in it is still ours.
-    Viewed(Holders),
+    /// A view was applied; the shard's epoch in it is still ours. Both at once: nothing is decided
+    /// by the holders of one view and the terms of another.
+    Viewed(Holders, Terms),
     /// A caller wants a write; `current` is the key's revision in the own store.
     Save { token: u64, write: Write, current: u64 },
     /// The own store did an [`Output::Store`]; answers come in order.
@@ -182,6 +199,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Primary {
     config: Config,
+    terms: Terms,
     phase: Phase,
     holders: Holders,
     /// Every store that is sent to: those of `in_sync` but the own, and at most one joiner.
@@ -209,11 +227,13 @@ impl Primary {
     pub(crate) fn new(
         config: Config,
         holders: Holders,
+        terms: Terms,
         now: Instant,
         out: &mut Vec<Output>,
     ) -> Self {
         let mut primary = Self {
             config,
+            terms,
             phase: Phase::Bare,
             holders: Holders { in_sync: Vec::new(), generation: 0, has_records: false },
             peers: BTreeMap::new(),
@@ -227,7 +247,7 @@ impl Primary {
             look_again: Instant::NEVER,
             changes_pause: Instant::ZERO,
         };
-        primary.step(now, Input::Viewed(holders), out);
+        primary.step(now, Input::Viewed(holders, terms), out);
         primary
     }
 
@@ -240,7 +260,7 @@ impl Primary {
             return;
         }
         match input {
-            Input::Viewed(holders) => self.viewed(holders, out),
+            Input::Viewed(holders, terms) => self.viewed(holders, terms, out),
             Input::Save { token, write, current } => self.save(now, (token, write, current), out),
             Input::Stored(result) => self.stored(&result, out),
             Input::Read(reading) => self.read(now, reading, out),
@@ -278,7 +298,7 @@ impl Primary {
         if self.phase == Phase::Deposed {
             return Instant::NEVER;
         }
-        let peers = self.peers.values().map(|peer| peer.next_deadline(self.config.ack_timeout));
+        let peers = self.peers.values().map(|peer| peer.next_deadline(self.terms.ack_timeout));
         let change = self.change.as_ref().map(Pending::next_deadline);
         let pause = (self.changes_pause > Instant::ZERO).then_some(self.changes_pause);
         peers.chain(change).chain(pause).min().unwrap_or(Instant::NEVER).min(self.look_again)
@@ -305,7 +325,7 @@ impl Primary {
     pub(crate) fn copies(&self) -> (usize, bool) {
         let count = self.holders.in_sync.len();
         let silent = self.peers.values().any(|peer| peer.silent && !peer.joining);
-        (count, count >= self.config.copies && !silent && self.is_serving())
+        (count, count >= self.terms.copies && !silent && self.is_serving())
     }
 
     /// Whether the shard has records: without, nothing needs to be kept of it.
@@ -329,11 +349,11 @@ impl Primary {
         self.holders.in_sync.iter().copied().chain(adding)
     }
 
-    fn viewed(&mut self, holders: Holders, out: &mut Vec<Output>) {
+    fn viewed(&mut self, holders: Holders, terms: Terms, out: &mut Vec<Output>) {
         if holders.generation < self.holders.generation {
             return; // An older view, told late.
         }
-        self.holders = holders;
+        (self.holders, self.terms) = (holders, terms);
         // Each change of `in_sync` raises its generation by one, and a proposal names the one it
         // saw: past that, it has been applied or never will be.
         let generation = self.holders.generation;

@@ -4,6 +4,7 @@
 //! only grow (I2); after the last fault a write must be acknowledged again (I5).
 
 mod mail;
+mod operator;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ struct World {
     acks: u64,
     tokens: u64,
     sealed: BTreeMap<StoreId, Epoch>,
+    /// Somebody sets constants meanwhile.
+    operated: bool,
 }
 
 fn done<T>(future: impl Future<Output = T>) -> T {
@@ -93,6 +96,7 @@ impl World {
             acks: 0,
             tokens: 0,
             sealed: BTreeMap::new(),
+            operated: false,
         };
         world.form();
         world
@@ -183,8 +187,9 @@ impl World {
         if !mine {
             return;
         }
+        let terms = view.constants.as_ref().expect("formed").into();
         if self.nodes[node].machine.is_some() {
-            self.step(node, Input::Viewed((&shard).into()));
+            self.step(node, Input::Viewed((&shard).into(), terms));
             return;
         }
         let config = Config {
@@ -192,13 +197,10 @@ impl World {
             epoch: shard.epoch,
             owner,
             own: self.nodes[node].store.id(),
-            ack_timeout: Duration::from_millis(500),
-            copies: 3,
-            write_min: 2,
             ids: self.rng.next_u128(),
         };
         let mut out = Vec::new();
-        let machine = Primary::new(config, (&shard).into(), self.now, &mut out);
+        let machine = Primary::new(config, (&shard).into(), terms, self.now, &mut out);
         self.nodes[node].machine = Some((shard.epoch, machine));
         self.perform(node, shard.epoch, out);
     }
@@ -236,6 +238,7 @@ impl World {
                     let saved = self.nodes[node].saves.remove(&token);
                     if let (Some((key, revision)), Ok(())) = (saved, result) {
                         self.acks += 1;
+                        self.check_acked(node, &key, revision);
                         let acked = self.acked.entry(key).or_default();
                         *acked = revision.max(*acked);
                     }
@@ -308,7 +311,11 @@ impl World {
         let gone = self.nodes[node].store.id();
         let stays: Vec<StoreId> =
             shard.in_sync.iter().copied().filter(|&store| store != gone).collect();
-        let in_sync = if stays.len() >= 2 { stays.clone() } else { shard.in_sync.clone() };
+        if stays.is_empty() {
+            return;
+        }
+        let enough = stays.len() >= self.write_min();
+        let in_sync = if enough { stays.clone() } else { shard.in_sync.clone() };
         let next = stays[usize::try_from(self.chance(stays.len() as u64)).expect("small")];
         let Some((name, member)) = self.view.member_of_store(next) else { return };
         let owner = Some(Owner { node: name.clone(), boot: member.boot });
@@ -387,6 +394,7 @@ impl World {
             (88..94, _) => self.offer(node),
             (94..96, _) => self.restart(node),
             (96, _) => self.fail_over(),
+            (97..99, _) if self.operated => self.operate(node),
             _ => {}
         }
         self.check();
@@ -418,6 +426,7 @@ impl World {
         let before = self.acks;
         for round in 0..2_000 {
             self.plan();
+            self.widen_bare();
             (0..3).for_each(|node| self.show(node));
             for _ in 0..200 {
                 if self.mail.is_empty() {

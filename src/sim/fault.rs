@@ -14,6 +14,9 @@ pub enum Fault {
     /// As [`Fault::PowerLoss`], and the file with its records is gone: it comes back as another
     /// store. Its vote and its log of raft are on another disk.
     StoreLoss(usize),
+    /// As [`Fault::PowerLoss`], and all that was on its disk is gone: it comes back as a new node
+    /// under its old name.
+    DiskLoss(usize),
     /// The process is killed, its host lives; it is started again at the end.
     Killed(usize),
     /// The process is stopped; it goes on at the end.
@@ -57,6 +60,8 @@ pub enum FaultKind {
     PowerLoss,
     /// [`Fault::StoreLoss`].
     StoreLoss,
+    /// [`Fault::DiskLoss`], once in a world.
+    DiskLoss,
     /// [`Fault::Killed`].
     Killed,
     /// [`Fault::Stopped`].
@@ -106,11 +111,13 @@ pub enum FaultKind {
 }
 
 /// What may go wrong, each as likely as it stands here often.
-pub(super) const KINDS: [FaultKind; 29] = [
+pub(super) const KINDS: [FaultKind; 31] = [
     FaultKind::PowerLoss,
     FaultKind::PowerLoss,
     FaultKind::StoreLoss,
     FaultKind::StoreLoss,
+    FaultKind::DiskLoss,
+    FaultKind::DiskLoss,
     FaultKind::Killed,
     FaultKind::Killed,
     FaultKind::Stopped,
@@ -145,6 +152,7 @@ impl Fault {
         match self {
             Self::PowerLoss(one)
             | Self::StoreLoss(one)
+            | Self::DiskLoss(one)
             | Self::Killed(one)
             | Self::Stopped(one)
             | Self::Left(one)
@@ -163,16 +171,17 @@ impl Fault {
 
     /// Whether the host is without power.
     pub(super) fn takes_power_of(self, host: usize) -> bool {
-        self == Self::PowerLoss(host) || self == Self::StoreLoss(host)
+        [Self::PowerLoss(host), Self::StoreLoss(host), Self::DiskLoss(host)].contains(&self)
     }
 
     /// Whether nothing passes from the host `from` to the host `to` at `now`, of `hosts`.
     pub(super) fn closes(self, from: usize, to: usize, hosts: usize, now: Duration) -> bool {
         let both = |one, other| [(from, to), (to, from)].contains(&(one, other));
         match self {
-            Self::PowerLoss(one) | Self::StoreLoss(one) | Self::Isolated(one) => {
-                one == from || one == to
-            }
+            Self::PowerLoss(one)
+            | Self::StoreLoss(one)
+            | Self::DiskLoss(one)
+            | Self::Isolated(one) => one == from || one == to,
             Self::Cut(one, other) => both(one, other),
             Self::Flapping(one, other, each) => both(one, other) && is_flapped(now, each),
             Self::OneWay(one, other) => (one, other) == (from, to),

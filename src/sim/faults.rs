@@ -117,9 +117,12 @@ impl Faults {
         let other = (one + 1 + self.below(hosts - 1)) % hosts;
         let leader = || world.leader().unwrap_or(one);
         match self.kinds[self.below(self.kinds.len())] {
-            FaultKind::StoreLoss if world.may_lose(one) => Fault::StoreLoss(one),
             // Without a copy elsewhere its records would rightly be lost.
-            FaultKind::PowerLoss | FaultKind::StoreLoss => Fault::PowerLoss(one),
+            FaultKind::StoreLoss if world.may_lose(one) => Fault::StoreLoss(one),
+            FaultKind::DiskLoss if world.may_lose_disk(one) => Fault::DiskLoss(one),
+            FaultKind::PowerLoss | FaultKind::StoreLoss | FaultKind::DiskLoss => {
+                Fault::PowerLoss(one)
+            }
             FaultKind::Killed => Fault::Killed(one),
             FaultKind::Stopped => Fault::Stopped(one),
             FaultKind::Left => Fault::Left(one),

@@ -92,6 +92,8 @@ pub struct World {
     /// Links that are slow now.
     slow: BTreeSet<(usize, usize)>,
     destroyed: BTreeSet<StoreId>,
+    /// Whether a [`Fault::DiskLoss`] was.
+    lost_disk: bool,
     /// Shards that lost a store, and have fewer than they must have until copies are made.
     thin: BTreeSet<ShardId>,
     tick: Duration,
@@ -189,6 +191,7 @@ impl World {
             changes: Changes::default(),
             slow: BTreeSet::new(),
             destroyed: BTreeSet::new(),
+            lost_disk: false,
             thin: BTreeSet::new(),
             tick,
             loss,
@@ -321,7 +324,15 @@ impl World {
         })
     }
 
-    /// Whether a store was lost by [`Fault::StoreLoss`].
+    /// Whether all that a host has may be lost: as its records, and its vote is the only one of a
+    /// world to be lost, of three or more.
+    #[must_use]
+    pub fn may_lose_disk(&self, index: usize) -> bool {
+        let votes = self.agreed().map_or(0, |view| view.voters.len());
+        !self.lost_disk && votes >= 3 && self.may_lose(index)
+    }
+
+    /// Whether a store was lost by [`Fault::StoreLoss`] or [`Fault::DiskLoss`].
     #[must_use]
     pub fn is_destroyed(&self, store: StoreId) -> bool {
         self.destroyed.contains(&store)

@@ -142,6 +142,13 @@ impl SimDisk {
         self.0.lock().files.remove(file);
     }
 
+    /// All files are gone, and what is made anew is another directory.
+    pub fn lose_all(&self) {
+        let mut platter = self.0.lock();
+        platter.files.clear();
+        platter.mark.lock_inode += 1 << 32;
+    }
+
     /// A copy of the records as they are now, to look at. Whoever has the disk mounted goes on.
     ///
     /// # Errors

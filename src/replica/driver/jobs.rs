@@ -132,7 +132,7 @@ impl Driver {
     }
 
     pub(super) fn ack_timeout(&self) -> Duration {
-        self.constants().map_or_else(Duration::default, |c| c.profile.ack_timeout())
+        Self::terms_of(&self.view).map_or_else(Duration::default, |terms| terms.ack_timeout)
     }
 
     fn flush_proposals(&mut self) {

@@ -234,8 +234,8 @@ impl Driver {
 mod tests {
     use super::*;
 
-    /// The view's D, and with it what is fresh, may have grown since a shard's machine began: what
-    /// is fresh here may be stale there.
+    /// Were something fresh here and stale to a shard's machine, it would be told the same without
+    /// end.
     #[test]
     fn what_a_shard_knows_already_is_asked_for_and_not_told_again() {
         let (store, shard) = (StoreId(7), ShardId(1));

@@ -1,6 +1,7 @@
 //! Real drivers, links over pipes and stores on simulated disks, under virtual time; one authority
 //! in memory stands in for the quorum.
 
+mod constants;
 mod world;
 
 use std::sync::Arc;

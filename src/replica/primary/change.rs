@@ -101,14 +101,14 @@ impl Primary {
         let planned = &self.holders.in_sync;
         let live: Vec<StoreId> =
             planned.iter().copied().filter(|&store| self.is_live(now, store)).collect();
-        let waited = now >= since + self.config.ack_timeout / 2;
-        let enough = live.len() >= self.config.write_min && live.contains(&self.config.own);
+        let waited = now >= since + self.terms.ack_timeout / 2;
+        let enough = live.len() >= self.terms.write_min && live.contains(&self.config.own);
         (enough && (waited || live.len() == planned.len())).then_some(live)
     }
 
     /// A silent store, where `write_min` others stay.
     fn to_remove(&self) -> Option<StoreId> {
-        let enough = self.holders.in_sync.len() > self.config.write_min;
+        let enough = self.holders.in_sync.len() > self.terms.write_min;
         let silent = self.peers.iter().find(|(_, peer)| peer.silent && !peer.joining);
         silent.filter(|_| enough).map(|(&store, _)| store)
     }
@@ -118,7 +118,7 @@ impl Primary {
         let Holders { in_sync, generation, .. } = &self.holders;
         let (store, seen) = self.surplus?;
         let fits = self.phase == Phase::Serving && seen == *generation && in_sync.contains(&store);
-        (fits && store != self.config.own && in_sync.len() > self.config.copies).then_some(store)
+        (fits && store != self.config.own && in_sync.len() > self.terms.copies).then_some(store)
     }
 
     pub(super) fn proposed(
@@ -128,7 +128,7 @@ impl Primary {
         outcome: Option<&Outcome>,
         out: &mut Vec<Output>,
     ) {
-        let pause = self.config.ack_timeout / 4;
+        let pause = self.terms.ack_timeout / 4;
         let Some(change) = self.change.as_mut().filter(|change| change.proposal.id == id) else {
             return;
         };

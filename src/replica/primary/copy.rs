@@ -25,8 +25,8 @@ impl Primary {
         let silent = self.peers.values().filter(|peer| peer.silent && !peer.joining).count();
         let stays = self.holders.in_sync.len() - silent;
         match self.phase {
-            Phase::TakingOver | Phase::Serving if stays < self.config.write_min => Some(true),
-            Phase::Serving if self.holders.in_sync.len() < self.config.copies => Some(false),
+            Phase::TakingOver | Phase::Serving if stays < self.terms.write_min => Some(true),
+            Phase::Serving if self.holders.in_sync.len() < self.terms.copies => Some(false),
             Phase::Bare | Phase::Sealing | Phase::TakingOver | Phase::Serving | Phase::Deposed => {
                 None
             }

@@ -166,7 +166,7 @@ impl Primary {
 
     /// Whether a store was heard within `ack_timeout`.
     pub(super) fn is_live(&self, now: Instant, store: StoreId) -> bool {
-        let fresh = |&at: &Instant| now.since(at) < self.config.ack_timeout;
+        let fresh = |&at: &Instant| now.since(at) < self.terms.ack_timeout;
         store == self.config.own || self.heard.get(&store).is_some_and(fresh)
     }
 
@@ -174,12 +174,12 @@ impl Primary {
     pub(super) fn admit(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.look_again = Instant::NEVER;
         let Some(since) = self.log.waiting_since() else { return };
-        let (live, needed) = (self.live(now), self.config.write_min);
+        let (live, needed) = (self.live(now), self.terms.write_min);
         if live >= needed {
             if self.phase == Phase::Serving {
                 self.number(out);
             }
-        } else if now >= since + self.config.ack_timeout {
+        } else if now >= since + self.terms.ack_timeout {
             let shard = self.config.shard;
             for waiting in std::mem::take(&mut self.log.waiting) {
                 let error = SaveError::UnderReplicated { shard, live, needed };
@@ -193,7 +193,7 @@ impl Primary {
         }
         if !self.log.waiting.is_empty() {
             self.probe(now, out);
-            let half = self.config.ack_timeout / 2;
+            let half = self.terms.ack_timeout / 2;
             let due = [since + half, since + half * 2, now + half];
             self.look_again = due.into_iter().find(|&at| at > now).unwrap_or(Instant::NEVER);
         }
@@ -229,7 +229,7 @@ impl Primary {
     fn probe(&self, now: Instant, out: &mut Vec<Output>) {
         let stale = |store: &&_| {
             let at = self.heard.get(*store).copied();
-            at.is_none_or(|at| now.since(at) * 2 >= self.config.ack_timeout)
+            at.is_none_or(|at| now.since(at) * 2 >= self.terms.ack_timeout)
         };
         let others = self.holders.in_sync.iter().filter(|&&store| store != self.config.own);
         out.extend(others.filter(stale).map(|&store| Output::Probe(store)));
@@ -237,7 +237,7 @@ impl Primary {
 
     /// Acknowledges what every required store has.
     pub(super) fn acknowledge(&mut self, out: &mut Vec<Output>) {
-        let enough = self.holders.in_sync.len() >= self.config.write_min && self.holds();
+        let enough = self.holders.in_sync.len() >= self.terms.write_min && self.holds();
         if self.phase != Phase::Serving || !enough {
             return;
         }

@@ -127,7 +127,7 @@ impl Peer {
 impl Primary {
     /// Notes who was asked and did not answer for `ack_timeout`.
     pub(super) fn note_silence(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let ack_timeout = self.config.ack_timeout;
+        let ack_timeout = self.terms.ack_timeout;
         let adding = self.change.as_ref().and_then(super::Pending::adds);
         let mut given_up = None;
         for (&store, peer) in &mut self.peers {
@@ -264,7 +264,7 @@ impl Primary {
     }
 
     pub(super) fn unanswered(&mut self, now: Instant, store: StoreId, order: u64) {
-        let pause = self.config.ack_timeout / 8;
+        let pause = self.terms.ack_timeout / 8;
         if let Some(peer) = self.peers.get_mut(&store).filter(|peer| peer.asked == Some(order)) {
             peer.asked = None;
             peer.retry_at = now + pause;
@@ -277,7 +277,7 @@ impl Primary {
         (store, order, verdict): (StoreId, u64, Verdict),
         out: &mut Vec<Output>,
     ) {
-        let pause = self.config.ack_timeout / 8;
+        let pause = self.terms.ack_timeout / 8;
         let Some(peer) = self.peers.get_mut(&store).filter(|peer| peer.asked == Some(order)) else {
             return;
         };

@@ -1,10 +1,12 @@
 //! Each rule of the machine, by itself.
 
+mod terms;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Config, Holders, Input, Output, Part, Primary, Reading, Want};
+use super::{Config, Holders, Input, Output, Part, Primary, Reading, Terms, Want};
 use crate::base::{Boot, Epoch, Instant, ShardId, StoreId};
 use crate::placement::{Change, Outcome, Owner, Refusal};
 use crate::replica::frame::{Body, Verdict};
@@ -23,12 +25,11 @@ fn config() -> Config {
         epoch: EPOCH,
         owner: Owner { node: "a".parse().expect("a name"), boot: Boot(1) },
         own: OWN,
-        ack_timeout: ACK,
-        copies: 3,
-        write_min: 2,
         ids: 100,
     }
 }
+
+const TERMS: Terms = Terms { ack_timeout: ACK, copies: 3, write_min: 2 };
 
 fn holders(in_sync: &[StoreId], generation: u64, has_records: bool) -> Holders {
     Holders { in_sync: in_sync.to_vec(), generation, has_records }
@@ -56,7 +57,7 @@ struct Rig {
 impl Rig {
     fn new(holders: Holders) -> Self {
         let (now, mut out) = (Instant::ZERO + Duration::from_secs(9), Vec::new());
-        Self { now, machine: Primary::new(config(), holders, now, &mut out), out }
+        Self { now, machine: Primary::new(config(), holders, TERMS, now, &mut out), out }
     }
 
     /// A machine that serves with the own store, b and c, all at `old(3)`.
@@ -76,6 +77,10 @@ impl Rig {
     fn step(&mut self, input: Input) {
         self.machine.step(self.now, input, &mut self.out);
         self.machine.check().expect("sound");
+    }
+
+    fn view(&mut self, holders: Holders, terms: Terms) {
+        self.step(Input::Viewed(holders, terms));
     }
 
     fn pass(&mut self, span: Duration) {
@@ -200,7 +205,7 @@ fn the_first_number_waits_for_committed_records() {
     let Some(Change::HasRecords { in_sync, .. }) = rig.proposed() else { panic!("{:?}", rig.out) };
     assert_eq!(in_sync, vec![OWN, B]);
     assert!(!rig.said(|output| matches!(output, Output::Store(_))));
-    rig.step(Input::Viewed(holders(&[OWN, B], 2, true)));
+    rig.view(holders(&[OWN, B], 2, true), TERMS);
     rig.step(Input::Stored(OpResult::Done(head(Number::ZERO, Number::ZERO))));
     rig.answer(B, head(Number::ZERO, Number::ZERO));
     assert!(rig.said(|output| matches!(output, Output::Store(Op::Append { .. }))));
@@ -218,7 +223,7 @@ fn a_silent_store_is_needed_until_its_removal_is_seen() {
     let id = crate::placement::ChangeId(101);
     rig.step(Input::Proposed { id, outcome: Some(Outcome::Accepted) });
     assert_eq!(rig.resolved(7), None, "accepted is not seen");
-    rig.step(Input::Viewed(holders(&[OWN, B], 2, true)));
+    rig.view(holders(&[OWN, B], 2, true), TERMS);
     assert_eq!(rig.resolved(7), Some(Ok(())));
 }
 
@@ -234,7 +239,7 @@ fn in_sync_is_never_shrunk_below_write_min_and_another_store_is_wanted_first() {
 #[test]
 fn a_store_being_added_is_needed_from_the_proposal_on_whatever_the_authority_says() {
     let mut rig = Rig::serving();
-    rig.step(Input::Viewed(holders(&[OWN, B], 2, true)));
+    rig.view(holders(&[OWN, B], 2, true), TERMS);
     rig.step(Input::Offered(C));
     let order = rig.order_to(C);
     let verdict = Verdict::Listed(head(Number::ZERO, Number::ZERO), Vec::new());
@@ -319,7 +324,8 @@ fn a_store_that_is_one_too_many_is_dropped_and_none_of_those_that_are_needed() {
     let ended = Output::CopyEnded { store: StoreId(5), joined: false };
     assert!(rig.said(|output| *output == ended), "one at a time");
     let mut rig = Rig::serving();
-    rig.machine.config.copies = 2;
+    rig.view(holders(&[OWN, B, C], 1, true), Terms { copies: 2, ..TERMS });
+    assert_eq!(rig.proposed(), None, "nobody has said which");
     rig.step(Input::Surplus(OWN));
     assert_eq!(rig.proposed(), None, "an owner does not drop its own");
     rig.step(Input::Surplus(C));

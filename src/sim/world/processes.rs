@@ -18,10 +18,15 @@ impl World {
             } else {
                 // The disk first, so that what closes on drop writes nothing.
                 host.disk.power_loss(&self.rng);
-                if self.has(Fault::StoreLoss(index)) {
+                let all_is_lost = self.has(Fault::DiskLoss(index));
+                if all_is_lost || self.has(Fault::StoreLoss(index)) {
                     let stores = self.agreed().map(|view| self.stores_of(&view, index));
                     self.destroyed.extend(stores.into_iter().flatten());
                     host.disk.lose(DATA_FILE);
+                }
+                if all_is_lost {
+                    self.lost_disk = true;
+                    host.disk.lose_all();
                 }
                 host.disk.set_host_boot(&format!("{}-{}", host.name, host.life()));
                 host.forget();

@@ -59,11 +59,17 @@ pub(super) struct World {
 impl World {
     /// Three nodes; the first owns all shards, and all three stores are to hold them.
     pub(super) async fn new() -> Self {
-        let mut world = Self::of(3);
-        for node in 0..3 {
+        let world = Self::started(3).await;
+        world.form();
+        world
+    }
+
+    /// Nodes that run, and have not formed a cluster yet.
+    pub(super) async fn started(nodes: usize) -> Self {
+        let mut world = Self::of(u64::try_from(nodes).expect("few"));
+        for node in 0..nodes {
             world.start(node).await;
         }
-        world.form();
         world
     }
 
@@ -91,16 +97,22 @@ impl World {
 
     pub(super) fn form(&self) {
         let copies = u8::try_from(self.nodes.len()).expect("few");
+        self.form_with(copies, copies.min(2));
+    }
+
+    /// The first node owns all shards, and as many of the first stores hold them.
+    pub(super) fn form_with(&self, copies: u8, write_min: u8) {
         let constants = Constants {
             shards: SHARDS,
             copies,
-            write_min: copies.min(2),
+            write_min,
             profile: Profile::dev(),
             lease_before: None,
             lease_set: false,
         };
         let members: Vec<Claim> = (0..self.nodes.len()).map(|node| self.claim(node)).collect();
-        let mut in_sync: Vec<StoreId> = members.iter().map(|claim| claim.store).collect();
+        let holders = members.iter().take(usize::from(copies));
+        let mut in_sync: Vec<StoreId> = holders.map(|claim| claim.store).collect();
         in_sync.sort();
         let owner = Owner { node: members[0].node.clone(), boot: members[0].boot };
         let assign = (0..SHARDS).map(|shard| Assign {
@@ -118,6 +130,13 @@ impl World {
     pub(super) fn agree(&self, change: Change) {
         assert_eq!(self.authority.change(change), Outcome::Accepted);
         self.authority.view().check().expect("the view is sound");
+    }
+
+    /// An operator sets constants; the lease stays.
+    pub(super) fn set(&self, copies: u8, write_min: u8) {
+        let seen = self.authority.view().constants.clone().expect("formed");
+        let lease = seen.profile.lease;
+        self.agree(Change::Set { seen, copies, write_min, lease });
     }
 
     /// Begins a life of the node, on its disk as it is.
@@ -301,12 +320,20 @@ impl World {
 
     /// All shards have three copies, and their owners say so.
     pub(super) async fn complete(&self) {
-        let whole = |view: &View| view.shards.iter().all(|shard| shard.in_sync.len() == 3);
-        self.viewed("three copies of each shard", whole).await;
+        self.copied(3).await;
+    }
+
+    /// All shards have so many copies, and their owners say so, and whether these are enough.
+    pub(super) async fn copied(&self, count: usize) {
+        let whole = |view: &View| view.shards.iter().all(|shard| shard.in_sync.len() == count);
+        self.viewed("so many copies of each shard", whole).await;
+        let view = self.authority.view();
+        let enough = usize::from(view.constants.as_ref().expect("formed").copies) <= count;
         for number in 0..SHARDS {
             let shard = ShardId(number);
             let (owner, tenure) = self.owner(shard).await;
-            let complete = |one: &Copies| one.shard == shard && one.complete;
+            let so_far = |one: &Copies| (one.shard, one.in_sync, one.complete);
+            let complete = |one: &Copies| so_far(one) == (shard, count, enough);
             let deadline = self.soon();
             while !owner.replicas.status().iter().any(complete) {
                 assert!(self.seams.clock.now() < deadline, "{:#?}", owner.replicas.status());
