@@ -12,6 +12,7 @@ mod error;
 mod facts;
 mod op;
 mod record;
+mod starts;
 mod store;
 mod tables;
 #[cfg(feature = "sim")]
@@ -30,6 +31,8 @@ pub use op::{Op, OpResult};
 pub use record::{Number, Record, ShardHead};
 #[cfg(feature = "sim")]
 pub use sim_disk::{SimDisk, SimMount};
+pub use starts::Older;
+pub(crate) use starts::{Counted, next_start};
 pub use store::{DATA_FILE, Durability, Store};
 
 #[cfg(all(test, feature = "sim"))]

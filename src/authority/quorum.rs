@@ -149,6 +149,7 @@ impl QuorumAuthority {
             seams: parts.seams.clone(),
             links: parts.links.clone(),
             disk: parts.disk.clone(),
+            facts: parts.facts.clone(),
             me: parts.me.clone(),
             voter: parts.facts.voter(),
             profile: parts.profile.clone(),

@@ -40,11 +40,11 @@ use parking_lot::Mutex;
 use super::{ProposeError, Proposed};
 use crate::base::{Bug, Instant, NodeId, Seams, VoterId, Watched, planted, within};
 use crate::placement::{Outcome, Profile, Proposal, Refusal, View};
-use crate::storage::{Disk, disk_worker};
+use crate::storage::{Disk, Facts, disk_worker};
 use crate::transport::{Links, Service};
 pub(in crate::authority) use change::Seen;
 pub(in crate::authority) use file::RAFT_FILE;
-use file::RaftFile;
+use file::{Loaded, RaftFile};
 use log::Log;
 use machine::Machine;
 use members::Outside;
@@ -81,6 +81,8 @@ pub struct RaftParts {
     pub links: Links,
     /// Where its log and vote are.
     pub disk: Arc<dyn Disk>,
+    /// What its directory knows of the log.
+    pub facts: Facts,
     /// Its name.
     pub me: NodeId,
     /// Its raft id, kept with its disk.
@@ -97,6 +99,14 @@ struct Setup {
     me: NodeId,
     voter: VoterId,
     profile: Profile,
+}
+
+impl Setup {
+    /// Opens the log, and does nothing with it yet.
+    fn open(&self) -> Result<(RaftFile, Loaded), OpenError> {
+        let worker = disk_worker(&*self.disk, &self.seams, "raft-log")?;
+        RaftFile::open(&*self.disk, worker)
+    }
 }
 
 /// One voter. Cheap to clone.
@@ -131,10 +141,12 @@ impl RaftCore {
     /// # Errors
     /// [`OpenError`]: the log cannot be read, or is not what was written.
     pub async fn open(parts: RaftParts) -> Result<Self, OpenError> {
-        let RaftParts { seams, links, disk, me, voter, profile } = parts;
+        let RaftParts { seams, links, disk, facts, me, voter, profile } = parts;
         let carrier = Arc::new(links.clone());
         let setup = Setup { seams: seams.clone(), carrier, disk, me, voter, profile };
-        let core = Self::start(setup).await?;
+        let opened = setup.open()?;
+        opened.0.begin_start(&opened.1, &facts)?;
+        let core = Self::begin(setup, opened).await?;
         // Where the voters were last known to be; whoever follows the view tells what changes.
         let view = core.view();
         for voter in core.voters().values() {
@@ -148,11 +160,17 @@ impl RaftCore {
         Ok(core)
     }
 
+    /// A voter without facts, whose starts nobody counts.
+    #[cfg(test)]
     async fn start(setup: Setup) -> Result<Self, OpenError> {
-        let Setup { seams, carrier, disk, me, voter, profile } = setup;
+        let opened = setup.open()?;
+        Self::begin(setup, opened).await
+    }
+
+    async fn begin(setup: Setup, opened: (RaftFile, Loaded)) -> Result<Self, OpenError> {
+        let Setup { seams, carrier, disk: _, me, voter, profile } = setup;
+        let (file, mut loaded) = opened;
         let config = config(&profile)?;
-        let worker = disk_worker(&*disk, &seams, "raft-log")?;
-        let (file, mut loaded) = RaftFile::open(&*disk, worker)?;
         let machine = Machine::new(file.clone(), loaded.snapshot.take())
             .map_err(|error| OpenError::Damaged(error.to_string()))?;
         let log = Log::new(file.clone(), loaded);

@@ -24,7 +24,7 @@ use crate::membership::{Hints, MemberHub, Membership};
 use crate::observe::{Desk, DeskParts, EventLog};
 use crate::placement::ProfileError;
 use crate::replica::{ReplicaParts, Replicas};
-use crate::storage::{Directory, Disk, DiskError, Facts, Store, StoreError, disk_worker};
+use crate::storage::{Directory, Disk, DiskError, Facts, Older, Store, StoreError, disk_worker};
 use crate::supervisor::StartError as TreeError;
 use crate::transport::{self, Identity, Links, LinksConfig, LinksError, TlsConfig, TlsError};
 use crate::wire::negotiate::Schemas;
@@ -60,6 +60,19 @@ pub enum StartError {
     Copy {
         /// The node.
         name: crate::base::NodeId,
+    },
+    /// The data file is from an earlier start than the rest of the directory. Next: as it says.
+    #[error(
+        "{older}: writes that were acknowledged since may be missing from it, so that {name} must \
+         not own or copy shards with it; nothing was changed; put back the one that was there when \
+         {name} ran last, or, where other nodes have the records, start {name} with an empty data \
+         directory: then it joins anew"
+    )]
+    Older {
+        /// The node.
+        name: NodeId,
+        /// How much older it is.
+        older: Older,
     },
     /// The certificates cannot be used.
     #[error("certificates of {name}: {error}")]
@@ -198,6 +211,9 @@ impl NodeBuilder {
         let admin = if has_admin { Some(admin(config, &seams, disk.clone()).await?) } else { None };
         let worker = disk_worker(&*disk, &seams, &format!("store-{}", config.name))?;
         let store = Store::open(&*disk, worker, config.durability, &*seams.rng)?;
+        if let Some(older) = store.older(&facts)? {
+            return Err(StartError::Older { name: config.name.clone(), older });
+        }
         facts.set_store(store.id())?;
         let security = security(&config.name, &config.security, &seams)?;
         let boot = facts.begin_boot(&*seams.rng)?;
@@ -262,7 +278,7 @@ pub(super) fn security(
     Ok(transport::Security::Tls(Arc::new(tls)))
 }
 
-/// Finds or forms the cluster, and becomes a member.
+/// Finds or forms the cluster, becomes a member, and counts the start with the records.
 async fn authority(
     config: &NodeConfig,
     opened: &Opened,
@@ -294,7 +310,14 @@ async fn authority(
         formation,
         replace_voters_after: config.replace_voters_after,
     };
-    Ok(QuorumAuthority::start(parts, deadline).await?)
+    let authority = QuorumAuthority::start(parts, deadline).await?;
+    // After raft's file was found to be the right one, and before anything is written: a start that
+    // is refused for one file must not make the other one older.
+    if let Err(error) = store.begin_start(facts) {
+        authority.stop().await;
+        return Err(error.into());
+    }
+    Ok(authority)
 }
 
 async fn start(

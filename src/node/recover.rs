@@ -22,7 +22,9 @@ use crate::base::{
     ClusterId, ControlRuntime, Epoch, NodeId, Seams, ShardId, StoreId, Version, within,
 };
 use crate::placement::Profile;
-use crate::storage::{DATA_FILE, Directory, Disk, DiskError, Durability, Facts, Store, StoreError};
+use crate::storage::{
+    Counted, DATA_FILE, Directory, Disk, DiskError, Durability, Facts, Older, Store, StoreError,
+};
 
 /// How long a member may take to answer a dial.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -51,6 +53,9 @@ pub enum RecoverError {
     /// Its records may be older than those of the directory it was copied from.
     #[error("the data directory of {0} is a copy of another: it is no survivor")]
     Copy(NodeId),
+    /// One of its files is from an earlier start than the others.
+    #[error("{0}; put back the one that was there last, or choose another survivor")]
+    Older(#[from] Older),
     /// There is nothing to recover.
     #[error("the data directory of {0} is of no cluster")]
     NoCluster(NodeId),
@@ -176,6 +181,7 @@ impl Recovery {
         facts.cluster().ok_or_else(|| RecoverError::NoCluster(name.clone()))?;
         let remains = Remains::read(&*disk, seams.worker("raft-log")?)?;
         let remains = remains.ok_or_else(|| RecoverError::NoLog(name.clone()))?;
+        facts.check(Counted::Raft, remains.starts)?;
         let is_kept = config.durability == Durability::Disk;
         if is_kept && !disk.exists(DATA_FILE).map_err(StoreError::from)? {
             return Err(RecoverError::NoStore(name.clone()));
@@ -188,7 +194,7 @@ impl Recovery {
         named(&remains, name, lost)?;
         let addr = remains.addr_of(name);
         let addr = addr.ok_or_else(|| RecoverError::NoView(name.clone()))?;
-        let store = seals(config, &seams, &*disk, constants.shards)?;
+        let store = seals(config, &seams, (&*disk, &facts), constants.shards)?;
         let generation = generation(&remains, store.newest)?;
         // Of the view: begun before and not to its end, the directory is of the new cluster.
         let before = remains.view.cluster;
@@ -290,7 +296,7 @@ pub fn follow_quorum(config: &NodeConfig, cluster: ClusterId) -> Result<(), Reco
     }
     // In this order: stopped in between, it is of the old cluster and has no view of it, with which
     // it does not start beside nodes of the new one.
-    Remains::forget(&*disk)?;
+    Remains::forget(&*disk, facts.starts(Counted::Raft))?;
     Ok(facts.set_cluster(cluster)?)
 }
 
@@ -329,11 +335,14 @@ struct Seals {
 fn seals(
     config: &NodeConfig,
     seams: &Seams,
-    disk: &dyn Disk,
+    (disk, facts): (&dyn Disk, &Facts),
     shards: u16,
 ) -> Result<Seals, RecoverError> {
     let worker = seams.worker("store")?;
     let store = Store::open(disk, worker, config.durability, &*seams.rng)?;
+    if let Some(older) = store.older(facts)? {
+        return Err(older.into());
+    }
     let mut newest = Epoch::NONE;
     if config.durability == Durability::Disk {
         for shard in (0..shards).map(ShardId) {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 
+use super::starts::{Counted, Older};
 use super::{CACHE_BYTES_SMALL, Disk, StoreError, begin_write, open_database, reading};
 use crate::base::{Boot, ClusterId, NodeId, Rng, StoreId, VoterId};
 use crate::placement::{CLAIM_TOKENS_MAX, DiskMark};
@@ -24,6 +25,8 @@ const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
 const BOOTS: TableDefinition<u64, ()> = TableDefinition::new("boots");
 /// The token that each of them drew. Boots of before there were tokens have none.
 const TOKENS: TableDefinition<u64, u64> = TableDefinition::new("boot_tokens");
+/// Of each counted file, the last start that was begun with it. Directories of before have none.
+const STARTS: TableDefinition<&str, u64> = TableDefinition::new("starts");
 const KEY: &str = "node";
 const SCHEMA: u8 = 1;
 
@@ -64,6 +67,7 @@ struct Inner {
     kept: Kept,
     /// With the token of each; 0 for one that drew none.
     boots: BTreeMap<Boot, u64>,
+    starts: BTreeMap<String, u64>,
 }
 
 /// The facts a node keeps about itself, in a small file of their own. Every setter returns when the
@@ -83,11 +87,11 @@ impl Facts {
         let database = open_database(disk, FACTS_FILE, CACHE_BYTES_SMALL)?;
         let kept = reading(|| read(&database));
         let kept = kept.unwrap_or_else(|| Err(StoreError::unreadable(FACTS_FILE)))?;
-        if let Some((kept, boots)) = kept {
+        if let Some((kept, boots, starts)) = kept {
             if kept.node != *name {
                 return Err(StoreError::OtherNode { found: kept.node, name: name.clone() });
             }
-            return Ok(Self(Arc::new(Mutex::new(Inner { database, kept, boots }))));
+            return Ok(Self(Arc::new(Mutex::new(Inner { database, kept, boots, starts }))));
         }
         let kept = Kept {
             node: name.clone(),
@@ -98,7 +102,8 @@ impl Facts {
             nonce: None,
             answer: None,
         };
-        let inner = Inner { database, kept: kept.clone(), boots: BTreeMap::new() };
+        let (boots, starts) = (BTreeMap::new(), BTreeMap::new());
+        let inner = Inner { database, kept: kept.clone(), boots, starts };
         let facts = Self(Arc::new(Mutex::new(inner)));
         facts.change(|new| *new = kept)?;
         Ok(facts)
@@ -217,6 +222,35 @@ impl Facts {
         self.change(|kept| kept.store = Some(store))
     }
 
+    /// The last start that was begun with `file`, as far as these facts know; 0: none.
+    #[must_use]
+    pub(crate) fn starts(&self, file: Counted) -> u64 {
+        self.0.lock().starts.get(&file.key()).copied().unwrap_or_default()
+    }
+
+    /// Refuses `file`, which says that it has `seen` so many starts, if these facts know of more. A
+    /// node that was never of a cluster has promised nothing, and refuses none.
+    ///
+    /// # Errors
+    /// [`Older`].
+    pub(crate) fn check(&self, file: Counted, seen: u64) -> Result<(), Older> {
+        let is_of_a_cluster = self.cluster().is_some();
+        Older::check(file, seen, if is_of_a_cluster { self.starts(file) } else { 0 })
+    }
+
+    /// Keeps the start that was begun with `file`; it must be on the disk in the file by now.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub(crate) fn set_starts(&self, file: Counted, start: u64) -> Result<(), StoreError> {
+        let mut inner = self.0.lock();
+        let write = begin_write(&inner.database)?;
+        write.open_table(STARTS)?.insert(file.key().as_str(), start)?;
+        write.commit()?;
+        inner.starts.insert(file.key(), start);
+        Ok(())
+    }
+
     /// The mark of the directory as it was when last kept.
     #[must_use]
     pub fn mark(&self) -> Option<DiskMark> {
@@ -280,8 +314,8 @@ impl Facts {
     }
 }
 
-/// What a directory keeps, and the token of each life of it.
-type Read = (Kept, BTreeMap<Boot, u64>);
+/// What a directory keeps, the token of each life of it, and the last start with each file.
+type Read = (Kept, BTreeMap<Boot, u64>, BTreeMap<String, u64>);
 
 /// The facts in the file; none if its maker died before it wrote them.
 fn read(database: &Database) -> Result<Option<Read>, StoreError> {
@@ -313,5 +347,16 @@ fn read(database: &Database) -> Result<Option<Read>, StoreError> {
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(Some((kept, boots)))
+    let mut starts = BTreeMap::new();
+    match read.open_table(STARTS) {
+        Ok(table) => {
+            for entry in table.iter()? {
+                let (file, start) = entry?;
+                starts.insert(file.value().into(), start.value());
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Some((kept, boots, starts)))
 }

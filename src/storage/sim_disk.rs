@@ -129,6 +129,14 @@ impl SimDisk {
         copy
     }
 
+    /// `file` is as it is on `other`, as if it had been written over in its place.
+    pub fn put_back(&self, file: &str, other: &Self) {
+        let image = other.0.lock().files.get(file).cloned();
+        if let Some(image) = image {
+            self.0.lock().files.insert(file.into(), image);
+        }
+    }
+
     /// `file` is gone.
     pub fn lose(&self, file: &str) {
         self.0.lock().files.remove(file);

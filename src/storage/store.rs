@@ -1,5 +1,7 @@
 //! The record store: group commit, and reads.
 
+mod starts;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Bound;

@@ -48,10 +48,9 @@ fn spoil(path: &Path, spoil: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).expect("it is written");
 }
 
-/// Every second page from a quarter to three quarters.
+/// Every page but the first: which of them are free is not known.
 fn flip(bytes: &mut [u8]) {
-    let length = bytes.len();
-    for byte in bytes[length / 4..length * 3 / 4].iter_mut().step_by(64) {
+    for byte in bytes[4_096..].iter_mut().step_by(64) {
         *byte ^= 0x55;
     }
 }
@@ -111,7 +110,8 @@ fn spoilt_files_are_refused(folder: &Path, flags: &[String], good: &Files) {
     };
     spoil(&path, |bytes| flip(bytes));
     refused("flipped", &["raft.redb is damaged ("]);
-    for (what, kept) in [("a page less", length - 4_096), ("half", length / 2), ("a page", 4_096)] {
+    // The last pages may be free: whoever lacks only these lacks nothing.
+    for (what, kept) in [("half", length / 2), ("a quarter", length / 4), ("a page", 4_096)] {
         spoil(&path, |bytes| bytes.truncate(kept));
         refused(what, &["raft.redb is damaged ("]);
     }
@@ -124,6 +124,29 @@ fn spoilt_files_are_refused(folder: &Path, flags: &[String], good: &Files) {
         let says = [&*format!("n3 cannot start: {file} is corrupt"), "join with an empty one"];
         is_refused_in_one_line(folder, flags, file, &says);
         put_back(&folder.join("n3"), good);
+    }
+}
+
+/// One file is from an earlier start, the others are not: it would vote again, or lack writes that
+/// it has acknowledged since.
+fn one_older_file_is_refused(folder: &Path, flags: &[String], (old, good): (&Files, &Files)) {
+    let older = "is older than the rest of the data directory";
+    let raft = [&*format!("n3 cannot start: raft.redb {older}"), "put back the one that"];
+    let data = [
+        &*format!("n3 cannot start: data.redb {older}"),
+        "writes that were acknowledged since may be missing from it",
+        "nothing was changed",
+        "put back the one that was there when n3 ran last",
+        "start n3 with an empty data directory: then it joins anew",
+    ];
+    let raft = [&raft, &LOG_LOST[1..]].concat();
+    for (file, says) in [(RAFT, &raft[..]), ("data.redb", &data[..])] {
+        for time in 1..=2 {
+            put_back(&folder.join("n3"), &Files::from([(file, old[file].clone())]));
+            is_refused_in_one_line(folder, flags, &format!("old {file}, {time}"), says);
+        }
+        // That file alone: what was tried with the other one has changed nothing of the rest.
+        put_back(&folder.join("n3"), &Files::from([(file, good[file].clone())]));
     }
 }
 
@@ -181,6 +204,13 @@ fn a_voter_with_a_spoilt_or_an_older_directory_is_refused_and_joins_anew() {
     let good = read(&folder.join("n3"));
 
     spoilt_files_are_refused(folder, flags, &good);
+    one_older_file_is_refused(folder, flags, (&old, &good));
+    let mut third = Process::start(folder, "n3-third", &words(&[], flags));
+    third.member();
+    kill(&mut third);
+    until_others_serve(folder);
+    let good = read(&folder.join("n3"));
+
     older_files_are_refused(folder, flags, &old);
     // Part of it is newer: its own log knows of the life that the rest of it has forgotten.
     put_back(&folder.join("n3"), &Files::from([(RAFT, good[RAFT].clone())]));
@@ -189,7 +219,7 @@ fn a_voter_with_a_spoilt_or_an_older_directory_is_refused_and_joins_anew() {
 
     // The others have gone on: what they are asked is agreed.
     done(folder, &["set", "--lease=2500ms", "--yes", "--data=n1"]);
-    let _third = joins_anew(folder, flags);
+    let _anew = joins_anew(folder, flags);
     for node in &mut nodes[..2] {
         node.signal(Signal::TERM);
         assert_eq!(node.ended().code(), Some(0), "{}", node.err());

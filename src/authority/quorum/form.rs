@@ -281,6 +281,11 @@ pub(super) fn not_opened(parts: &QuorumParts, error: &OpenError) -> StartError {
         OpenError::Store(StoreError::CorruptFile { why, .. }) | OpenError::Damaged(why) => {
             damaged(why)
         }
+        OpenError::Older(older) => format!(
+            "{older}; put back the one that was there when {} ran last, or do without: {}",
+            parts.me,
+            way_out(parts)
+        ),
         OpenError::Store(_) | OpenError::Timing(_) | OpenError::Thread(_) | OpenError::Raft(_) => {
             error.to_string()
         }

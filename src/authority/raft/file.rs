@@ -7,6 +7,7 @@
 
 mod anew;
 mod load;
+mod starts;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -44,6 +45,8 @@ const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const LAST: &str = "last";
 const SNAPSHOT: &str = "snapshot";
+/// The last start that was begun with the file; one of before there were numbers has none.
+const STARTS: &str = "starts";
 
 /// Schema of every value in the file.
 const SCHEMA: u8 = 1;
@@ -61,6 +64,7 @@ pub(super) enum Write {
     Purge(u64, Vec<u8>),
     Committed(Vec<u8>),
     Snapshot(Vec<u8>),
+    Starts(Vec<u8>),
 }
 
 /// Learns whether a write is on the disk.
@@ -240,6 +244,7 @@ fn change(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreErro
         Write::Vote(value) => put(VOTE, value)?,
         Write::Committed(value) => put(COMMITTED, value)?,
         Write::Snapshot(value) => put(SNAPSHOT, value)?,
+        Write::Starts(value) => put(STARTS, value)?,
         Write::Append(entries) => {
             let mut log = transaction.open_table(LOG)?;
             for (index, entry) in entries {

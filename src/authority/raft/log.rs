@@ -40,7 +40,7 @@ pub(super) struct Log {
 impl Log {
     /// The log that was found in `file`.
     pub(super) fn new(file: RaftFile, loaded: Loaded) -> Self {
-        let Loaded { vote, committed, purged, entries, snapshot: _ } = loaded;
+        let Loaded { vote, committed, purged, entries, snapshot: _, starts: _ } = loaded;
         Self { kept: Arc::new(Mutex::new(Kept { vote, committed, purged, entries })), file }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Remains {
     pub(crate) doubtful: u64,
     /// The highest term that it has heard of.
     pub(crate) term: u64,
+    /// The last start that was begun with the file.
+    pub(crate) starts: u64,
     /// Who votes, by its last membership, agreed or not.
     pub(crate) voters: BTreeMap<VoterId, Voter>,
 }
@@ -69,6 +71,7 @@ impl Remains {
             last: index(last),
             doubtful: index(last).saturating_sub(agreed),
             term: voted.max(logged),
+            starts: loaded.starts,
             voters: config.voter_ids().filter_map(of_id).collect(),
         })
     }
@@ -102,17 +105,19 @@ impl Remains {
             Write::Purge(self.next(), seal(&id)?),
             Write::Committed(seal(&Some(id))?),
             Write::Vote(seal(&Vote::new(self.term + 1, me.0))?),
+            Write::Starts(seal(&self.starts)?),
         ];
         Ok(begin_anew(disk, &writes)?)
     }
 
     /// Puts an empty file in the place of what is in it, for a node that has no part in the new
-    /// quorum; the file before is kept.
+    /// quorum; the file before is kept. The new one is of the start `starts`, the last one that the
+    /// facts know.
     ///
     /// # Errors
     /// [`OpenError`]: the file is as it was.
-    pub(crate) fn forget(disk: &dyn Disk) -> Result<(), OpenError> {
-        Ok(begin_anew(disk, &[])?)
+    pub(crate) fn forget(disk: &dyn Disk, starts: u64) -> Result<(), OpenError> {
+        Ok(begin_anew(disk, &[Write::Starts(seal(&starts)?)])?)
     }
 
     /// Where `node` is reached, as its voter or as a member.
@@ -221,6 +226,7 @@ mod tests {
             Write::Append(vec![(41, seal(&entry).expect("it is written"))]),
             Write::Committed(seal(&Some(log_id(40))).expect("it is written")),
             Write::Vote(seal(&Vote::new_committed(3, 1)).expect("it is written")),
+            Write::Starts(seal(&5_u64).expect("it is written")),
         ];
         begin_anew(&mount, &writes).expect("it is written");
         drop(mount);
@@ -245,12 +251,12 @@ mod tests {
         remains.begin(&mount, (VoterId(3), voter(3)), &next).expect("it is written");
         assert!(mount.exists(FILE_BEFORE).expect("a disk"), "the file before is kept");
         let begun = read(&mount).expect("it is there");
-        assert_eq!((begun.last, begun.doubtful, begun.term), (42, 0, 4));
+        assert_eq!((begun.last, begun.doubtful, begun.term, begun.starts), (42, 0, 4, 5));
         assert_eq!(begun.view, next);
         assert_eq!(begun.voters, BTreeMap::from([(VoterId(3), voter(3))]));
-        Remains::forget(&mount).expect("it is written");
+        Remains::forget(&mount, 9).expect("it is written");
         let nothing = read(&mount).expect("it is there");
-        assert_eq!((nothing.last, nothing.voters.len()), (0, 0));
+        assert_eq!((nothing.last, nothing.voters.len(), nothing.starts), (0, 0, 9));
         assert!(!nothing.view.is_formed());
     }
     /// Goal: whoever only looks changes nothing, whatever is wrong with the file. Method: a file as

@@ -2,6 +2,7 @@ mod change;
 mod disk;
 mod links;
 mod shrinks;
+mod starts;
 mod world;
 
 use std::time::Duration;

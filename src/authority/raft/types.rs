@@ -102,6 +102,9 @@ pub enum OpenError {
     /// The file is readable but not what was written.
     #[error("the raft log is damaged: {0}")]
     Damaged(String),
+    /// The file is an earlier one than the node has voted with.
+    #[error(transparent)]
+    Older(#[from] crate::storage::Older),
     /// The profile's raft timing is not possible.
     #[error("raft timing: {0}")]
     Timing(String),

@@ -18,7 +18,7 @@ fn remains(epoch: Epoch) -> Remains {
         (VoterId(node.into()), voter)
     };
     let voters: BTreeMap<VoterId, Voter> = (1..=3).map(voter).collect();
-    Remains { view, last: 70, doubtful: 2, term: 4, voters }
+    Remains { view, last: 70, doubtful: 2, term: 4, starts: 3, voters }
 }
 
 #[test]
@@ -114,7 +114,7 @@ impl Left {
         let left = Self { config: NodeConfig { data, ..NodeConfig::insecure(id(3)) }, place };
         let (disk, facts) = left.open();
         facts.set_cluster(cluster).expect("a disk");
-        Remains::forget(&disk).expect("a disk");
+        Remains::forget(&disk, 0).expect("a disk");
         if let Some(cluster) = votes_in {
             let mut found = remains(Epoch::new(0, 9));
             found.view.cluster = cluster;
@@ -174,7 +174,7 @@ async fn what_was_begun_from_its_cluster_is_followed_once() {
         assert_eq!(left.is_of(later), (true, false));
     }
     let stopped = Left::new(OLD, Some(OLD));
-    Remains::forget(&stopped.open().0).expect("a disk");
+    Remains::forget(&stopped.open().0, 0).expect("a disk");
     stopped.follow(new).expect("it goes on where it was stopped");
     assert_eq!(stopped.is_of(new), (true, false));
     // A voter of the new quorum keeps what it has voted since.

@@ -3,6 +3,7 @@
 mod crash;
 mod model;
 mod ops;
+mod starts;
 
 use bytes::Bytes;
 use futures::executor::block_on;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::world::*;
 use crate::authority::{RAFT_FILE, Remains, StartError};
 use crate::base::{ClusterId, SeededRng, Worker, within};
-use crate::storage::Facts;
+use crate::storage::{Disk as _, Facts};
 
 /// Goal: a voter whose disk takes no more stops and says so, the others go on, and it comes back
 /// once there is room.
@@ -61,13 +61,41 @@ async fn a_directory_without_its_raft_file_is_refused() {
     let mut town = Town::formed(3).await;
     town.until(5, "whole", Town::is_whole).await;
     town.kill(2).await;
-    crate::storage::Disk::remove(&town.hosts[2].disk.mount(), RAFT_FILE).unwrap();
+    town.hosts[2].disk.mount().remove(RAFT_FILE).unwrap();
     match town.start(2, &expecting(3)).await {
         Err(StartError::Refused(why)) => {
             assert!(why.starts_with("raft.redb is missing from the data directory of n3"), "{why}");
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Goal: a log of an earlier start is refused in plain words, for it has forgotten votes; with the
+/// right one the voter starts. Method: the file alone is put back; the rest of the directory stays.
+#[tokio::test(start_paused = true)]
+async fn a_voter_with_the_log_of_an_earlier_start_is_refused() {
+    let mut town = Town::formed(3).await;
+    town.until(5, "whole", Town::is_whole).await;
+    town.kill(2).await;
+    let old = town.hosts[2].disk.copy(disk(70).mount().mark());
+    town.start(2, &expecting(3)).await.unwrap();
+    town.until(5, "whole", Town::is_whole).await;
+    town.kill(2).await;
+    let good = town.hosts[2].disk.copy(disk(71).mount().mark());
+    for _ in 0..2 {
+        town.hosts[2].disk.put_back(RAFT_FILE, &old);
+        match town.start(2, &expecting(3)).await {
+            Err(StartError::Storage(why)) => {
+                let older = "raft.redb is older than the rest of the data directory";
+                assert!(why.starts_with(older) && why.contains("put back the one that"), "{why}");
+                assert!(why.contains("it joins anew"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    town.hosts[2].disk.put_back(RAFT_FILE, &good);
+    town.start(2, &expecting(3)).await.unwrap();
+    town.until(5, "whole", Town::is_whole).await;
 }
 
 /// Goal: a directory on which a new quorum was begun and not to its end does not go on with the log

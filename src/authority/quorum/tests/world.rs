@@ -56,7 +56,7 @@ pub(super) fn expecting(expect: usize) -> How {
     How { formation, profile: Profile::lan(), within: Duration::from_mins(1) }
 }
 
-fn disk(number: u64) -> SimDisk {
+pub(super) fn disk(number: u64) -> SimDisk {
     let host_boot = format!("h{number}");
     SimDisk::new(DiskMark { filesystem: 1, device: 1, lock_inode: number, host_boot })
 }

@@ -6,7 +6,7 @@ use openraft::entry::RaftEntry as _;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError};
 use serde::de::DeserializeOwned;
 
-use super::{COMMITTED, LAST, LOG, META, PURGED, SNAPSHOT, VOTE, unseal};
+use super::{COMMITTED, LAST, LOG, META, PURGED, SNAPSHOT, STARTS, VOTE, unseal};
 use crate::authority::raft::machine::StoredSnapshot;
 use crate::authority::raft::types::{Entry, LogId, OpenError, Vote};
 use crate::storage::{StoreError, UNREADABLE, reading};
@@ -20,6 +20,8 @@ pub(in crate::authority::raft) struct Loaded {
     /// With its size in the file.
     pub(in crate::authority::raft) entries: BTreeMap<u64, (Entry, usize)>,
     pub(in crate::authority::raft) snapshot: Option<StoredSnapshot>,
+    /// The last start that was begun with the file; 0: none was counted.
+    pub(in crate::authority::raft) starts: u64,
 }
 
 impl Loaded {
@@ -67,6 +69,7 @@ fn read(database: &Database) -> Result<Loaded, OpenError> {
             loaded.committed = get(&meta, COMMITTED)?.flatten();
             loaded.purged = get(&meta, PURGED)?;
             loaded.snapshot = get(&meta, SNAPSHOT)?;
+            loaded.starts = get(&meta, STARTS)?.unwrap_or_default();
             last = get(&meta, LAST)?.flatten();
         }
         Err(TableError::TableDoesNotExist(_)) => {}

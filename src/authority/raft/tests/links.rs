@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::world::{form, name, voters};
 use super::*;
 use crate::base::{ClusterId, SeededRng, Spawner, TokioClock, TokioNet};
-use crate::storage::Directory;
+use crate::storage::{Directory, Disk, Facts};
 use crate::transport::{Identity, LinksConfig, Security};
 
 async fn links(place: usize, seams: &Seams) -> Links {
@@ -42,10 +42,13 @@ async fn three_voters_agree_over_links_and_survive_their_leader() {
         let links = links(place, &seams).await;
         voter.addr = links.local_addr().to_string();
         all_links.push(links.clone());
+        let disk: Arc<dyn Disk> =
+            Arc::new(Directory::open(directory.path().join(&voter.addr)).unwrap());
         let parts = RaftParts {
             seams: seams.clone(),
             links,
-            disk: Arc::new(Directory::open(directory.path().join(&voter.addr)).unwrap()),
+            facts: Facts::open(&*disk, &voter.node, &*seams.rng).unwrap(),
+            disk,
             me: voter.node.clone(),
             voter: *id,
             profile: Profile::dev(),
