@@ -37,8 +37,14 @@ const BUGS: [Bug; 12] = [
 /// What may go wrong while a bug is looked for, where everything at once would take too long.
 fn kinds(bug: Bug) -> Vec<FaultKind> {
     match bug {
-        Bug::OldBoot => vec![FaultKind::Killed, FaultKind::PowerLoss, FaultKind::Slow],
-        Bug::AnyGrant => vec![FaultKind::Stopped, FaultKind::Stopped, FaultKind::Slow],
+        Bug::OldBoot => {
+            use FaultKind::{Killed, LeaderSlowDisk, SlowDisk};
+            vec![Killed, Killed, SlowDisk, LeaderSlowDisk]
+        }
+        Bug::AnyGrant => {
+            use FaultKind::{Mute, OneWay, Slow};
+            vec![Mute, OneWay, Mute, OneWay, Slow]
+        }
         Bug::TermRestored => vec![FaultKind::LeaderKilledMarking],
         Bug::OldEpochStored => {
             vec![FaultKind::Stopped, FaultKind::Isolated, FaultKind::OneWay, FaultKind::Slow]
@@ -57,11 +63,21 @@ fn kinds(bug: Bug) -> Vec<FaultKind> {
 /// The run of `seed` in which `bug` is looked for.
 fn trial(bug: Bug, seed: u64) -> Trial {
     let trial = Trial { kinds: kinds(bug), faults_for: FAULTS_FOR, ..Trial::of(seed) };
-    if bug == Bug::TermRestored {
+    match bug {
         // Of three, the one that is marked and the leader are a majority: nobody else is elected.
-        Trial { nodes: 3, loss_permille: 0, ..trial }
-    } else {
-        trial
+        Bug::TermRestored => Trial { nodes: 3, loss_permille: 0, ..trial },
+        // A grant must be late while later requests do not arrive.
+        Bug::AnyGrant => Trial { loss_permille: 50, ..trial },
+        Bug::LeaseByFlag
+        | Bug::NoBarrier
+        | Bug::NoFirstWait
+        | Bug::RenewWhileEvicting
+        | Bug::OldBoot
+        | Bug::EpochReused
+        | Bug::PlannerInApply
+        | Bug::AckEarly
+        | Bug::ServeEarly
+        | Bug::OldEpochStored => trial,
     }
 }
 
