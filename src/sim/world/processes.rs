@@ -64,3 +64,13 @@ impl World {
         }
     }
 }
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // What holds on to a disk of a world that is over keeps nothing of it in memory.
+        for host in &self.hosts {
+            host.disk.kill();
+            host.disk.lose_all();
+        }
+    }
+}
