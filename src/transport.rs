@@ -148,7 +148,8 @@ impl Links {
         self.0.timing.contested()
     }
 
-    /// Says where to dial `node`: `host:port`. Repeating it changes nothing.
+    /// Says where to dial `node`: `host:port`. Repeating it changes nothing, and an empty address
+    /// says nothing.
     pub fn learn(&self, node: &NodeId, addr: &str) {
         self.0.learn(node, addr);
     }

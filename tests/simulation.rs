@@ -73,7 +73,7 @@ fn the_same_seed_twice_gives_the_same_trace() {
 #[test]
 fn seeds_that_once_failed_pass() {
     log::init();
-    for seed in [78, 424, 10_645, 11_007] {
+    for seed in [78, 424, 10_227, 10_520, 10_645, 11_007, 11_333, 11_659] {
         let _repeat = repeat(seed, "seeds_that_once_failed");
         run(seed).unwrap_or_else(|broken| panic!("{broken}"));
     }

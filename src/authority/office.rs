@@ -400,6 +400,10 @@ impl Office {
         member: &Member,
         claim: &Claim,
     ) -> Result<(), ClaimError> {
+        // Another directory, which the one who told it of the last life was behind with.
+        if claim.boot <= member.boot && !view.stores.contains_key(&claim.store) {
+            return Err(ClaimError::Over);
+        }
         if claim.boot <= member.boot {
             return Err(ClaimError::Refused(format!(
                 "{}: {} is not newer than {}, the life the cluster knows: another process runs \

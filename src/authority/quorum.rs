@@ -189,6 +189,9 @@ impl QuorumAuthority {
     ) -> Result<Self, StartError> {
         if !core.view().is_formed() {
             find(&mut parts, &former, &core, deadline).await?;
+        } else if parts.facts.cluster().is_none() {
+            // It was taught the log before it was a member, and ended in between.
+            parts.links.set_cluster(core.view().cluster);
         }
         same_quorum(&parts, &core)?;
         same_profile(&parts.profile, &core.known())?;

@@ -40,6 +40,9 @@ pub(super) struct Kept {
     pub(super) mark: Option<DiskMark>,
     pub(super) nonce: Option<u64>,
     pub(super) answer: Option<Bytes>,
+    /// See [`Facts::boot_above`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) above: Option<Boot>,
 }
 
 impl Kept {
@@ -101,6 +104,7 @@ impl Facts {
             mark: None,
             nonce: None,
             answer: None,
+            above: None,
         };
         let (boots, starts) = (BTreeMap::new(), BTreeMap::new());
         let inner = Inner { database, kept: kept.clone(), boots, starts };
@@ -118,8 +122,7 @@ impl Facts {
         self.boot_after(Boot(0), rng)
     }
 
-    /// Begins a new boot above `seen`, too: the last one of this node that the view knows, which a
-    /// new directory cannot know of.
+    /// Begins a new boot above `seen`, too: the last one of this node that the view knows.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
@@ -135,6 +138,23 @@ impl Facts {
         write.commit()?;
         inner.boots.insert(boot, token);
         Ok(boot)
+    }
+
+    /// Begins a new boot in a directory that was empty, above `seen`: the last one of its node that
+    /// the view knows, which ran elsewhere. That lives up to it were not here is kept first.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn boot_above(&self, seen: Boot, rng: &dyn Rng) -> Result<Boot, StoreError> {
+        self.change(|kept| kept.above = kept.above.max(Some(seen)))?;
+        self.boot_after(seen, rng)
+    }
+
+    /// Whether `boot` was a life of this directory's node elsewhere, before the directory's first
+    /// one as a member.
+    #[must_use]
+    pub fn is_from_elsewhere(&self, boot: Boot) -> bool {
+        self.0.lock().kept.above.is_some_and(|above| boot <= above)
     }
 
     /// The token of `boot`; 0 if it is none of this directory, or drew none.

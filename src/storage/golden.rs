@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::facts;
 use super::record::{Number, Record, ShardHead};
 use super::tables::{Head, Kept};
-use crate::base::{ClusterId, Epoch, ShardId, StoreId, VoterId};
+use crate::base::{Boot, ClusterId, Epoch, ShardId, StoreId, VoterId};
 use crate::placement::DiskMark;
 use crate::wire::golden::Golden;
 
@@ -55,6 +55,7 @@ fn golden_bytes_of_facts() {
         mark: None,
         nonce: None,
         answer: None,
+        above: None,
     };
     let mark =
         DiskMark { filesystem: 77, device: 66_305, lock_inode: 12, host_boot: "7b0f".into() };
@@ -67,7 +68,8 @@ fn golden_bytes_of_facts() {
         ..new.clone()
     };
     let mut golden = Golden::new("storage/golden/facts.txt");
-    for (name, kept) in [("new", new), ("full", full)] {
+    let replaced = facts::Kept { above: Some(Boot(7)), ..full.clone() };
+    for (name, kept) in [("new", new), ("full", full), ("in place of another", replaced)] {
         let bytes = kept.encode().expect("encodes");
         golden.add(("", name), &kept, &bytes, |bytes| facts::Kept::decode(bytes).ok());
     }

@@ -175,6 +175,10 @@ impl Shared {
     }
 
     pub(super) fn learn(&self, node: &NodeId, addr: &str) {
+        // Whoever told of it did not know.
+        if addr.is_empty() {
+            return;
+        }
         let mut table = self.table.lock();
         let way = table.ways.entry(node.clone()).or_default();
         if way.addr.as_deref() == Some(addr) {
@@ -188,6 +192,9 @@ impl Shared {
     }
 
     pub(super) fn recall(&self, node: &NodeId, addr: &str) {
+        if addr.is_empty() {
+            return;
+        }
         let mut table = self.table.lock();
         let way = table.ways.entry(node.clone()).or_default();
         way.addr.get_or_insert_with(|| addr.into());

@@ -168,14 +168,10 @@ impl Former {
         let is_it = (claim.boot, claim.token) == (boot, token) || token == 0;
         // The claim has the newest tokens only.
         let had_it = || self.facts.has_boot(boot) && self.facts.token(boot) == token;
-        // An empty directory begins above the lives of the one before it: what it has skipped is
-        // older than itself. Who tells of that has not heard of it yet. The boot of this start
-        // says nothing: a backup that is one boot behind has it as well.
-        let skipped = || {
-            let before = self.facts.boots_before(claim.boot).pop();
-            !self.facts.has_boot(boot) && before.is_some_and(|(_, last)| last > boot)
-        };
-        (!is_it && !claim.has_seen(boot, token) && !had_it() && !skipped()).then(|| {
+        // An empty directory begins above the lives of the one before it. Who tells of one of those
+        // has not heard of it yet.
+        let elsewhere = || self.facts.is_from_elsewhere(boot);
+        (!is_it && !claim.has_seen(boot, token) && !had_it() && !elsewhere()).then(|| {
             format!(
                 "the data directory of {node} looks like a copy or an old backup: the cluster \
                  knows {boot} of {node}, and the directory does not, so it may have forgotten what \

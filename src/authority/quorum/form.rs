@@ -106,7 +106,7 @@ async fn join(
     let seen = core.known().last_life(&parts.me).map_or(Boot(0), |(boot, _)| boot);
     if parts.boot <= seen {
         // Boots only grow, and those before were of a directory that is lost.
-        parts.boot = parts.facts.boot_after(seen, &*parts.seams.rng)?;
+        parts.boot = parts.facts.boot_above(seen, &*parts.seams.rng)?;
         let life = Life { boot: parts.boot, token: parts.facts.token(parts.boot) };
         parts.links.set_life(life);
         former.present_as(claim_of(parts));

@@ -328,10 +328,9 @@ async fn who_holds_the_lock_of_the_members_directory_does_not_wait() {
 }
 
 /// Goal: a directory that began empty is not taken for an old backup by who has not heard of its
-/// first life; an old backup is, one boot behind or started again and again. Method: boots by
-/// counting, with a gap or without.
+/// first life as a member; an old backup is, one boot behind or started again and again.
 #[tokio::test(start_paused = true)]
-async fn what_an_empty_directory_has_skipped_is_older_than_itself() {
+async fn lives_before_an_empty_directory_are_not_missing_from_it() {
     let net = Named::default();
     let station = Station::start(&net, "n1", 1).await;
     let Former { facts, seams, .. } = &*station.former;
@@ -344,18 +343,17 @@ async fn what_an_empty_directory_has_skipped_is_older_than_itself() {
     let lacks = |boot, token| station.former.lacks((Boot(boot), token)).is_some();
     let first = facts.begin_boot(&*seams.rng).expect("the disk is good");
     starts_in(first);
+    assert!(lacks(first.0, 7), "another life of this number");
     assert!(lacks(first.0 + 1, 7), "one boot behind");
     let second = facts.begin_boot(&*seams.rng).expect("the disk is good");
     starts_in(second);
-    assert!(lacks(second.0, 7), "as many boots, another life");
-    assert!(lacks(second.0 + 5, 7));
-    let adopted = facts.boot_after(Boot(second.0 + 5), &*seams.rng).expect("the disk is good");
-    starts_in(adopted);
-    assert!(lacks(second.0 + 5, 7), "the boot of this start says nothing");
-    let later = facts.begin_boot(&*seams.rng).expect("the disk is good");
-    starts_in(later);
-    assert!(!lacks(second.0 + 5, 7), "it began above that");
-    assert!(!lacks(adopted.0, facts.token(adopted)));
-    assert!(lacks(adopted.0, 7), "another life of this number");
-    assert!(lacks(later.0 + 1, 7), "a backup of the new directory");
+    assert!(lacks(first.0 + 5, 7), "started again");
+    for seen in [second.0, second.0 + 5] {
+        let adopted = facts.boot_above(Boot(seen), &*seams.rng).expect("the disk is good");
+        starts_in(adopted);
+        assert_eq!(adopted, Boot(seen + 1));
+        assert!((1..=seen).all(|boot| !lacks(boot, 7)), "they were elsewhere");
+        assert!(!lacks(adopted.0, facts.token(adopted)));
+        assert!(lacks(adopted.0, 7) && lacks(adopted.0 + 1, 7), "a backup of the new directory");
+    }
 }
