@@ -400,8 +400,9 @@ impl Office {
         member: &Member,
         claim: &Claim,
     ) -> Result<(), ClaimError> {
-        // Another directory, which the one who told it of the last life was behind with.
-        if claim.boot <= member.boot && !view.stores.contains_key(&claim.store) {
+        // A new directory, and who told it of the last life was behind. One that votes is an old one.
+        let votes = claim.voter.is_some_and(|voter| view.voters.contains_key(&voter));
+        if claim.boot <= member.boot && !votes && !view.stores.contains_key(&claim.store) {
             return Err(ClaimError::Over);
         }
         if claim.boot <= member.boot {

@@ -53,3 +53,22 @@ async fn nobody_joins_below_a_life_of_its_name_that_has_ended() {
     assert_eq!(world.claim(Claim { boot: Boot(9), ..restarted() }).await, Ok(()));
     assert_eq!(world.core.view().last_life(&name("n2")).map(|(boot, _)| boot), Some(Boot(9)));
 }
+
+/// A new directory may have been told of a last life that is not the last one any more; one that
+/// votes, or whose store counts, is an older one of its node.
+#[tokio::test]
+async fn a_new_directory_begins_another_boot_where_an_old_one_is_refused() {
+    let mut world = World::new(1);
+    world.round().await;
+    let old = Claim { boot: Boot(1), token: 8, ..restarted() };
+    let (store, voter) = (crate::base::StoreId(99), Some(VoterId(99)));
+    let of_a_voter = Claim { store, ..old.clone() };
+    let mut view = (*world.core.view()).clone();
+    view.voters.insert(old.voter.expect("it may vote"), name("n2"));
+    *world.core.view.lock() = Arc::new(view);
+    for claim in [old.clone(), of_a_voter] {
+        let refused = world.claim(claim).await;
+        assert!(matches!(refused, Err(ClaimError::Refused(_))), "{refused:?}");
+    }
+    assert_eq!(world.claim(Claim { store, voter, ..old }).await, Err(ClaimError::Over));
+}
