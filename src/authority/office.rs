@@ -400,7 +400,7 @@ impl Office {
         member: &Member,
         claim: &Claim,
     ) -> Result<(), ClaimError> {
-        // A new directory, and who told it of the last life was behind. One that votes is an old one.
+        // A new directory, and who told it of the last life was behind. One that votes is older.
         let votes = claim.voter.is_some_and(|voter| view.voters.contains_key(&voter));
         if claim.boot <= member.boot && !votes && !view.stores.contains_key(&claim.store) {
             return Err(ClaimError::Over);
